@@ -1,0 +1,1 @@
+//! The command line: raw arguments, meaning, output in two languages.

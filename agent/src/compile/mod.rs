@@ -1,0 +1,4 @@
+//! Policy to tables.
+
+pub mod schedule;
+pub mod tables;

@@ -1,0 +1,1 @@
+//! The cut-off overlay and its state on disk.

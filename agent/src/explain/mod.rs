@@ -1,0 +1,1 @@
+//! Why a packet would pass or not, judged by the same source as the kernel's.

@@ -1,0 +1,13 @@
+//! Everything of Sekimori that runs in user space. Data flows one way through the folders:
+//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics` stand beside it; `api` and `cli` face people.
+
+pub mod api;
+pub mod cli;
+pub mod compile;
+pub mod cutoff;
+pub mod dataplane;
+pub mod explain;
+pub mod metrics;
+pub mod policy;
+pub mod record;
+pub mod replay;

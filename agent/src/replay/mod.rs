@@ -1,0 +1,1 @@
+//! Captures judged by the real programs in a private instance.

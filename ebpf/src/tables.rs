@@ -1,0 +1,68 @@
+//! Every table access of the decision, as a trait: BPF maps in the kernel, plain memory on the host.
+//!
+//! Entries come back as raw pointers, null where there is none: that is what the kernel hands out, it costs the
+//! verifier nothing, and an `Option` of a reference would promise more than a shared map can keep. Pointers stay
+//! readable until the decision returns.
+
+use crate::abi::{
+    AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    ManagementEntry, NetEntry, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey,
+};
+
+/// A 16-byte address; IPv4 as `::ffff:a.b.c.d`.
+pub type Addr = [u8; 16];
+
+/// The tables of all live generations and the run-time overlay. `generation` is the number read once per packet.
+pub trait Tables {
+    /// The active generation; 0 when no policy is loaded.
+    fn active(&self) -> u32;
+    /// Settings outside the policy.
+    fn settings(&self) -> *const Settings;
+    /// The interface with this kernel index.
+    fn iface(&self, ifindex: u32) -> *const IfaceEntry;
+
+    /// The generation's description of itself.
+    fn config(&self, generation: u32) -> *const GenConfig;
+    /// The zone or network of (interface, tags); 0 for none.
+    fn port(&self, generation: u32, key: &PortKey) -> u16;
+    /// The zone or network with this id.
+    fn net(&self, generation: u32, net: u16) -> *const NetEntry;
+    /// The longest prefix that holds this address.
+    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry;
+    /// Who speaks with this MAC.
+    fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry;
+    /// The device registered with this address; 0 for none.
+    fn binding(&self, generation: u32, addr: &Addr) -> u32;
+    /// The device with this number (0 exists: "no device").
+    fn device(&self, generation: u32, device: u32) -> *const DeviceEntry;
+    /// The rule set satisfied by this protocol and port; see [`crate::abi::service_index`].
+    fn service(&self, generation: u32, index: u32) -> u16;
+    /// A rule set.
+    fn set(&self, generation: u32, set: u16) -> *const RuleSet;
+    /// A rule.
+    fn rule(&self, generation: u32, rule: u16) -> *const RuleEntry;
+    /// A schedule.
+    fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule;
+
+    /// The cut-off word.
+    fn cut(&self) -> CutWord;
+    /// Whether this zone or network is cut.
+    fn cut_net(&self, net: u16) -> bool;
+    /// Whether a cut prefix holds this address.
+    fn cut_addr(&self, addr: &Addr) -> bool;
+    /// Whether this MAC is cut.
+    fn cut_mac(&self, mac: &[u8; 6]) -> bool;
+    /// Management path number `index`, below [`crate::abi::MAX_MANAGEMENT`].
+    fn management(&self, index: u32) -> *const ManagementEntry;
+
+    /// The view with this key, from either room.
+    fn view(&self, key: &ViewKey) -> *mut View;
+    /// Puts a view into the established or the opening room; false if the table refused.
+    fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool;
+    /// Removes a view from the established or the opening room.
+    fn view_remove(&self, key: &ViewKey, established: bool);
+    /// What is known of a fragmented datagram.
+    fn frag(&self, key: &FragKey) -> *mut FragEntry;
+    /// Remembers a fragmented datagram; false if the table refused.
+    fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool;
+}

@@ -1,0 +1,1 @@
+//! The harness (namespaces, veths, senders, sinks) and the oracle.
