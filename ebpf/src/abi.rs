@@ -190,7 +190,10 @@ pub struct RuleSet {
 }
 impl RuleSet {
     /// The set no rule is in.
-    pub const EMPTY: Self = Self { summary: 0, words: [0; RULE_WORDS] };
+    pub const EMPTY: Self = Self {
+        summary: 0,
+        words: [0; RULE_WORDS],
+    };
 }
 
 /// One permission.

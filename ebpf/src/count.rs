@@ -1,0 +1,109 @@
+//! Counting and sampling: every verdict counts, some become events, lost events count too.
+
+use sekimori_ebpf::{
+    abi::{Event, counter_index},
+    packet::Packet,
+    reason::Reason,
+};
+
+use crate::maps::{BUDGET, COUNTERS, EVENTS, LOST, RULE_COUNTERS, SETTINGS};
+
+/// Counts a verdict, and samples it if it is a drop or opens a flow that its rule wants logged.
+#[inline(always)]
+pub(crate) fn count(packet: &Packet, reason: u32) {
+    let segments = packet.segments as u64;
+    let bytes = packet.len as u64;
+    if let Some(counter) =
+        COUNTERS.get_ptr_mut(counter_index(packet.net, packet.direction, reason & 127))
+    {
+        // SAFETY: this CPU's own slot, and programs on one CPU do not nest.
+        let counter = unsafe { &mut *counter };
+        counter.packets += segments;
+        counter.bytes += bytes;
+        counter.last = packet.now;
+    }
+    let dropped = reason >= Reason::NoPolicy as u32;
+    if !dropped && packet.out_side != 0 && packet.out_slot != 0 {
+        if let Some(counter) = RULE_COUNTERS.get_ptr_mut(packet.out_slot - 1) {
+            // SAFETY: as above.
+            let counter = unsafe { &mut *counter };
+            if packet.out_side == 1 {
+                counter.packets += segments;
+                counter.bytes += bytes;
+            } else {
+                counter.reply_packets += segments;
+                counter.reply_bytes += bytes;
+            }
+            if packet.out_opened != 0 {
+                counter.flows += 1;
+            }
+            counter.last = packet.now;
+        }
+    }
+    if dropped || packet.out_opened == 2 {
+        sample(packet, reason);
+    }
+}
+
+#[inline(always)]
+fn sample(packet: &Packet, reason: u32) {
+    if !within_budget(packet.now) {
+        return lost();
+    }
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        return lost();
+    };
+    entry.write(Event {
+        time: packet.now,
+        src: packet.src,
+        dst: packet.dst,
+        sport: packet.sport,
+        dport: packet.dport,
+        ifindex: packet.ifindex,
+        net: packet.net,
+        vlan: packet.outer,
+        mac: packet.src_mac,
+        ethertype: packet.ethertype,
+        reason,
+        generation: packet.generation,
+        slot: packet.out_slot,
+        len: packet.len,
+        proto: packet.proto,
+        direction: packet.direction as u8,
+        pad: [0; 6],
+    });
+    entry.submit(0);
+}
+
+#[inline(always)]
+fn lost() {
+    if let Some(lost) = LOST.get_ptr_mut(0) {
+        // SAFETY: as in `count`.
+        unsafe { *lost += 1 };
+    }
+}
+
+/// At most `event_rate` events a second and CPU.
+#[inline(always)]
+fn within_budget(now: u64) -> bool {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else {
+        return false;
+    };
+    let rate = match SETTINGS.get(0) {
+        Some(settings) => settings.event_rate as u64,
+        None => return false,
+    };
+    // SAFETY: as in `count`.
+    let budget = unsafe { &mut *budget };
+    // A shift stands for the division: 2^30 ns is a second to 7 %.
+    let second = now >> 30;
+    if budget.second != second {
+        budget.second = second;
+        budget.used = 0;
+    }
+    if budget.used >= rate {
+        return false;
+    }
+    budget.used += 1;
+    true
+}

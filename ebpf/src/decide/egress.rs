@@ -1,0 +1,281 @@
+//! The way out (TCX egress).
+
+use crate::{
+    abi::{
+        BUILTIN_ICMP_ERRORS, BUILTIN_RESETS, IFACE_DERIVED, IFACE_GUARDED, ROLE_BOX_OUT,
+        ROLE_RESPONDER, RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING,
+        STATE_ESTABLISHED, STATE_OPENING, View, proto, service_index,
+    },
+    decide::{
+        converse::{OWN, QUOTED, Work, converse},
+        cut::cut,
+        flow, fragment,
+        ingress::{passes, to_many},
+        local, place,
+    },
+    mark,
+    packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype, tcp},
+    reason::Reason,
+    tables::Tables,
+};
+
+/// Where a packet on its way out came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Box,
+    Guarded,
+    Unguarded,
+}
+
+/// Judges a parsed packet that leaves by a guarded interface; `packet.mark` is the unshifted mark. Returns the reason's
+/// number.
+#[inline(always)]
+pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
+    let origin = origin(tables, packet);
+    packet.generation = tables.active();
+    if origin == Origin::Guarded
+        && mark::kind(packet.mark) != mark::KIND_NONE
+        && packet.generation > 1
+        && packet.generation & 1 != mark::parity(packet.mark)
+    {
+        // A switch fell between the way in and the way out: finish by the tables it was judged by.
+        packet.generation -= 1;
+    }
+    let verdict = place(tables, packet, IFACE_GUARDED);
+    if verdict != 0 {
+        return verdict;
+    }
+    let config = tables.config(packet.generation);
+    let net = tables.net(packet.generation, packet.net);
+    if config.is_null() || net.is_null() {
+        return Reason::Internal as u32;
+    }
+    // SAFETY: neither is null, so the tables vouch for them until the decision returns.
+    let (builtin, net_flags) = unsafe { ((*config).builtin, (*net).flags) };
+
+    let control = local::link_control(packet, builtin, origin != Origin::Box);
+    if control != local::NOT_LOCAL && control != Reason::Builtin as u32 {
+        return control;
+    }
+    if packet.l3_error != 0 {
+        return packet.l3_error;
+    }
+    if origin == Origin::Unguarded {
+        return Reason::UnguardedSource as u32;
+    }
+    if origin == Origin::Guarded && mark::kind(packet.mark) == mark::KIND_NONE {
+        return Reason::NotJudged as u32;
+    }
+    let verdict = cut(tables, packet);
+    if verdict != 0 {
+        return verdict;
+    }
+    if control != local::NOT_LOCAL {
+        return control;
+    }
+    if origin == Origin::Guarded && mark::kind(packet.mark) == mark::KIND_LOCAL {
+        return if local::bridged_control(packet) {
+            Reason::Builtin as u32
+        } else {
+            Reason::NotJudged as u32
+        };
+    }
+    if origin == Origin::Box {
+        if packet.ethertype == ethertype::ARP {
+            return Reason::Builtin as u32;
+        }
+        if packet.class != CLASS_PLAIN && packet.class != CLASS_ICMP_ERROR {
+            let verdict = local::control_out(packet, builtin, net_flags);
+            if verdict != local::NOT_LOCAL {
+                return verdict;
+            }
+        }
+    }
+    if to_many(tables, packet) {
+        return Reason::Multicast as u32;
+    }
+    if packet.frag == FRAG_LATER {
+        return fragment::later(tables, packet);
+    }
+    let reason = leave(tables, packet, work, builtin, origin);
+    if packet.frag == FRAG_FIRST && passes(reason) {
+        let verdict = fragment::first(tables, packet);
+        if verdict != 0 {
+            return verdict;
+        }
+    }
+    reason
+}
+
+#[inline(always)]
+fn origin<T: Tables>(tables: &T, packet: &Packet) -> Origin {
+    if packet.came_from == 0 {
+        return Origin::Box;
+    }
+    let iface = tables.iface(packet.came_from);
+    if iface.is_null() {
+        return Origin::Unguarded;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let flags = unsafe { (*iface).flags };
+    if flags & (IFACE_GUARDED | IFACE_DERIVED) != 0 {
+        Origin::Guarded
+    } else {
+        Origin::Unguarded
+    }
+}
+
+#[inline(always)]
+fn leave<T: Tables>(
+    tables: &T,
+    packet: &mut Packet,
+    work: &mut Work,
+    builtin: u32,
+    origin: Origin,
+) -> u32 {
+    let from_box = origin == Origin::Box;
+    let mut what = OWN;
+    work.key = flow::key_out(packet);
+    if packet.class == CLASS_ICMP_ERROR {
+        if builtin & BUILTIN_ICMP_ERRORS == 0
+            || packet.quoted_proto == 0
+            || packet.quoted_src != packet.dst
+        {
+            return Reason::IcmpUnrelated as u32;
+        }
+        // The quoted packet came in here.
+        work.key = flow::key_quoted(packet, false);
+        what = QUOTED;
+    }
+
+    let found = flow::live(tables, &work.key, packet.now);
+    let mut role = 0;
+    if !found.is_null() {
+        // SAFETY: not null, so the table vouches for it until the decision returns.
+        role = unsafe { (*found).role };
+    }
+    if what == QUOTED && role == ROLE_RESPONDER {
+        // An error about a reply, from the initiator's side or from the box.
+        return Reason::Related as u32;
+    }
+    let outwards = role == 0 || role == ROLE_RESPONDER || (role == ROLE_BOX_OUT && !from_box);
+    if what == OWN && !from_box && outwards && mark::kind(packet.mark) == mark::KIND_FORWARD {
+        return forward(tables, packet, work, found, role);
+    }
+    if from_box
+        && what == OWN
+        && role != 0
+        && packet.tcp_flags & tcp::RST != 0
+        && packet.proto == proto::TCP
+    {
+        let own = role == ROLE_BOX_OUT || role == crate::abi::ROLE_BOX_IN;
+        if !own {
+            return if builtin & BUILTIN_RESETS != 0 {
+                Reason::Related as u32
+            } else {
+                Reason::NoFlow as u32
+            };
+        }
+    }
+    if from_box && what == OWN && (role == ROLE_RESPONDER || role == crate::abi::ROLE_INITIATOR) {
+        // The box speaking for one end of somebody else's conversation.
+        return Reason::NoFlow as u32;
+    }
+    let opens = if from_box && what == OWN {
+        ROLE_BOX_OUT
+    } else {
+        0
+    };
+    converse(tables, packet, work, what, opens, Reason::NoFlow as u32)
+}
+
+/// Whether the packet's destination port is one of the rule's services.
+#[inline(always)]
+fn served<T: Tables>(tables: &T, packet: &Packet, rule: u16) -> bool {
+    let service = tables.service(packet.generation, service_index(packet.proto, packet.dport));
+    let set = tables.set(packet.generation, service);
+    if set.is_null() {
+        return false;
+    }
+    let word = crate::bytes::opaque((rule >> 6) as usize) & (RULE_WORDS - 1);
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let word = unsafe { (&(*set).words)[word] };
+    (word >> (rule & 63)) & 1 != 0
+}
+
+/// In the initiator's direction: the right network, the right server, and the responder's view.
+#[inline(always)]
+fn forward<T: Tables>(
+    tables: &T,
+    packet: &mut Packet,
+    work: &mut Work,
+    found: *mut View,
+    role: u8,
+) -> u32 {
+    if mark::net(packet.mark) != packet.net {
+        return Reason::WrongWay as u32;
+    }
+    let number = mark::rule(packet.mark);
+    let rule = tables.rule(packet.generation, number);
+    if rule.is_null() {
+        return Reason::Internal as u32;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let rule = unsafe { &*rule };
+    if rule.flags & RULE_PUBLISHED != 0 {
+        let port = if rule.real_port == 0 {
+            served(tables, packet, number)
+        } else {
+            rule.real_port == packet.dport
+        };
+        if rule.real_addr != packet.dst || !port {
+            return Reason::WrongServer as u32;
+        }
+    }
+    if !flow::conversational(packet) {
+        return Reason::Flow as u32;
+    }
+    let f = packet.tcp_flags;
+    if role == ROLE_RESPONDER {
+        // SAFETY: a role was read from it, so it is not null.
+        let view = unsafe { &mut *found };
+        let restart = packet.proto == proto::TCP
+            && f & (tcp::SYN | tcp::ACK) == tcp::SYN
+            && (view.state == STATE_CLOSED || view.state == STATE_CLOSING);
+        if !restart {
+            view.rule = number;
+            view.slot = rule.slot as u16;
+            view.generation = packet.generation;
+            if packet.proto == proto::TCP {
+                if view.state == STATE_OPENING
+                    && f & tcp::SYN == 0
+                    && view.tcp[1].flags & SIDE_SEEN != 0
+                {
+                    view.state = STATE_ESTABLISHED;
+                    view.seen = packet.now;
+                    flow::promote(tables, &work.key, view);
+                    return Reason::Flow as u32;
+                }
+                if view.state == STATE_ESTABLISHED && f & (tcp::FIN | tcp::RST) != 0 {
+                    view.state = STATE_CLOSING;
+                }
+            }
+            flow::touch(view, packet.now);
+            return Reason::Flow as u32;
+        }
+    }
+    let midstream = packet.proto == proto::TCP && f & tcp::SYN == 0;
+    flow::fresh(&mut work.view, ROLE_RESPONDER, packet);
+    work.view.rule = number;
+    work.view.slot = rule.slot as u16;
+    work.view.net = packet.net;
+    if midstream {
+        // The way in has judged the flow: it was adopted, or it moved here from another line of the same network.
+        work.view.state = STATE_ESTABLISHED;
+    }
+    tables.view_remove(&work.key, !midstream);
+    if !tables.view_insert(&work.key, &work.view, midstream) {
+        return Reason::TableFull as u32;
+    }
+    Reason::Flow as u32
+}

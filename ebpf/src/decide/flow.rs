@@ -1,0 +1,225 @@
+//! Views: keys, lifetimes, and what a hit means.
+
+use crate::{
+    abi::{
+        NET_BOX, ROLE_BOX_IN, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, STATE_CLOSED,
+        STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, Settings, View, ViewKey, proto, timeout,
+    },
+    decide::rules::{Answer, Question},
+    packet::Packet,
+    tables::Tables,
+};
+
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// The key of a packet coming in: its source is the peer.
+#[inline(always)]
+pub fn key_in(packet: &Packet) -> ViewKey {
+    ViewKey {
+        peer: packet.src,
+        far: packet.dst,
+        peer_port: port(packet, packet.sport),
+        far_port: port(packet, packet.dport),
+        iface: packet.iface,
+        outer: packet.outer,
+        inner: packet.inner,
+        proto: packet.proto,
+        pad: 0,
+    }
+}
+
+/// The key of a packet going out: its destination is the peer.
+#[inline(always)]
+pub fn key_out(packet: &Packet) -> ViewKey {
+    ViewKey {
+        peer: packet.dst,
+        far: packet.src,
+        peer_port: port(packet, packet.dport),
+        far_port: port(packet, packet.sport),
+        iface: packet.iface,
+        outer: packet.outer,
+        inner: packet.inner,
+        proto: packet.proto,
+        pad: 0,
+    }
+}
+
+/// Protocols without ports have flows of their addresses alone.
+#[inline(always)]
+fn port(packet: &Packet, port: u16) -> u16 {
+    match packet.proto {
+        proto::TCP | proto::UDP | proto::ICMP | proto::ICMPV6 => port,
+        _ => 0,
+    }
+}
+
+/// The key under which the packet an ICMP error quotes is known at this interface. `sent_to_peer`: the quoted packet
+/// went out here; else it came in here.
+#[inline(always)]
+pub fn key_quoted(packet: &Packet, sent_to_peer: bool) -> ViewKey {
+    let (peer, far, peer_port, far_port) = if sent_to_peer {
+        (
+            packet.quoted_dst,
+            packet.quoted_src,
+            packet.quoted_dport,
+            packet.quoted_sport,
+        )
+    } else {
+        (
+            packet.quoted_src,
+            packet.quoted_dst,
+            packet.quoted_sport,
+            packet.quoted_dport,
+        )
+    };
+    ViewKey {
+        peer,
+        far,
+        peer_port,
+        far_port,
+        iface: packet.iface,
+        outer: packet.outer,
+        inner: packet.inner,
+        proto: packet.quoted_proto,
+        pad: 0,
+    }
+}
+
+/// Whether packets of this protocol and type open views at all: ICMP other than echo is one-way.
+#[inline(always)]
+pub fn conversational(packet: &Packet) -> bool {
+    match packet.proto {
+        proto::ICMP => packet.icmp_type == 8 || packet.icmp_type == 0,
+        proto::ICMPV6 => packet.icmp_type == 128 || packet.icmp_type == 129,
+        _ => true,
+    }
+}
+
+/// An echo reply, which never opens anything.
+#[inline(always)]
+pub fn echo_reply(packet: &Packet) -> bool {
+    (packet.proto == proto::ICMP && packet.icmp_type == 0)
+        || (packet.proto == proto::ICMPV6 && packet.icmp_type == 129)
+}
+
+/// Idle limit of a view in its state, nanoseconds.
+#[inline(always)]
+pub fn idle_limit(view: &View, protocol: u8, settings: &Settings) -> u64 {
+    let index = match protocol {
+        proto::TCP => match view.state {
+            STATE_OPENING => timeout::TCP_OPENING,
+            STATE_ESTABLISHED => timeout::TCP_ESTABLISHED,
+            STATE_CLOSING => timeout::TCP_CLOSING,
+            STATE_CLOSED => timeout::TCP_CLOSED,
+            _ => timeout::TCP_CLOSED,
+        },
+        proto::UDP => {
+            if view.state == STATE_OPENING {
+                timeout::UDP_ONEWAY
+            } else {
+                timeout::UDP_STREAM
+            }
+        }
+        proto::ICMP | proto::ICMPV6 => timeout::ICMP,
+        _ => timeout::OTHER,
+    };
+    settings.timeouts[index] as u64 * SECOND
+}
+
+/// The live view with this key, or null.
+#[inline(always)]
+pub fn live<T: Tables>(tables: &T, key: &ViewKey, now: u64) -> *mut View {
+    let view = tables.view(key);
+    if view.is_null() {
+        return core::ptr::null_mut();
+    }
+    let settings = tables.settings();
+    if settings.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: neither is null, so the tables vouch for them until the decision returns.
+    let (v, settings) = unsafe { (&*view, &*settings) };
+    if now.saturating_sub(v.seen) > idle_limit(v, key.proto, settings) {
+        return core::ptr::null_mut();
+    }
+    view
+}
+
+/// Notes that the view is in use; written at most once a second, to keep a shared cache line quiet.
+#[inline(always)]
+pub fn touch(view: &mut View, now: u64) {
+    if now.saturating_sub(view.seen) > SECOND {
+        view.seen = now;
+    }
+}
+
+/// Moves a view from the opening to the established room.
+#[inline(always)]
+pub fn promote<T: Tables>(tables: &T, key: &ViewKey, view: &View) {
+    // A copy on the stack would cost a quarter of it; the table copies from the entry itself.
+    if tables.view_insert(key, view, true) {
+        tables.view_remove(key, false);
+    }
+}
+
+/// The rules' question about the flow with this key, from its initiator's side. `echo`: an ICMP flow, which an echo
+/// request opened; else ICMP is asked by the packet's own type.
+#[inline(always)]
+pub fn question(
+    question: &mut Question,
+    key: &ViewKey,
+    role: u8,
+    packet: &Packet,
+    device: u32,
+    echo: bool,
+) {
+    question.now = packet.now;
+    question.generation = packet.generation;
+    question.proto = key.proto;
+    question.pad = [0; 3];
+    question.device = device;
+    if role == ROLE_BOX_OUT {
+        question.from = NET_BOX;
+        question.src = key.far;
+        question.dst = key.peer;
+        question.port = key.peer_port;
+    } else {
+        question.from = packet.net;
+        question.src = key.peer;
+        question.dst = key.far;
+        question.port = key.far_port;
+    }
+    if key.proto == proto::ICMP {
+        question.port = if echo { 8 << 8 } else { packet.dport };
+    } else if key.proto == proto::ICMPV6 {
+        question.port = if echo { 128 << 8 } else { packet.dport };
+    }
+}
+
+/// Takes over a judgement.
+#[inline(always)]
+pub fn permit(view: &mut View, answer: &Answer, packet: &Packet) {
+    view.generation = packet.generation;
+    view.rule = answer.rule;
+    view.slot = answer.slot;
+    view.net = answer.net;
+    view.deadline = answer.deadline;
+    view.device = packet.device;
+}
+
+/// A new view that a packet opens.
+#[inline(always)]
+pub fn fresh(view: &mut View, role: u8, packet: &Packet) {
+    view.seen = packet.now;
+    view.opened = packet.now;
+    view.deadline = u64::MAX;
+    view.generation = packet.generation;
+    view.device = 0;
+    view.rule = 0;
+    view.slot = 0;
+    view.net = 0;
+    view.role = role;
+    view.state = STATE_OPENING;
+    view.tcp = Default::default();
+}

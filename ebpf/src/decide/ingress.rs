@@ -1,0 +1,119 @@
+//! The way in (XDP).
+
+use crate::{
+    abi::{
+        ADDR_BROADCAST, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR, RULE_PUBLISHED,
+    },
+    decide::{
+        converse::{OWN, QUOTED, Work, converse},
+        cut::cut,
+        flow, fragment, identity, local, place,
+    },
+    mark,
+    packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype},
+    reason::Reason,
+    tables::Tables,
+};
+
+/// Judges a parsed packet that came in by a guarded interface. Returns the reason's number; the packet's `out_` fields
+/// carry the rest.
+#[inline(always)]
+pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
+    packet.generation = tables.active();
+    let verdict = place(tables, packet, IFACE_GUARDED);
+    if verdict != 0 {
+        return verdict;
+    }
+    let config = tables.config(packet.generation);
+    let net = tables.net(packet.generation, packet.net);
+    if config.is_null() || net.is_null() {
+        return Reason::Internal as u32;
+    }
+    // SAFETY: neither is null, so the tables vouch for them until the decision returns.
+    let (builtin, net_flags) = unsafe { ((*config).builtin, (*net).flags) };
+
+    let control = local::link_control(packet, builtin, false);
+    if control != local::NOT_LOCAL && control != Reason::Builtin as u32 {
+        return control;
+    }
+    if packet.l3_error != 0 {
+        return packet.l3_error;
+    }
+    let verdict = cut(tables, packet);
+    if verdict != 0 {
+        return verdict;
+    }
+    packet.out_mark = mark::encode(mark::KIND_LOCAL, packet.generation, NET_BOX, 0);
+    if control != local::NOT_LOCAL {
+        return control;
+    }
+    if packet.ethertype == ethertype::ARP {
+        return local::arp_in(tables, packet);
+    }
+    if packet.class != CLASS_PLAIN && packet.class != CLASS_ICMP_ERROR {
+        let verdict = local::control_in(tables, packet, builtin, net_flags);
+        if verdict != local::NOT_LOCAL {
+            return verdict;
+        }
+    }
+    packet.out_mark = 0;
+    if to_many(tables, packet) {
+        return Reason::Multicast as u32;
+    }
+    let src = packet.src;
+    let verdict = identity::identity(tables, packet, &src);
+    if verdict != 0 {
+        return verdict;
+    }
+    if packet.frag == FRAG_LATER {
+        return fragment::later(tables, packet);
+    }
+    let what = if packet.class == CLASS_ICMP_ERROR {
+        if builtin & BUILTIN_ICMP_ERRORS == 0
+            || packet.quoted_proto == 0
+            || packet.quoted_src != packet.dst
+        {
+            return Reason::IcmpUnrelated as u32;
+        }
+        work.key = flow::key_quoted(packet, true);
+        QUOTED
+    } else {
+        work.key = flow::key_in(packet);
+        OWN
+    };
+    let reason = converse(
+        tables,
+        packet,
+        work,
+        what,
+        ROLE_INITIATOR,
+        Reason::NoFlow as u32,
+    );
+    if packet.frag == FRAG_FIRST && passes(reason) {
+        let verdict = fragment::first(tables, packet);
+        if verdict != 0 {
+            return verdict;
+        }
+    }
+    reason
+}
+
+/// Whether one of the reasons [`converse`] gives is a passing one.
+#[inline(always)]
+pub fn passes(reason: u32) -> bool {
+    reason < Reason::NoPolicy as u32
+}
+
+/// Multicast, limited broadcast, or the directed broadcast address of a configured prefix.
+#[inline(always)]
+pub fn to_many<T: Tables>(tables: &T, packet: &Packet) -> bool {
+    if local::to_many(&packet.dst) {
+        return true;
+    }
+    let entry = tables.addr(packet.generation, &packet.dst);
+    if entry.is_null() {
+        return false;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    unsafe { (*entry).flags & ADDR_BROADCAST != 0 }
+}

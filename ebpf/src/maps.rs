@@ -1,0 +1,291 @@
+//! The maps, and the [`Tables`] over them. Names are the contract with the agent's loader.
+
+use aya_ebpf::{
+    btf_maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key,
+    },
+    macros::btf_map,
+};
+use sekimori_ebpf::{
+    abi::{
+        AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey,
+        GenConfig, IfaceEntry, MAX_DEVICES, MAX_MANAGEMENT, MAX_NETS, MAX_PREFIXES, MAX_RULES,
+        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, RULE_SLOTS,
+        RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
+    },
+    decide::converse::Work,
+    packet::Packet,
+    tables::{Addr, Tables},
+};
+
+/// Inner arrays may differ in size (`BPF_F_INNER_MAP`).
+const INNER: usize = 1 << 12;
+/// Tries are not preallocated (`BPF_F_NO_PREALLOC`).
+const LAZY: usize = 1;
+
+/// Everything one packet needs that does not fit on the stack.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) packet: Packet,
+    pub(crate) work: Work,
+}
+
+/// What a private instance (replay, oracle, canaries) says instead of the kernel.
+#[repr(C)]
+pub(crate) struct PrivateContext {
+    pub(crate) now: u64,
+    pub(crate) ifindex: u32,
+    pub(crate) came_from: u32,
+    pub(crate) mark: u32,
+    pub(crate) len: u32,
+}
+
+/// Counters of the event rate limit.
+#[repr(C)]
+pub(crate) struct Budget {
+    pub(crate) second: u64,
+    pub(crate) used: u64,
+}
+
+#[btf_map]
+pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+pub(crate) static IFACES: HashMap<u32, IfaceEntry, 1024> = HashMap::new();
+#[btf_map]
+pub(crate) static CUT: Array<CutWord, 1> = Array::new();
+#[btf_map]
+pub(crate) static CUT_NETS: Array<u32, { MAX_NETS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static CUT_PREFIXES: LpmTrie<Addr, u32, 65536, LAZY> = LpmTrie::new();
+#[btf_map]
+pub(crate) static CUT_MACS: HashMap<[u8; 6], u32, 4096> = HashMap::new();
+#[btf_map]
+pub(crate) static MANAGEMENT: Array<ManagementEntry, MAX_MANAGEMENT> = Array::new();
+
+#[btf_map]
+pub(crate) static G_CONFIG: ArrayOfMaps<Array<GenConfig, 1, INNER>, 2> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_PORTS: ArrayOfMaps<HashMap<PortKey, u32, 4096>, 2> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_NETS: ArrayOfMaps<Array<NetEntry, { MAX_NETS as usize }, INNER>, 2> =
+    ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_ADDRS: ArrayOfMaps<
+    LpmTrie<Addr, AddrEntry, { MAX_PREFIXES as usize }, LAZY>,
+    2,
+> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_MACS: ArrayOfMaps<HashMap<MacKey, MacEntry, 32768>, 2> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_BINDINGS: ArrayOfMaps<HashMap<Addr, u32, 65536>, 2> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_DEVICES: ArrayOfMaps<Array<DeviceEntry, { MAX_DEVICES as usize }, INNER>, 2> =
+    ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_SERVICES: ArrayOfMaps<Array<u64, { SERVICE_WORDS as usize }, INNER>, 2> =
+    ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_SETS: ArrayOfMaps<Array<RuleSet, { MAX_SETS as usize }, INNER>, 2> =
+    ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_RULES: ArrayOfMaps<Array<RuleEntry, MAX_RULES, INNER>, 2> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_SCHEDULES: ArrayOfMaps<Array<Schedule, { MAX_SCHEDULES as usize }, INNER>, 2> =
+    ArrayOfMaps::new();
+
+#[btf_map]
+pub(crate) static FLOWS: LruHashMap<ViewKey, View, 262_144> = LruHashMap::new();
+#[btf_map]
+pub(crate) static OPENING: LruHashMap<ViewKey, View, 65_536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragKey, FragEntry, 4096> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounter, { RULE_SLOTS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static SCRATCH_IN: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static SCRATCH_OUT: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static PRIVATE_CONTEXT: Array<PrivateContext, 1> = Array::new();
+/// What the private instance decided: reason, rule index plus one, mark, slot plus one.
+#[btf_map]
+pub(crate) static PRIVATE_RESULT: Array<[u32; 4], 1> = Array::new();
+
+/// 1 in a private instance: context and clock come from `PRIVATE_CONTEXT`. Constant, so that the verifier removes the
+/// other half.
+#[unsafe(no_mangle)]
+static PRIVATE: u32 = 0;
+
+/// Whether this is a private instance.
+#[inline(always)]
+pub(crate) fn private() -> bool {
+    // SAFETY: a plain aligned read of our own constant; volatile because the loader patches it.
+    unsafe { core::ptr::read_volatile(&raw const PRIVATE) != 0 }
+}
+
+/// The BPF maps as tables.
+pub(crate) struct Maps;
+
+#[inline(always)]
+fn pointer<T>(value: Option<&T>) -> *const T {
+    match value {
+        Some(value) => value,
+        None => core::ptr::null(),
+    }
+}
+
+#[inline(always)]
+fn slot(generation: u32) -> u32 {
+    generation & 1
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn active(&self) -> u32 {
+        ACTIVE.get(0).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn settings(&self) -> *const Settings {
+        pointer(SETTINGS.get(0))
+    }
+    #[inline(always)]
+    fn iface(&self, ifindex: u32) -> *const IfaceEntry {
+        match IFACES.get_ptr(&ifindex) {
+            Some(entry) => entry,
+            None => core::ptr::null(),
+        }
+    }
+    #[inline(always)]
+    fn config(&self, generation: u32) -> *const GenConfig {
+        pointer(G_CONFIG.get_value(slot(generation), &0))
+    }
+    #[inline(always)]
+    fn port(&self, generation: u32, key: &PortKey) -> u16 {
+        match G_PORTS.get_value_ptr_mut(slot(generation), key) {
+            // SAFETY: a value the kernel just returned, readable until the program ends.
+            Some(net) => unsafe { *net as u16 },
+            None => 0,
+        }
+    }
+    #[inline(always)]
+    fn net(&self, generation: u32, net: u16) -> *const NetEntry {
+        pointer(G_NETS.get_value(slot(generation), &(net as u32)))
+    }
+    #[inline(always)]
+    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry {
+        match G_ADDRS.get(slot(generation)) {
+            Some(trie) => pointer(trie.get(&Key::new(128, *addr))),
+            None => core::ptr::null(),
+        }
+    }
+    #[inline(always)]
+    fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {
+        match G_MACS.get_value_ptr_mut(slot(generation), key) {
+            Some(entry) => entry,
+            None => core::ptr::null(),
+        }
+    }
+    #[inline(always)]
+    fn binding(&self, generation: u32, addr: &Addr) -> u32 {
+        match G_BINDINGS.get_value_ptr_mut(slot(generation), addr) {
+            // SAFETY: as in `port`.
+            Some(device) => unsafe { *device },
+            None => 0,
+        }
+    }
+    #[inline(always)]
+    fn device(&self, generation: u32, device: u32) -> *const DeviceEntry {
+        pointer(G_DEVICES.get_value(slot(generation), &device))
+    }
+    #[inline(always)]
+    fn service(&self, generation: u32, index: u32) -> u16 {
+        match G_SERVICES.get_value(slot(generation), &(index >> 2)) {
+            Some(word) => (*word >> ((index & 3) * 16)) as u16,
+            None => 0,
+        }
+    }
+    #[inline(always)]
+    fn set(&self, generation: u32, set: u16) -> *const RuleSet {
+        pointer(G_SETS.get_value(slot(generation), &(set as u32)))
+    }
+    #[inline(always)]
+    fn rule(&self, generation: u32, rule: u16) -> *const RuleEntry {
+        pointer(G_RULES.get_value(slot(generation), &(rule as u32)))
+    }
+    #[inline(always)]
+    fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule {
+        pointer(G_SCHEDULES.get_value(slot(generation), &schedule))
+    }
+    #[inline(always)]
+    fn cut(&self) -> CutWord {
+        // No word, no traffic: fail closed.
+        CUT.get(0).copied().unwrap_or(CutWord { all: 2, any: 0 })
+    }
+    #[inline(always)]
+    fn cut_net(&self, net: u16) -> bool {
+        CUT_NETS.get(net as u32).copied().unwrap_or(1) != 0
+    }
+    #[inline(always)]
+    fn cut_addr(&self, addr: &Addr) -> bool {
+        CUT_PREFIXES.get(&Key::new(128, *addr)).is_some()
+    }
+    #[inline(always)]
+    fn cut_mac(&self, mac: &[u8; 6]) -> bool {
+        CUT_MACS.get_ptr(mac).is_some()
+    }
+    #[inline(always)]
+    fn management(&self, index: u32) -> *const ManagementEntry {
+        pointer(MANAGEMENT.get(index))
+    }
+    #[inline(always)]
+    fn view(&self, key: &ViewKey) -> *mut View {
+        if let Some(view) = FLOWS.get_ptr_mut(key) {
+            return view;
+        }
+        match OPENING.get_ptr_mut(key) {
+            Some(view) => view,
+            None => core::ptr::null_mut(),
+        }
+    }
+    #[inline(always)]
+    fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool {
+        if established {
+            FLOWS.insert(key, view, 0).is_ok()
+        } else {
+            OPENING.insert(key, view, 0).is_ok()
+        }
+    }
+    #[inline(always)]
+    fn view_remove(&self, key: &ViewKey, established: bool) {
+        let _absent = if established {
+            FLOWS.remove(key)
+        } else {
+            OPENING.remove(key)
+        };
+    }
+    #[inline(always)]
+    fn frag(&self, key: &FragKey) -> *mut FragEntry {
+        match FRAGMENTS.get_ptr_mut(key) {
+            Some(entry) => entry,
+            None => core::ptr::null_mut(),
+        }
+    }
+    #[inline(always)]
+    fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool {
+        FRAGMENTS.insert(key, entry, 0).is_ok()
+    }
+}

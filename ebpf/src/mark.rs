@@ -1,0 +1,45 @@
+//! What the way in tells the way out: 23 bits in packet metadata and then in the socket buffer's mark.
+//!
+//! `kind` 2 bits, generation parity 1 bit, network 8 bits, rule 12 bits, lowest first. The parity lets the way out use
+//! the tables the packet was judged by even if a switch falls in between: the older generation's tables stay
+//! until the next one is staged.
+
+/// Bits in use, before shifting.
+pub const BITS: u32 = 23;
+/// All of them.
+pub const MASK: u32 = (1 << BITS) - 1;
+
+/// Not judged.
+pub const KIND_NONE: u32 = 0;
+/// In the initiator's direction, to be forwarded.
+pub const KIND_FORWARD: u32 = 1;
+/// In the other direction, to be forwarded.
+pub const KIND_REPLY: u32 = 2;
+/// For the box itself, or a built-in.
+pub const KIND_LOCAL: u32 = 3;
+
+/// Packs a mark.
+#[inline(always)]
+pub const fn encode(kind: u32, generation: u32, net: u16, rule: u16) -> u32 {
+    kind | ((generation & 1) << 2) | ((net as u32 & 0xff) << 3) | ((rule as u32 & 0xfff) << 11)
+}
+/// The kind.
+#[inline(always)]
+pub const fn kind(mark: u32) -> u32 {
+    mark & 3
+}
+/// The generation's parity.
+#[inline(always)]
+pub const fn parity(mark: u32) -> u32 {
+    (mark >> 2) & 1
+}
+/// The network or zone it must leave by.
+#[inline(always)]
+pub const fn net(mark: u32) -> u16 {
+    ((mark >> 3) & 0xff) as u16
+}
+/// The rule's index.
+#[inline(always)]
+pub const fn rule(mark: u32) -> u16 {
+    ((mark >> 11) & 0xfff) as u16
+}

@@ -1,0 +1,235 @@
+//! Entry points: XDP in, TCX ingress (metadata to mark), TCX egress out.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_action, xdp_md},
+    helpers::{
+        bpf_ktime_get_boot_ns, bpf_skb_pull_data, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len,
+    },
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use sekimori_ebpf::{
+    abi::{DIR_IN, DIR_OUT},
+    decide, mark,
+    parse::parse,
+    reason::Reason,
+};
+
+use crate::{
+    context::Window,
+    count::count,
+    maps::{
+        Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private,
+    },
+};
+
+/// Ends the classifier chain with a drop (`TCX_DROP`).
+const TCX_DROP: i32 = 2;
+/// Lets the next classifier see the packet (`TCX_NEXT`).
+const TCX_NEXT: i32 = -1;
+/// Readable bytes we ask for on the way out: two tags, IPv6, six small extension headers, TCP with options, a quoted packet.
+const PULL: u32 = 256;
+/// "SKMR": tells our metadata from another program's.
+const META_MAGIC: u32 = 0x534b_4d52;
+
+/// What XDP hands to TCX ingress in front of the packet.
+#[repr(C)]
+struct Meta {
+    magic: u32,
+    mark: u32,
+}
+
+/// The way in.
+#[xdp(frags)]
+pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
+    let Some(scratch) = SCRATCH_IN.get_ptr_mut(0) else {
+        return xdp_action::XDP_DROP;
+    };
+    // SAFETY: this CPU's own scratch; softirqs do not nest.
+    let scratch = unsafe { &mut *scratch };
+    let md: *mut xdp_md = ctx.ctx;
+    // SAFETY: `md` is the context the kernel passed.
+    let ifindex = unsafe { (*md).ingress_ifindex };
+    let wire = bpf_buff_len(md);
+    let packet = &mut scratch.packet;
+    packet.direction = DIR_IN;
+    packet.came_from = 0;
+    packet.mark = 0;
+    packet.segments = 1;
+    packet.ifindex = ifindex;
+    packet.len = wire;
+    if private() {
+        let Some(said) = PRIVATE_CONTEXT.get(0) else {
+            return xdp_action::XDP_DROP;
+        };
+        packet.now = said.now;
+        packet.ifindex = said.ifindex;
+    } else {
+        packet.now = boot_clock();
+    }
+    let window = Window {
+        data: ctx.data(),
+        end: ctx.data_end(),
+        wire: wire as usize,
+    };
+    parse(&window, 0, packet);
+    let reason = judge_in(scratch);
+    if reason >= Reason::NoPolicy as u32 {
+        return xdp_action::XDP_DROP;
+    }
+    hand_over(md, scratch.packet.out_mark);
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn boot_clock() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+#[inline(always)]
+fn bpf_buff_len(md: *mut xdp_md) -> u32 {
+    // SAFETY: `md` is the context the kernel passed.
+    unsafe { bpf_xdp_get_buff_len(md) as u32 }
+}
+
+/// Everything after the parse, out of line: it reads maps only, and the verifier follows it better alone.
+#[inline(never)]
+fn judge_in(scratch: &mut Scratch) -> u32 {
+    let reason = decide::ingress(&Maps, &mut scratch.packet, &mut scratch.work);
+    conclude(scratch, reason);
+    reason
+}
+
+#[inline(never)]
+fn judge_out(scratch: &mut Scratch) -> u32 {
+    let reason = decide::egress(&Maps, &mut scratch.packet, &mut scratch.work);
+    conclude(scratch, reason);
+    reason
+}
+
+#[inline(always)]
+fn conclude(scratch: &Scratch, reason: u32) {
+    let packet = &scratch.packet;
+    count(packet, reason);
+    if private() {
+        if let Some(result) = PRIVATE_RESULT.get_ptr_mut(0) {
+            // SAFETY: a private instance runs one packet at a time.
+            unsafe { *result = [reason, packet.out_rule, packet.out_mark, packet.out_slot] };
+        }
+    }
+}
+
+/// Puts the mark in front of the packet. Where the driver has no metadata TCX ingress finds none, the packet stays
+/// unmarked and the way out refuses it: that driver is not supported, and fails closed.
+#[inline(always)]
+fn hand_over(md: *mut xdp_md, mark: u32) {
+    // SAFETY: `md` is the context the kernel passed.
+    let moved = unsafe { bpf_xdp_adjust_meta(md, -(size_of::<Meta>() as i32)) };
+    if moved != 0 {
+        return;
+    }
+    // SAFETY: as above; both pointers are re-read because the call invalidated the old ones.
+    let (meta, data) = unsafe { ((*md).data_meta as usize, (*md).data as usize) };
+    if meta + size_of::<Meta>() > data {
+        return;
+    }
+    // SAFETY: `meta..meta + 8` was just compared with the start of the packet, and the kernel keeps it 4-aligned.
+    unsafe {
+        *(meta as *mut Meta) = Meta {
+            magic: META_MAGIC,
+            mark,
+        }
+    };
+}
+
+/// Lowest mark bit in use, and the mask of all of them.
+#[inline(always)]
+fn mark_field() -> (u32, u32) {
+    let shift = match SETTINGS.get(0) {
+        Some(settings) => settings.mark_shift & 31,
+        None => 0,
+    };
+    (shift, mark::MASK << shift)
+}
+
+/// Between XDP and the stack: metadata becomes mark bits.
+#[classifier]
+pub(crate) fn sekimori_mark(ctx: TcContext) -> i32 {
+    let skb: *mut __sk_buff = ctx.skb.skb;
+    let (shift, mask) = mark_field();
+    // SAFETY: `skb` is the context the kernel passed.
+    let (meta, data, old) =
+        unsafe { ((*skb).data_meta as usize, (*skb).data as usize, (*skb).mark) };
+    let mut bits = 0;
+    if meta + size_of::<Meta>() <= data {
+        // SAFETY: `meta..meta + 8` was just compared with the start of the packet.
+        let found = unsafe { &*(meta as *const Meta) };
+        if found.magic == META_MAGIC {
+            bits = found.mark;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { (*skb).mark = (old & !mask) | ((bits << shift) & mask) };
+    TCX_NEXT
+}
+
+/// The way out.
+#[classifier]
+pub(crate) fn sekimori_out(ctx: TcContext) -> i32 {
+    let Some(scratch) = SCRATCH_OUT.get_ptr_mut(0) else {
+        return TCX_DROP;
+    };
+    // SAFETY: this CPU's own scratch; the stack runs classifiers with bottom halves off.
+    let scratch = unsafe { &mut *scratch };
+    let skb: *mut __sk_buff = ctx.skb.skb;
+    // SAFETY: `skb` is the context the kernel passed.
+    let (len, readable) = unsafe { ((*skb).len, (*skb).data_end - (*skb).data) };
+    if readable < PULL && readable < len {
+        let want = if len < PULL { len } else { PULL };
+        // SAFETY: as above. On failure the parser sees what is linear and drops what it cannot read.
+        let _short = unsafe { bpf_skb_pull_data(skb, want) };
+    }
+    let (shift, mask) = mark_field();
+    let packet = &mut scratch.packet;
+    packet.direction = DIR_OUT;
+    packet.len = len;
+    packet.segments = 1;
+    let mut tag = 0;
+    if private() {
+        let Some(said) = PRIVATE_CONTEXT.get(0) else {
+            return TCX_DROP;
+        };
+        packet.now = said.now;
+        packet.ifindex = said.ifindex;
+        packet.came_from = said.came_from;
+        packet.mark = said.mark;
+    } else {
+        packet.now = boot_clock();
+        // SAFETY: as above.
+        unsafe {
+            packet.ifindex = (*skb).ifindex;
+            packet.came_from = (*skb).ingress_ifindex;
+            packet.mark = ((*skb).mark & mask) >> shift;
+            if (*skb).gso_size > 0 && (*skb).gso_segs > 0 {
+                packet.segments = (*skb).gso_segs;
+            }
+            if (*skb).vlan_present != 0 {
+                tag = ((*skb).vlan_tci & 0xfff) as u16;
+            }
+        }
+    }
+    let window = Window {
+        data: ctx.data(),
+        end: ctx.data_end(),
+        wire: len as usize,
+    };
+    parse(&window, tag, packet);
+    let reason = judge_out(scratch);
+    if reason >= Reason::NoPolicy as u32 {
+        return TCX_DROP;
+    }
+    // SAFETY: as above.
+    unsafe { (*skb).mark &= !mask };
+    TCX_NEXT
+}
