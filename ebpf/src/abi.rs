@@ -190,10 +190,7 @@ pub struct RuleSet {
 }
 impl RuleSet {
     /// The set no rule is in.
-    pub const EMPTY: Self = Self {
-        summary: 0,
-        words: [0; RULE_WORDS],
-    };
+    pub const EMPTY: Self = Self { summary: 0, words: [0; RULE_WORDS] };
 }
 
 /// One permission.
@@ -574,5 +571,54 @@ pub struct Event {
     /// [`DIR_IN`] or [`DIR_OUT`].
     pub direction: u8,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 10],
+}
+
+/// What a private instance is told instead of what the kernel would say.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct PrivateContext {
+    /// `CLOCK_BOOTTIME` nanoseconds.
+    pub now: u64,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Way out: interface index it came in by, 0 for the box.
+    pub came_from: u32,
+    /// Way out: unshifted mark.
+    pub mark: u32,
+    /// Bytes on the wire, if more than are there.
+    pub len: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A struct whose fields fill it has no padding to leak or to compare.
+    #[test]
+    fn shared_structs_have_no_padding() {
+        assert_eq!(size_of::<IfaceEntry>(), 4);
+        assert_eq!(size_of::<PortKey>(), 8);
+        assert_eq!(size_of::<NetEntry>(), 8);
+        assert_eq!(size_of::<AddrEntry>(), 8);
+        assert_eq!(size_of::<MacKey>(), 8);
+        assert_eq!(size_of::<MacEntry>(), 8);
+        assert_eq!(size_of::<DeviceEntry>(), 16);
+        assert_eq!(size_of::<RuleSet>(), 8 + 8 * RULE_WORDS);
+        assert_eq!(size_of::<RuleEntry>(), 32);
+        assert_eq!(size_of::<Schedule>(), 8 + 16 * SCHEDULE_WINDOWS);
+        assert_eq!(size_of::<GenConfig>(), 16);
+        assert_eq!(size_of::<Settings>(), 48);
+        assert_eq!(size_of::<CutWord>(), 8);
+        assert_eq!(size_of::<ManagementEntry>(), 40);
+        assert_eq!(size_of::<ViewKey>(), 44);
+        assert_eq!(size_of::<TcpSide>(), 20);
+        assert_eq!(size_of::<View>(), 24 + 8 + 8 + 40);
+        assert_eq!(size_of::<Counter>(), 24);
+        assert_eq!(size_of::<RuleCounter>(), 48);
+        assert_eq!(size_of::<FragKey>(), 44);
+        assert_eq!(size_of::<FragEntry>(), 24 + 8 * FRAG_RANGES);
+        assert_eq!(size_of::<Event>(), 88);
+        assert_eq!(size_of::<PrivateContext>(), 24);
+    }
 }

@@ -13,9 +13,7 @@ use crate::maps::{BUDGET, COUNTERS, EVENTS, LOST, RULE_COUNTERS, SETTINGS};
 pub(crate) fn count(packet: &Packet, reason: u32) {
     let segments = packet.segments as u64;
     let bytes = packet.len as u64;
-    if let Some(counter) =
-        COUNTERS.get_ptr_mut(counter_index(packet.net, packet.direction, reason & 127))
-    {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(packet.net, packet.direction, reason & 127)) {
         // SAFETY: this CPU's own slot, and programs on one CPU do not nest.
         let counter = unsafe { &mut *counter };
         counter.packets += segments;
@@ -70,7 +68,7 @@ fn sample(packet: &Packet, reason: u32) {
         len: packet.len,
         proto: packet.proto,
         direction: packet.direction as u8,
-        pad: [0; 6],
+        pad: [0; 10],
     });
     entry.submit(0);
 }

@@ -8,6 +8,8 @@ pub mod decide;
 pub mod mark;
 pub mod packet;
 pub mod parse;
+#[cfg(feature = "user")]
+mod pod;
 pub mod reason;
 pub mod tables;
 pub mod tcp;

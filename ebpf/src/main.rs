@@ -9,6 +9,8 @@ mod count;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod steps;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {

@@ -1,22 +1,22 @@
 //! The maps, and the [`Tables`] over them. Names are the contract with the agent's loader.
 
 use aya_ebpf::{
-    btf_maps::{
-        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key,
-    },
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
     macros::btf_map,
 };
 use sekimori_ebpf::{
     abi::{
-        AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey,
-        GenConfig, IfaceEntry, MAX_DEVICES, MAX_MANAGEMENT, MAX_NETS, MAX_PREFIXES, MAX_RULES,
-        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, RULE_SLOTS,
-        RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
+        AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, IfaceEntry,
+        MAX_DEVICES, MAX_MANAGEMENT, MAX_NETS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey,
+        ManagementEntry, NetEntry, PortKey, PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS,
+        Schedule, Settings, View, ViewKey,
     },
-    decide::converse::Work,
+    decide::{converse::Work, rules::Cursor},
     packet::Packet,
     tables::{Addr, Tables},
 };
+
+use crate::steps;
 
 /// Inner arrays may differ in size (`BPF_F_INNER_MAP`).
 const INNER: usize = 1 << 12;
@@ -28,16 +28,6 @@ const LAZY: usize = 1;
 pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     pub(crate) work: Work,
-}
-
-/// What a private instance (replay, oracle, canaries) says instead of the kernel.
-#[repr(C)]
-pub(crate) struct PrivateContext {
-    pub(crate) now: u64,
-    pub(crate) ifindex: u32,
-    pub(crate) came_from: u32,
-    pub(crate) mark: u32,
-    pub(crate) len: u32,
 }
 
 /// Counters of the event rate limit.
@@ -69,31 +59,24 @@ pub(crate) static G_CONFIG: ArrayOfMaps<Array<GenConfig, 1, INNER>, 2> = ArrayOf
 #[btf_map]
 pub(crate) static G_PORTS: ArrayOfMaps<HashMap<PortKey, u32, 4096>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_NETS: ArrayOfMaps<Array<NetEntry, { MAX_NETS as usize }, INNER>, 2> =
-    ArrayOfMaps::new();
+pub(crate) static G_NETS: ArrayOfMaps<Array<NetEntry, { MAX_NETS as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_ADDRS: ArrayOfMaps<
-    LpmTrie<Addr, AddrEntry, { MAX_PREFIXES as usize }, LAZY>,
-    2,
-> = ArrayOfMaps::new();
+pub(crate) static G_ADDRS: ArrayOfMaps<LpmTrie<Addr, AddrEntry, { MAX_PREFIXES as usize }, LAZY>, 2> =
+    ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_MACS: ArrayOfMaps<HashMap<MacKey, MacEntry, 32768>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_BINDINGS: ArrayOfMaps<HashMap<Addr, u32, 65536>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_DEVICES: ArrayOfMaps<Array<DeviceEntry, { MAX_DEVICES as usize }, INNER>, 2> =
-    ArrayOfMaps::new();
+pub(crate) static G_DEVICES: ArrayOfMaps<Array<DeviceEntry, { MAX_DEVICES as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_SERVICES: ArrayOfMaps<Array<u64, { SERVICE_WORDS as usize }, INNER>, 2> =
-    ArrayOfMaps::new();
+pub(crate) static G_SERVICES: ArrayOfMaps<Array<u64, { SERVICE_WORDS as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_SETS: ArrayOfMaps<Array<RuleSet, { MAX_SETS as usize }, INNER>, 2> =
-    ArrayOfMaps::new();
+pub(crate) static G_SETS: ArrayOfMaps<Array<RuleSet, { MAX_SETS as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_RULES: ArrayOfMaps<Array<RuleEntry, MAX_RULES, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_SCHEDULES: ArrayOfMaps<Array<Schedule, { MAX_SCHEDULES as usize }, INNER>, 2> =
-    ArrayOfMaps::new();
+pub(crate) static G_SCHEDULES: ArrayOfMaps<Array<Schedule, { MAX_SCHEDULES as usize }, INNER>, 2> = ArrayOfMaps::new();
 
 #[btf_map]
 pub(crate) static FLOWS: LruHashMap<ViewKey, View, 262_144> = LruHashMap::new();
@@ -105,8 +88,7 @@ pub(crate) static FRAGMENTS: LruHashMap<FragKey, FragEntry, 4096> = LruHashMap::
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounter, { RULE_SLOTS as usize }> =
-    PerCpuArray::new();
+pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounter, { RULE_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
 #[btf_map]
@@ -263,19 +245,11 @@ impl Tables for Maps {
     }
     #[inline(always)]
     fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool {
-        if established {
-            FLOWS.insert(key, view, 0).is_ok()
-        } else {
-            OPENING.insert(key, view, 0).is_ok()
-        }
+        if established { FLOWS.insert(key, view, 0).is_ok() } else { OPENING.insert(key, view, 0).is_ok() }
     }
     #[inline(always)]
     fn view_remove(&self, key: &ViewKey, established: bool) {
-        let _absent = if established {
-            FLOWS.remove(key)
-        } else {
-            OPENING.remove(key)
-        };
+        let _absent = if established { FLOWS.remove(key) } else { OPENING.remove(key) };
     }
     #[inline(always)]
     fn frag(&self, key: &FragKey) -> *mut FragEntry {
@@ -287,5 +261,45 @@ impl Tables for Maps {
     #[inline(always)]
     fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool {
         FRAGMENTS.insert(key, entry, 0).is_ok()
+    }
+    #[inline(always)]
+    fn judge(&self, work: &mut Work) {
+        steps::sekimori_judge(work);
+    }
+    #[inline(always)]
+    fn next_match(&self, cursor: &mut Cursor) -> u32 {
+        steps::sekimori_next_match(cursor)
+    }
+    #[inline(always)]
+    fn open_until(&self, generation: u32, schedule: u32, now: u64) -> u64 {
+        steps::sekimori_open_until(generation, schedule, now)
+    }
+    #[inline(always)]
+    fn identity(&self, packet: &mut Packet, addr: &Addr) -> u32 {
+        steps::sekimori_identity(packet, addr)
+    }
+    #[inline(always)]
+    fn track(&self, view: &mut View, packet: &Packet, side: u32) -> u32 {
+        steps::sekimori_track(view, packet, side)
+    }
+    #[inline(always)]
+    fn later_fragment(&self, packet: &mut Packet) -> u32 {
+        steps::sekimori_later(packet)
+    }
+    #[inline(always)]
+    fn first_fragment(&self, packet: &Packet) -> u32 {
+        steps::sekimori_first(packet)
+    }
+    #[inline(always)]
+    fn cut_off(&self, packet: &mut Packet) -> u32 {
+        let word = self.cut();
+        if word.all == 0 && word.any == 0 {
+            return 0;
+        }
+        steps::sekimori_cut(packet)
+    }
+    #[inline(always)]
+    fn control_in(&self, packet: &mut Packet, builtin: u32, net: u32) -> u32 {
+        steps::sekimori_control(packet, builtin, net)
     }
 }

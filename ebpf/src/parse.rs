@@ -7,8 +7,8 @@ use crate::{
     abi::{DIR_IN, proto},
     bytes::{Bytes, MAX_OFFSET, u16_at},
     packet::{
-        CLASS_DHCP_REPLY, CLASS_DHCP_REQUEST, CLASS_ICMP_ERROR, CLASS_MLD, CLASS_NDP, CLASS_PLAIN,
-        CLASS_VRRP, FRAG_FIRST, FRAG_LATER, FRAG_NONE, NO_SCALE, Packet, ethertype, tcp,
+        CLASS_DHCP_REPLY, CLASS_DHCP_REQUEST, CLASS_ICMP_ERROR, CLASS_MLD, CLASS_NDP, CLASS_PLAIN, CLASS_VRRP,
+        FRAG_FIRST, FRAG_LATER, FRAG_NONE, NO_SCALE, Packet, ethertype, tcp,
     },
     reason::Reason,
     tables::Addr,
@@ -157,10 +157,8 @@ fn arp<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> {
     packet.arp_op = head[7];
     packet.src = mapped(source);
     packet.dst = mapped(target);
-    let martian = source[0] == 127
-        || source[0] >= 224
-        || source[..2] == [169, 254]
-        || (source[0] == 0 && source != [0; 4]);
+    let martian =
+        source[0] == 127 || source[0] >= 224 || source[..2] == [169, 254] || (source[0] == 0 && source != [0; 4]);
     if martian || (source == [0; 4] && head[7] != 1) {
         return Err(no(Reason::Arp));
     }
@@ -170,9 +168,7 @@ fn arp<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> {
 /// `::ffff:a.b.c.d`.
 #[inline(always)]
 pub fn mapped(v4: [u8; 4]) -> Addr {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
 }
 
 #[inline(always)]
@@ -226,25 +222,13 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
 /// Addresses that must not appear on a wire (RFC 6890; `docs/ARCHITECTURE.md` step 5).
 #[inline(always)]
 fn addresses_v4(packet: &mut Packet) -> Checked<()> {
-    let s = [
-        packet.src[12],
-        packet.src[13],
-        packet.src[14],
-        packet.src[15],
-    ];
-    let d = [
-        packet.dst[12],
-        packet.dst[13],
-        packet.dst[14],
-        packet.dst[15],
-    ];
+    let s = [packet.src[12], packet.src[13], packet.src[14], packet.src[15]];
+    let d = [packet.dst[12], packet.dst[13], packet.dst[14], packet.dst[15]];
     let broadcast = d == [0xff; 4];
     // 0.0.0.0 asks for an address: whether it really is DHCP is seen behind the transport header.
     let asking = s == [0; 4] && broadcast && packet.proto == proto::UDP;
-    let bad_source =
-        (s[0] == 0 && !asking) || s[0] == 127 || s[0] >= 224 || (s[0] == 169 && s[1] == 254);
-    let bad_destination =
-        d[0] == 0 || d[0] == 127 || (d[0] >= 240 && !broadcast) || (d[0] == 169 && d[1] == 254);
+    let bad_source = (s[0] == 0 && !asking) || s[0] == 127 || s[0] >= 224 || (s[0] == 169 && s[1] == 254);
+    let bad_destination = d[0] == 0 || d[0] == 127 || (d[0] >= 240 && !broadcast) || (d[0] == 169 && d[1] == 254);
     if bad_source || bad_destination {
         return Err(no(Reason::Martian));
     }
@@ -266,8 +250,7 @@ fn ipv6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
         return Err(no(Reason::Truncated));
     };
     let length = u16::from_be_bytes([head[4], head[5]]) as usize;
-    if head[0] >> 4 != 6 || length + 40 > bytes.wire_len() - offset || (length == 0 && head[6] == 0)
-    {
+    if head[0] >> 4 != 6 || length + 40 > bytes.wire_len() - offset || (length == 0 && head[6] == 0) {
         return Err(no(Reason::Ipv6Header));
     }
     packet.family = 6;
@@ -384,8 +367,7 @@ pub fn is_v4(a: &Addr) -> bool {
 #[inline(always)]
 fn bad_v6(a: &Addr) -> bool {
     let low = a[0..10] == [0; 10];
-    let embedded = low
-        && ((a[10] == 0xff && a[11] == 0xff) || (a[10] == 0 && a[11] == 0 && a[12..16] != [0; 4]));
+    let embedded = low && ((a[10] == 0xff && a[11] == 0xff) || (a[10] == 0 && a[11] == 0 && a[12..16] != [0; 4]));
     let six_to_four = a[0] == 0x20 && a[1] == 0x02;
     let nat64 = a[0..12] == [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
     let site_local = a[0] == 0xfe && a[1] & 0xc0 == 0xc0;
@@ -438,11 +420,7 @@ fn transport<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) -> Checked<()>
 /// Addresses that only control protocols may use: `::`, link-local, and 0.0.0.0 of a DHCP client.
 #[inline(always)]
 fn uncontrolled(packet: &Packet) -> Checked<()> {
-    let class = if packet.frag == FRAG_LATER {
-        CLASS_PLAIN
-    } else {
-        packet.class
-    };
+    let class = if packet.frag == FRAG_LATER { CLASS_PLAIN } else { packet.class };
     if packet.family == 4 {
         if packet.src[12..16] == [0; 4] && class != CLASS_DHCP_REQUEST {
             return Err(no(Reason::Martian));
@@ -554,11 +532,7 @@ fn udp_header<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) -> Checked<()
     if packet.sport == 0 || packet.dport == 0 {
         return Err(no(Reason::PortZero));
     }
-    let (client, server) = if packet.family == 4 {
-        (68, 67)
-    } else {
-        (546, 547)
-    };
+    let (client, server) = if packet.family == 4 { (68, 67) } else { (546, 547) };
     if packet.frag == FRAG_NONE {
         if packet.sport == client && packet.dport == server {
             packet.class = CLASS_DHCP_REQUEST;
@@ -589,11 +563,7 @@ fn icmp_header<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) -> Checked<(
     if never {
         return Err(no(Reason::IcmpType));
     }
-    let echo = if v4 {
-        h[0] == 8 || h[0] == 0
-    } else {
-        h[0] == 128 || h[0] == 129
-    };
+    let echo = if v4 { h[0] == 8 || h[0] == 0 } else { h[0] == 128 || h[0] == 129 };
     if echo {
         packet.sport = u16::from_be_bytes([h[4], h[5]]);
         packet.dport = packet.sport;
@@ -612,16 +582,8 @@ fn icmp_header<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) -> Checked<(
     } else if (v4 && matches!(h[0], 3 | 11 | 12)) || (!v4 && matches!(h[0], 1..=4)) {
         packet.class = CLASS_ICMP_ERROR;
         if packet.frag == FRAG_NONE {
-            let too_big = if v4 {
-                h[0] == 3 && h[1] == 4
-            } else {
-                h[0] == 2
-            };
-            let mtu = u32::from_be_bytes(if v4 {
-                [0, 0, h[6], h[7]]
-            } else {
-                [h[4], h[5], h[6], h[7]]
-            });
+            let too_big = if v4 { h[0] == 3 && h[1] == 4 } else { h[0] == 2 };
+            let mtu = u32::from_be_bytes(if v4 { [0, 0, h[6], h[7]] } else { [h[4], h[5], h[6], h[7]] });
             // A path MTU below what every link must carry is an attack (RFC 791, RFC 8200 §5).
             if !too_big || mtu >= if v4 { 68 } else { 1280 } {
                 quoted(bytes, at + 8, packet);
@@ -670,11 +632,7 @@ fn quoted<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) {
             packet.quoted_seq = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
         }
         proto::ICMP | proto::ICMPV6 => {
-            let echo = if packet.family == 4 {
-                h[0] == 8 || h[0] == 0
-            } else {
-                h[0] == 128 || h[0] == 129
-            };
+            let echo = if packet.family == 4 { h[0] == 8 || h[0] == 0 } else { h[0] == 128 || h[0] == 129 };
             // Never an error about an error (RFC 1122 §3.2.2, RFC 4443 §2.4 e).
             if !echo {
                 return;

@@ -2,14 +2,13 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_action, xdp_md},
-    helpers::{
-        bpf_ktime_get_boot_ns, bpf_skb_pull_data, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len,
-    },
+    helpers::{bpf_ktime_get_boot_ns, bpf_skb_pull_data, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
 use sekimori_ebpf::{
     abi::{DIR_IN, DIR_OUT},
+    bytes::opaque,
     decide, mark,
     parse::parse,
     reason::Reason,
@@ -18,9 +17,7 @@ use sekimori_ebpf::{
 use crate::{
     context::Window,
     count::count,
-    maps::{
-        Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private,
-    },
+    maps::{Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private},
 };
 
 /// Ends the classifier chain with a drop (`TCX_DROP`).
@@ -67,12 +64,7 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
     } else {
         packet.now = boot_clock();
     }
-    let window = Window {
-        data: ctx.data(),
-        end: ctx.data_end(),
-        wire: wire as usize,
-    };
-    parse(&window, 0, packet);
+    parse_in(md, scratch);
     let reason = judge_in(scratch);
     if reason >= Reason::NoPolicy as u32 {
         return xdp_action::XDP_DROP;
@@ -91,6 +83,29 @@ fn boot_clock() -> u64 {
 fn bpf_buff_len(md: *mut xdp_md) -> u32 {
     // SAFETY: `md` is the context the kernel passed.
     unsafe { bpf_xdp_get_buff_len(md) as u32 }
+}
+
+/// The parse, out of line: its stack is free again when the judgement starts. The context goes in whole, because the
+/// verifier follows packet pointers only from there.
+#[inline(never)]
+fn parse_in(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
+    // Opaque, or the optimiser passes the packet pointers as 32-bit numbers instead of the context.
+    let md = opaque(md as usize) as *mut xdp_md;
+    // SAFETY: `md` is the context the kernel passed.
+    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    let window = Window { data, end, wire: scratch.packet.len as usize };
+    parse(&window, 0, &mut scratch.packet);
+    0
+}
+
+#[inline(never)]
+fn parse_out(skb: *mut __sk_buff, scratch: &mut Scratch, tag: u32) -> u32 {
+    let skb = opaque(skb as usize) as *mut __sk_buff;
+    // SAFETY: `skb` is the context the kernel passed.
+    let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    let window = Window { data, end, wire: scratch.packet.len as usize };
+    parse(&window, tag as u16, &mut scratch.packet);
+    0
 }
 
 /// Everything after the parse, out of line: it reads maps only, and the verifier follows it better alone.
@@ -135,12 +150,7 @@ fn hand_over(md: *mut xdp_md, mark: u32) {
         return;
     }
     // SAFETY: `meta..meta + 8` was just compared with the start of the packet, and the kernel keeps it 4-aligned.
-    unsafe {
-        *(meta as *mut Meta) = Meta {
-            magic: META_MAGIC,
-            mark,
-        }
-    };
+    unsafe { *(meta as *mut Meta) = Meta { magic: META_MAGIC, mark } };
 }
 
 /// Lowest mark bit in use, and the mask of all of them.
@@ -159,8 +169,7 @@ pub(crate) fn sekimori_mark(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.skb.skb;
     let (shift, mask) = mark_field();
     // SAFETY: `skb` is the context the kernel passed.
-    let (meta, data, old) =
-        unsafe { ((*skb).data_meta as usize, (*skb).data as usize, (*skb).mark) };
+    let (meta, data, old) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize, (*skb).mark) };
     let mut bits = 0;
     if meta + size_of::<Meta>() <= data {
         // SAFETY: `meta..meta + 8` was just compared with the start of the packet.
@@ -215,16 +224,11 @@ pub(crate) fn sekimori_out(ctx: TcContext) -> i32 {
                 packet.segments = (*skb).gso_segs;
             }
             if (*skb).vlan_present != 0 {
-                tag = ((*skb).vlan_tci & 0xfff) as u16;
+                tag = (*skb).vlan_tci & 0xfff;
             }
         }
     }
-    let window = Window {
-        data: ctx.data(),
-        end: ctx.data_end(),
-        wire: len as usize,
-    };
-    parse(&window, tag, packet);
+    parse_out(skb, scratch, tag);
     let reason = judge_out(scratch);
     if reason >= Reason::NoPolicy as u32 {
         return TCX_DROP;

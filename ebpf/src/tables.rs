@@ -5,8 +5,12 @@
 //! readable until the decision returns.
 
 use crate::abi::{
-    AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-    ManagementEntry, NetEntry, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey,
+    AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey, ManagementEntry,
+    NetEntry, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey,
+};
+use crate::{
+    decide::{converse::Work, cut, fragment, identity, local, rules},
+    packet::Packet,
 };
 
 /// A 16-byte address; IPv4 as `::ffff:a.b.c.d`.
@@ -65,4 +69,76 @@ pub trait Tables {
     fn frag(&self, key: &FragKey) -> *mut FragEntry;
     /// Remembers a fragmented datagram; false if the table refused.
     fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool;
+
+    /// [`rules::judge`]. A hook, because the kernel verifies a function that stands alone once, and an inlined one again for
+    /// every state it is reached in.
+    #[inline(always)]
+    fn judge(&self, work: &mut Work)
+    where
+        Self: Sized,
+    {
+        let Work { question, answer, cursor, .. } = work;
+        rules::judge(self, question, answer, cursor);
+    }
+    /// [`rules::next_match`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn next_match(&self, cursor: &mut rules::Cursor) -> u32
+    where
+        Self: Sized,
+    {
+        rules::next_match(self, cursor)
+    }
+    /// [`rules::open_until`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn open_until(&self, generation: u32, schedule: u32, now: u64) -> u64
+    where
+        Self: Sized,
+    {
+        rules::open_until(self, generation, schedule, now)
+    }
+    /// [`identity::identity`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn identity(&self, packet: &mut Packet, addr: &Addr) -> u32
+    where
+        Self: Sized,
+    {
+        identity::identity(self, packet, addr)
+    }
+    /// [`crate::tcp::track`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn track(&self, view: &mut View, packet: &Packet, side: u32) -> u32 {
+        crate::tcp::track(view, packet, side)
+    }
+    /// [`fragment::later`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn later_fragment(&self, packet: &mut Packet) -> u32
+    where
+        Self: Sized,
+    {
+        fragment::later(self, packet)
+    }
+    /// [`fragment::first`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn first_fragment(&self, packet: &Packet) -> u32
+    where
+        Self: Sized,
+    {
+        fragment::first(self, packet)
+    }
+    /// [`cut::cut`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn cut_off(&self, packet: &mut Packet) -> u32
+    where
+        Self: Sized,
+    {
+        cut::cut(self, packet)
+    }
+    /// [`local::control_in`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn control_in(&self, packet: &mut Packet, builtin: u32, net: u32) -> u32
+    where
+        Self: Sized,
+    {
+        local::control_in(self, packet, builtin, net)
+    }
 }

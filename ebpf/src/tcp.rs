@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        SIDE_FIN, SIDE_FIN_ACKED, SIDE_LOOSE, SIDE_SCALES, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING,
-        STATE_ESTABLISHED, STATE_OPENING, TcpSide, View,
+        SIDE_FIN, SIDE_FIN_ACKED, SIDE_LOOSE, SIDE_SCALES, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED,
+        STATE_OPENING, TcpSide, View,
     },
     packet::{NO_SCALE, Packet, tcp},
     reason::Reason,
@@ -44,11 +44,7 @@ pub fn adopt(view: &mut View, packet: &Packet, side: usize) {
 fn syn(side: &mut TcpSide, packet: &Packet) {
     side.end = packet.seq.wrapping_add(1);
     side.max_end = side.end;
-    side.max_window = if packet.window == 0 {
-        1
-    } else {
-        packet.window as u32
-    };
+    side.max_window = if packet.window == 0 { 1 } else { packet.window as u32 };
     side.flags = SIDE_SEEN;
     side.scale = 0;
     if packet.scale != NO_SCALE {
@@ -72,11 +68,7 @@ pub fn restarts(view: &View, packet: &Packet) -> bool {
 #[inline(always)]
 pub fn track(view: &mut View, packet: &Packet, side: u32) -> u32 {
     if view.state == STATE_OPENING {
-        let verdict = if side == 0 {
-            opening_initiator(view, packet)
-        } else {
-            opening_other(view, packet)
-        };
+        let verdict = if side == 0 { opening_initiator(view, packet) } else { opening_other(view, packet) };
         if verdict != CONTINUE {
             return verdict;
         }
@@ -89,15 +81,8 @@ pub fn track(view: &mut View, packet: &Packet, side: u32) -> u32 {
             return PASS;
         }
         let other = &view.tcp[1];
-        let repeated = side == 1
-            && f & tcp::ACK != 0
-            && other.end == packet.seq.wrapping_add(1)
-            && packet.payload == 0;
-        return if repeated {
-            PASS
-        } else {
-            Reason::TcpState as u32
-        };
+        let repeated = side == 1 && f & tcp::ACK != 0 && other.end == packet.seq.wrapping_add(1) && packet.payload == 0;
+        return if repeated { PASS } else { Reason::TcpState as u32 };
     }
     if side == 0 {
         let [a, b] = &mut view.tcp;
@@ -127,8 +112,7 @@ fn opening_initiator(view: &mut View, packet: &Packet) -> u32 {
         view.state = STATE_CLOSED;
         return PASS;
     }
-    let completes =
-        r.flags & SIDE_SEEN != 0 && f & tcp::ACK != 0 && packet.ack == r.end && packet.seq == s.end;
+    let completes = r.flags & SIDE_SEEN != 0 && f & tcp::ACK != 0 && packet.ack == r.end && packet.seq == s.end;
     if !completes {
         return Reason::TcpState as u32;
     }
@@ -141,19 +125,15 @@ fn opening_other(view: &mut View, packet: &Packet) -> u32 {
     let f = packet.tcp_flags;
     let [s, r] = &mut view.tcp;
     if f & tcp::RST != 0 {
-        let exact = if f & tcp::ACK != 0 {
-            packet.ack == s.end
-        } else {
-            r.flags & SIDE_SEEN != 0 && packet.seq == r.end
-        };
+        let exact =
+            if f & tcp::ACK != 0 { packet.ack == s.end } else { r.flags & SIDE_SEEN != 0 && packet.seq == r.end };
         if !exact {
             return Reason::TcpState as u32;
         }
         view.state = STATE_CLOSED;
         return PASS;
     }
-    let answers =
-        f & tcp::SYN != 0 && f & tcp::ACK != 0 && packet.ack == s.end && packet.payload == 0;
+    let answers = f & tcp::SYN != 0 && f & tcp::ACK != 0 && packet.ack == s.end && packet.payload == 0;
     let repeats = r.flags & SIDE_SEEN == 0 || r.end == packet.seq.wrapping_add(1);
     if !answers || !repeats {
         return Reason::TcpState as u32;
@@ -179,11 +159,7 @@ fn window(state: &mut u8, s: &mut TcpSide, r: &mut TcpSide, packet: &Packet) -> 
     let advertised = (packet.window as u32) << (s.scale & 15);
     let loose = (s.flags | r.flags) & SIDE_LOOSE != 0;
     if !loose {
-        let lag = if s.max_window > ACK_LAG {
-            s.max_window
-        } else {
-            ACK_LAG
-        };
+        let lag = if s.max_window > ACK_LAG { s.max_window } else { ACK_LAG };
         let outside = before(s.max_end, packet.seq)
             || before(end, s.end.wrapping_sub(r.max_window))
             || (has_ack && before(r.end, packet.ack))
@@ -239,19 +215,11 @@ const SIDE_ACKED_ONCE: u8 = 1 << 5;
 /// Whether an ICMP error's quoted sequence number is one this flow's side `side` may have sent.
 #[inline(always)]
 pub fn may_have_sent(view: &View, side: u32, seq: u32) -> bool {
-    let (s, r) = if side == 0 {
-        (&view.tcp[0], &view.tcp[1])
-    } else {
-        (&view.tcp[1], &view.tcp[0])
-    };
+    let (s, r) = if side == 0 { (&view.tcp[0], &view.tcp[1]) } else { (&view.tcp[1], &view.tcp[0]) };
     if (s.flags | r.flags) & SIDE_LOOSE != 0 || s.flags & SIDE_SEEN == 0 {
         // The responder view follows no numbers; the initiator's view sees the error too and knows them.
         return true;
     }
-    let back = if r.max_window > ACK_LAG {
-        r.max_window
-    } else {
-        ACK_LAG
-    };
+    let back = if r.max_window > ACK_LAG { r.max_window } else { ACK_LAG };
     !before(s.end, seq) && !before(seq, s.end.wrapping_sub(back))
 }

@@ -1,8 +1,6 @@
 //! What `compile` produces: every table of one generation as plain data, ready to be staged.
 
-use sekimori_ebpf::abi::{
-    AddrEntry, DeviceEntry, GenConfig, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet,
-};
+use sekimori_ebpf::abi::{AddrEntry, DeviceEntry, GenConfig, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet};
 
 /// The tables of one generation. Vectors indexed by id hold an entry for every id from 0.
 #[derive(Debug, Clone)]

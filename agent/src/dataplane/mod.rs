@@ -1,5 +1,7 @@
 //! The loaded programs, their maps and links: load or adopt, stage and switch, read back.
 
+pub mod object;
+
 use std::path::PathBuf;
 
 use sekimori_ebpf::abi::{Counter, Event, RuleCounter, Schedule, Settings, View, ViewKey};
@@ -127,15 +129,8 @@ impl Dataplane {
         false
     }
     /// Stages `tables`, reads them back, runs `canaries`, then switches. On error nothing has changed.
-    pub fn apply(
-        &mut self,
-        _tables: &Compiled,
-        _schedules: &[Schedule],
-    ) -> Result<Switched, Error> {
-        Err(Error {
-            what: self.options.bpffs.display().to_string(),
-            source: anyhow::anyhow!("not built"),
-        })
+    pub fn apply(&mut self, _tables: &Compiled, _schedules: &[Schedule]) -> Result<Switched, Error> {
+        Err(Error { what: self.options.bpffs.display().to_string(), source: anyhow::anyhow!("not built") })
     }
     /// Replaces the windows of the active generation as a whole.
     pub fn refresh_schedules(&mut self, _schedules: &[Schedule]) -> Result<(), Error> {
@@ -147,10 +142,7 @@ impl Dataplane {
     }
     /// Attaches to every interface of `interfaces` (name, id) that exists, replaces what is attached in place,
     /// detaches from others, and puts up or refreshes the nftables guard. Idempotent; called on every netlink change.
-    pub async fn attach(
-        &mut self,
-        _interfaces: &[(String, u16)],
-    ) -> Result<Vec<InterfaceState>, Error> {
+    pub async fn attach(&mut self, _interfaces: &[(String, u16)]) -> Result<Vec<InterfaceState>, Error> {
         Ok(Vec::new())
     }
     /// The interfaces as they are in the kernel now.
@@ -162,11 +154,7 @@ impl Dataplane {
         Ok(())
     }
     /// Writes the management paths.
-    pub fn set_management(
-        &mut self,
-        _paths: &[ManagementPath],
-        _interfaces: &[(String, u16)],
-    ) -> Result<(), Error> {
+    pub fn set_management(&mut self, _paths: &[ManagementPath], _interfaces: &[(String, u16)]) -> Result<(), Error> {
         Ok(())
     }
     /// Writes the settings.

@@ -2,13 +2,13 @@
 
 use crate::{
     abi::{
-        DIR_IN, NET_BOX, ROLE_BOX_IN, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, RULE_LOG,
-        STATE_ESTABLISHED, STATE_OPENING, View, ViewKey, proto,
+        DIR_IN, NET_BOX, ROLE_BOX_IN, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, RULE_LOG, STATE_ESTABLISHED,
+        STATE_OPENING, View, ViewKey, proto,
     },
     decide::{
         flow,
         identity::device_towards,
-        rules::{self, Answer, Question},
+        rules::{self, Answer, Cursor, Question},
     },
     mark,
     packet::{Packet, tcp},
@@ -26,6 +26,8 @@ pub struct Work {
     pub question: Question,
     /// The rules' answer.
     pub answer: Answer,
+    /// The walk through the rules.
+    pub cursor: Cursor,
     /// A view about to be inserted.
     pub view: View,
 }
@@ -56,8 +58,7 @@ pub fn converse<T: Tables>(
             && side_of(view.role, packet.direction) == 0
             && crate::tcp::restarts(view, packet);
         // A box-opened view cannot stand where another conversation now has its translated tuple.
-        let usurped =
-            view.role == ROLE_BOX_OUT && packet.came_from != 0 && packet.direction != DIR_IN;
+        let usurped = view.role == ROLE_BOX_OUT && packet.came_from != 0 && packet.direction != DIR_IN;
         if !again && !usurped {
             role = view.role;
         }
@@ -118,7 +119,7 @@ pub fn converse<T: Tables>(
         let mut turn = 0;
         while turn < 2 {
             turn += 1;
-            rules::judge(tables, &work.question, &mut work.answer);
+            tables.judge(work);
             if work.answer.reason == Reason::Rule as u32 || !adopting || swapped {
                 break;
             }
@@ -126,11 +127,8 @@ pub fn converse<T: Tables>(
             swap(tables, &work.key, acting, packet, &mut work.question);
         }
         if work.answer.reason != Reason::Rule as u32 {
-            packet.out_rule = if work.answer.reason == Reason::RuleClosed as u32 {
-                work.answer.rule as u32 + 1
-            } else {
-                0
-            };
+            packet.out_rule =
+                if work.answer.reason == Reason::RuleClosed as u32 { work.answer.rule as u32 + 1 } else { 0 };
             if role == 0 {
                 return work.answer.reason;
             }
@@ -192,13 +190,7 @@ fn opening_segment(packet: &Packet) -> u32 {
 
 /// Turns the question around: was this packet the answer to something the rules permit?
 #[inline(always)]
-fn swap<T: Tables>(
-    tables: &T,
-    key: &ViewKey,
-    acting: u8,
-    packet: &Packet,
-    question: &mut Question,
-) {
+fn swap<T: Tables>(tables: &T, key: &ViewKey, acting: u8, packet: &Packet, question: &mut Question) {
     if acting == ROLE_BOX_OUT {
         question.from = packet.net;
         question.src = key.peer;
@@ -222,13 +214,7 @@ fn swap<T: Tables>(
 
 /// A reply to something that was let out here; the initiator's view judges it on its way on.
 #[inline(always)]
-fn proven_reply<T: Tables>(
-    tables: &T,
-    packet: &mut Packet,
-    key: &ViewKey,
-    view: &mut View,
-    what: u32,
-) -> u32 {
+fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut View, what: u32) -> u32 {
     packet.out_mark = mark::encode(mark::KIND_REPLY, packet.generation, view.net, view.rule);
     if what == QUOTED {
         return Reason::Related as u32;
@@ -262,39 +248,19 @@ fn proven_reply<T: Tables>(
 
 /// Opens the view that a permitted first packet (or an adopted one) makes here.
 #[inline(always)]
-fn open<T: Tables>(
-    tables: &T,
-    packet: &mut Packet,
-    work: &mut Work,
-    opens: u8,
-    adopting: bool,
-    swapped: bool,
-) -> u32 {
-    let Work {
-        key,
-        question,
-        answer,
-        view,
-    } = work;
+fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, adopting: bool, swapped: bool) -> u32 {
+    let Work { key, question, answer, view, .. } = work;
     let incoming = packet.direction == DIR_IN;
     let role = if incoming {
         if swapped {
-            if question.from == NET_BOX {
-                ROLE_BOX_OUT
-            } else {
-                ROLE_RESPONDER
-            }
+            if question.from == NET_BOX { ROLE_BOX_OUT } else { ROLE_RESPONDER }
         } else if rules::for_box(answer) {
             ROLE_BOX_IN
         } else {
             ROLE_INITIATOR
         }
     } else if swapped {
-        if opens == ROLE_BOX_OUT {
-            ROLE_BOX_IN
-        } else {
-            ROLE_INITIATOR
-        }
+        if opens == ROLE_BOX_OUT { ROLE_BOX_IN } else { ROLE_INITIATOR }
     } else {
         ROLE_BOX_OUT
     };
@@ -309,13 +275,7 @@ fn open<T: Tables>(
     packet.out_rule = answer.rule as u32 + 1;
     packet.out_slot = answer.slot as u32 + 1;
     packet.out_side = side_of(role, packet.direction) + 1;
-    packet.out_mark = marked(
-        packet.generation,
-        role,
-        packet.direction,
-        answer.net,
-        answer.rule,
-    );
+    packet.out_mark = marked(packet.generation, role, packet.direction, answer.net, answer.rule);
     if !flow::conversational(packet) {
         return Reason::Rule as u32;
     }
@@ -334,22 +294,14 @@ fn open<T: Tables>(
         return Reason::TableFull as u32;
     }
     packet.out_opened = if answer.flags & RULE_LOG != 0 { 2 } else { 1 };
-    if adopting {
-        Reason::Adopted as u32
-    } else {
-        Reason::Rule as u32
-    }
+    if adopting { Reason::Adopted as u32 } else { Reason::Rule as u32 }
 }
 
 /// The mark of a packet that passes by a view of this role.
 #[inline(always)]
 fn marked(generation: u32, role: u8, direction: u32, net: u16, rule: u16) -> u32 {
     let kind = if role == ROLE_INITIATOR {
-        if direction == DIR_IN {
-            mark::KIND_FORWARD
-        } else {
-            mark::KIND_REPLY
-        }
+        if direction == DIR_IN { mark::KIND_FORWARD } else { mark::KIND_REPLY }
     } else if role == ROLE_RESPONDER {
         mark::KIND_REPLY
     } else {
@@ -360,37 +312,20 @@ fn marked(generation: u32, role: u8, direction: u32, net: u16, rule: u16) -> u32
 
 /// A packet of a flow that is judged here and still permitted.
 #[inline(always)]
-fn carry<T: Tables>(
-    tables: &T,
-    packet: &mut Packet,
-    key: &ViewKey,
-    view: &mut View,
-    what: u32,
-) -> u32 {
+fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut View, what: u32) -> u32 {
     let side = side_of(view.role, packet.direction);
     packet.out_rule = view.rule as u32 + 1;
     packet.out_slot = view.slot as u32 + 1;
     packet.out_side = side + 1;
-    packet.out_mark = marked(
-        packet.generation,
-        view.role,
-        packet.direction,
-        view.net,
-        view.rule,
-    );
+    packet.out_mark = marked(packet.generation, view.role, packet.direction, view.net, view.rule);
     if what == QUOTED {
         // The quoted packet travelled the other way.
-        let sent =
-            key.proto != proto::TCP || crate::tcp::may_have_sent(view, side ^ 1, packet.quoted_seq);
-        return if sent {
-            Reason::Related as u32
-        } else {
-            Reason::IcmpUnrelated as u32
-        };
+        let sent = key.proto != proto::TCP || crate::tcp::may_have_sent(view, side ^ 1, packet.quoted_seq);
+        return if sent { Reason::Related as u32 } else { Reason::IcmpUnrelated as u32 };
     }
     let opening = view.state == STATE_OPENING;
     if key.proto == proto::TCP {
-        let verdict = crate::tcp::track(view, packet, side);
+        let verdict = tables.track(view, packet, side);
         if verdict != 0 {
             return verdict;
         }
@@ -398,11 +333,7 @@ fn carry<T: Tables>(
         if flow::echo_reply(packet) != (side == 1) {
             return Reason::NoFlow as u32;
         }
-        view.state = if side == 1 {
-            STATE_ESTABLISHED
-        } else {
-            view.state
-        };
+        view.state = if side == 1 { STATE_ESTABLISHED } else { view.state };
     } else if side == 1 {
         view.state = STATE_ESTABLISHED;
     }

@@ -18,9 +18,7 @@ pub fn cut<T: Tables>(tables: &T, packet: &Packet) -> u32 {
         Reason::CutAll as u32
     } else if word.any & CUT_ANY_NET != 0 && tables.cut_net(packet.net) {
         Reason::CutNetwork as u32
-    } else if word.any & CUT_ANY_PREFIX != 0
-        && (tables.cut_addr(&packet.src) || tables.cut_addr(&packet.dst))
-    {
+    } else if word.any & CUT_ANY_PREFIX != 0 && (tables.cut_addr(&packet.src) || tables.cut_addr(&packet.dst)) {
         Reason::CutHost as u32
     } else if word.any & CUT_ANY_MAC != 0 && tables.cut_mac(&mac(packet)) {
         Reason::CutHost as u32
@@ -36,11 +34,7 @@ pub fn cut<T: Tables>(tables: &T, packet: &Packet) -> u32 {
 /// The MAC on the interface's side.
 #[inline(always)]
 fn mac(packet: &Packet) -> [u8; 6] {
-    if packet.direction == DIR_IN {
-        packet.src_mac
-    } else {
-        packet.dst_mac
-    }
+    if packet.direction == DIR_IN { packet.src_mac } else { packet.dst_mac }
 }
 
 /// Whether the packet travels a management path, in either direction.
@@ -49,11 +43,8 @@ pub fn managed<T: Tables>(tables: &T, packet: &Packet) -> bool {
     if packet.proto != proto::TCP {
         return false;
     }
-    let (peer, port) = if packet.direction == DIR_IN {
-        (&packet.src, packet.dport)
-    } else {
-        (&packet.dst, packet.sport)
-    };
+    let (peer, port) =
+        if packet.direction == DIR_IN { (&packet.src, packet.dport) } else { (&packet.dst, packet.sport) };
     let mut index = 0;
     while index < MAX_MANAGEMENT as u32 {
         let entry = tables.management(index);
@@ -66,10 +57,7 @@ pub fn managed<T: Tables>(tables: &T, packet: &Packet) -> bool {
         if entry.used == 0 {
             return false;
         }
-        if entry.iface == packet.iface
-            && entry.port == port
-            && within(peer, &entry.addr, &entry.mask)
-        {
+        if entry.iface == packet.iface && entry.port == port && within(peer, &entry.addr, &entry.mask) {
             return true;
         }
     }

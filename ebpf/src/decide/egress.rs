@@ -2,14 +2,13 @@
 
 use crate::{
     abi::{
-        BUILTIN_ICMP_ERRORS, BUILTIN_RESETS, IFACE_DERIVED, IFACE_GUARDED, ROLE_BOX_OUT,
-        ROLE_RESPONDER, RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING,
-        STATE_ESTABLISHED, STATE_OPENING, View, proto, service_index,
+        BUILTIN_ICMP_ERRORS, BUILTIN_RESETS, IFACE_DERIVED, IFACE_GUARDED, ROLE_BOX_OUT, ROLE_RESPONDER,
+        RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, View,
+        proto, service_index,
     },
     decide::{
         converse::{OWN, QUOTED, Work, converse},
-        cut::cut,
-        flow, fragment,
+        flow,
         ingress::{passes, to_many},
         local, place,
     },
@@ -66,7 +65,7 @@ pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u3
     if origin == Origin::Guarded && mark::kind(packet.mark) == mark::KIND_NONE {
         return Reason::NotJudged as u32;
     }
-    let verdict = cut(tables, packet);
+    let verdict = tables.cut_off(packet);
     if verdict != 0 {
         return verdict;
     }
@@ -74,11 +73,7 @@ pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u3
         return control;
     }
     if origin == Origin::Guarded && mark::kind(packet.mark) == mark::KIND_LOCAL {
-        return if local::bridged_control(packet) {
-            Reason::Builtin as u32
-        } else {
-            Reason::NotJudged as u32
-        };
+        return if local::bridged_control(packet) { Reason::Builtin as u32 } else { Reason::NotJudged as u32 };
     }
     if origin == Origin::Box {
         if packet.ethertype == ethertype::ARP {
@@ -95,11 +90,11 @@ pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u3
         return Reason::Multicast as u32;
     }
     if packet.frag == FRAG_LATER {
-        return fragment::later(tables, packet);
+        return tables.later_fragment(packet);
     }
     let reason = leave(tables, packet, work, builtin, origin);
     if packet.frag == FRAG_FIRST && passes(reason) {
-        let verdict = fragment::first(tables, packet);
+        let verdict = tables.first_fragment(packet);
         if verdict != 0 {
             return verdict;
         }
@@ -118,29 +113,16 @@ fn origin<T: Tables>(tables: &T, packet: &Packet) -> Origin {
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let flags = unsafe { (*iface).flags };
-    if flags & (IFACE_GUARDED | IFACE_DERIVED) != 0 {
-        Origin::Guarded
-    } else {
-        Origin::Unguarded
-    }
+    if flags & (IFACE_GUARDED | IFACE_DERIVED) != 0 { Origin::Guarded } else { Origin::Unguarded }
 }
 
 #[inline(always)]
-fn leave<T: Tables>(
-    tables: &T,
-    packet: &mut Packet,
-    work: &mut Work,
-    builtin: u32,
-    origin: Origin,
-) -> u32 {
+fn leave<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, builtin: u32, origin: Origin) -> u32 {
     let from_box = origin == Origin::Box;
     let mut what = OWN;
     work.key = flow::key_out(packet);
     if packet.class == CLASS_ICMP_ERROR {
-        if builtin & BUILTIN_ICMP_ERRORS == 0
-            || packet.quoted_proto == 0
-            || packet.quoted_src != packet.dst
-        {
+        if builtin & BUILTIN_ICMP_ERRORS == 0 || packet.quoted_proto == 0 || packet.quoted_src != packet.dst {
             return Reason::IcmpUnrelated as u32;
         }
         // The quoted packet came in here.
@@ -162,30 +144,17 @@ fn leave<T: Tables>(
     if what == OWN && !from_box && outwards && mark::kind(packet.mark) == mark::KIND_FORWARD {
         return forward(tables, packet, work, found, role);
     }
-    if from_box
-        && what == OWN
-        && role != 0
-        && packet.tcp_flags & tcp::RST != 0
-        && packet.proto == proto::TCP
-    {
+    if from_box && what == OWN && role != 0 && packet.tcp_flags & tcp::RST != 0 && packet.proto == proto::TCP {
         let own = role == ROLE_BOX_OUT || role == crate::abi::ROLE_BOX_IN;
         if !own {
-            return if builtin & BUILTIN_RESETS != 0 {
-                Reason::Related as u32
-            } else {
-                Reason::NoFlow as u32
-            };
+            return if builtin & BUILTIN_RESETS != 0 { Reason::Related as u32 } else { Reason::NoFlow as u32 };
         }
     }
     if from_box && what == OWN && (role == ROLE_RESPONDER || role == crate::abi::ROLE_INITIATOR) {
         // The box speaking for one end of somebody else's conversation.
         return Reason::NoFlow as u32;
     }
-    let opens = if from_box && what == OWN {
-        ROLE_BOX_OUT
-    } else {
-        0
-    };
+    let opens = if from_box && what == OWN { ROLE_BOX_OUT } else { 0 };
     converse(tables, packet, work, what, opens, Reason::NoFlow as u32)
 }
 
@@ -205,13 +174,7 @@ fn served<T: Tables>(tables: &T, packet: &Packet, rule: u16) -> bool {
 
 /// In the initiator's direction: the right network, the right server, and the responder's view.
 #[inline(always)]
-fn forward<T: Tables>(
-    tables: &T,
-    packet: &mut Packet,
-    work: &mut Work,
-    found: *mut View,
-    role: u8,
-) -> u32 {
+fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *mut View, role: u8) -> u32 {
     if mark::net(packet.mark) != packet.net {
         return Reason::WrongWay as u32;
     }
@@ -223,11 +186,7 @@ fn forward<T: Tables>(
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let rule = unsafe { &*rule };
     if rule.flags & RULE_PUBLISHED != 0 {
-        let port = if rule.real_port == 0 {
-            served(tables, packet, number)
-        } else {
-            rule.real_port == packet.dport
-        };
+        let port = if rule.real_port == 0 { served(tables, packet, number) } else { rule.real_port == packet.dport };
         if rule.real_addr != packet.dst || !port {
             return Reason::WrongServer as u32;
         }
@@ -247,10 +206,7 @@ fn forward<T: Tables>(
             view.slot = rule.slot as u16;
             view.generation = packet.generation;
             if packet.proto == proto::TCP {
-                if view.state == STATE_OPENING
-                    && f & tcp::SYN == 0
-                    && view.tcp[1].flags & SIDE_SEEN != 0
-                {
+                if view.state == STATE_OPENING && f & tcp::SYN == 0 && view.tcp[1].flags & SIDE_SEEN != 0 {
                     view.state = STATE_ESTABLISHED;
                     view.seen = packet.now;
                     flow::promote(tables, &work.key, view);

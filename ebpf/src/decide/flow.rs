@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        NET_BOX, ROLE_BOX_IN, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, STATE_CLOSED,
-        STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, Settings, View, ViewKey, proto, timeout,
+        NET_BOX, ROLE_BOX_OUT, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, Settings, View, ViewKey,
+        proto, timeout,
     },
     decide::rules::{Answer, Question},
     packet::Packet,
@@ -59,19 +59,9 @@ fn port(packet: &Packet, port: u16) -> u16 {
 #[inline(always)]
 pub fn key_quoted(packet: &Packet, sent_to_peer: bool) -> ViewKey {
     let (peer, far, peer_port, far_port) = if sent_to_peer {
-        (
-            packet.quoted_dst,
-            packet.quoted_src,
-            packet.quoted_dport,
-            packet.quoted_sport,
-        )
+        (packet.quoted_dst, packet.quoted_src, packet.quoted_dport, packet.quoted_sport)
     } else {
-        (
-            packet.quoted_src,
-            packet.quoted_dst,
-            packet.quoted_sport,
-            packet.quoted_dport,
-        )
+        (packet.quoted_src, packet.quoted_dst, packet.quoted_sport, packet.quoted_dport)
     };
     ViewKey {
         peer,
@@ -99,8 +89,7 @@ pub fn conversational(packet: &Packet) -> bool {
 /// An echo reply, which never opens anything.
 #[inline(always)]
 pub fn echo_reply(packet: &Packet) -> bool {
-    (packet.proto == proto::ICMP && packet.icmp_type == 0)
-        || (packet.proto == proto::ICMPV6 && packet.icmp_type == 129)
+    (packet.proto == proto::ICMP && packet.icmp_type == 0) || (packet.proto == proto::ICMPV6 && packet.icmp_type == 129)
 }
 
 /// Idle limit of a view in its state, nanoseconds.
@@ -166,14 +155,7 @@ pub fn promote<T: Tables>(tables: &T, key: &ViewKey, view: &View) {
 /// The rules' question about the flow with this key, from its initiator's side. `echo`: an ICMP flow, which an echo
 /// request opened; else ICMP is asked by the packet's own type.
 #[inline(always)]
-pub fn question(
-    question: &mut Question,
-    key: &ViewKey,
-    role: u8,
-    packet: &Packet,
-    device: u32,
-    echo: bool,
-) {
+pub fn question(question: &mut Question, key: &ViewKey, role: u8, packet: &Packet, device: u32, echo: bool) {
     question.now = packet.now;
     question.generation = packet.generation;
     question.proto = key.proto;

@@ -44,15 +44,8 @@ pub fn first<T: Tables>(tables: &T, packet: &Packet) -> u32 {
         poisoned: 0,
         ranges: [FragRange::default(); FRAG_RANGES],
     };
-    entry.ranges[0] = FragRange {
-        start: 0,
-        end: packet.frag_len,
-    };
-    if tables.frag_insert(&key, &entry) {
-        0
-    } else {
-        Reason::TableFull as u32
-    }
+    entry.ranges[0] = FragRange { start: 0, end: packet.frag_len };
+    if tables.frag_insert(&key, &entry) { 0 } else { Reason::TableFull as u32 }
 }
 
 /// Judges a later fragment; fills the decision from its first.
@@ -72,8 +65,8 @@ pub fn later<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     }
     let start = packet.frag_start;
     let end = start + packet.frag_len;
-    let beyond = (known.total != 0 && end > known.total)
-        || (packet.frag_more == 0 && known.total != 0 && end != known.total);
+    let beyond =
+        (known.total != 0 && end > known.total) || (packet.frag_more == 0 && known.total != 0 && end != known.total);
     if beyond {
         known.poisoned = 1;
         return Reason::FragmentBounds as u32;
@@ -142,22 +135,10 @@ fn add(known: &mut FragEntry, start: u32, end: u32) -> u32 {
     i = 0;
     while i < FRAG_RANGES {
         let range = known.ranges[i];
-        if i != joined && range.end != 0 && (range.start == merged.end || range.end == merged.start)
-        {
-            let low = if range.start < merged.start {
-                range.start
-            } else {
-                merged.start
-            };
-            let high = if range.end > merged.end {
-                range.end
-            } else {
-                merged.end
-            };
-            known.ranges[joined & (FRAG_RANGES - 1)] = FragRange {
-                start: low,
-                end: high,
-            };
+        if i != joined && range.end != 0 && (range.start == merged.end || range.end == merged.start) {
+            let low = if range.start < merged.start { range.start } else { merged.start };
+            let high = if range.end > merged.end { range.end } else { merged.end };
+            known.ranges[joined & (FRAG_RANGES - 1)] = FragRange { start: low, end: high };
             known.ranges[i] = FragRange::default();
             return 0;
         }

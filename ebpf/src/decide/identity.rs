@@ -2,10 +2,9 @@
 
 use crate::{
     abi::{
-        DEVICE_HAS_ADDRESSES, MAC_ROUTER, MacKey, NET_BOX, NET_FLAG_KNOWN, NET_FLAG_REGISTERED,
-        NET_FLAG_ROUTERS, NET_FLAG_ZONE,
+        DEVICE_HAS_ADDRESSES, MAC_ROUTER, MacKey, NET_BOX, NET_FLAG_KNOWN, NET_FLAG_REGISTERED, NET_FLAG_ROUTERS,
+        NET_FLAG_ZONE,
     },
-    decide::rules,
     packet::Packet,
     parse::link_local,
     reason::Reason,
@@ -37,10 +36,7 @@ pub fn identity<T: Tables>(tables: &T, packet: &mut Packet, addr: &Addr) -> u32 
     }
     // SAFETY: as above.
     let net = unsafe { *net };
-    let key = MacKey {
-        mac: packet.src_mac,
-        net: packet.net,
-    };
+    let key = MacKey { mac: packet.src_mac, net: packet.net };
     let mac = tables.mac(generation, &key);
     let (mac_device, router) = if mac.is_null() {
         (0, false)
@@ -81,8 +77,7 @@ pub fn identity<T: Tables>(tables: &T, packet: &mut Packet, addr: &Addr) -> u32 
     if elsewhere && net.flags & NET_FLAG_REGISTERED != 0 {
         return Reason::MacMismatch as u32;
     }
-    if entry.schedule != 0 && rules::open_until(tables, generation, entry.schedule, packet.now) == 0
-    {
+    if entry.schedule != 0 && tables.open_until(generation, entry.schedule, packet.now) == 0 {
         if strict {
             return Reason::DeviceExpired as u32;
         }
@@ -96,21 +91,14 @@ pub fn identity<T: Tables>(tables: &T, packet: &mut Packet, addr: &Addr) -> u32 
 /// address. 0 for none.
 #[inline(always)]
 pub fn device_towards<T: Tables>(tables: &T, packet: &Packet) -> u32 {
-    let key = MacKey {
-        mac: packet.dst_mac,
-        net: packet.net,
-    };
+    let key = MacKey { mac: packet.dst_mac, net: packet.net };
     let mac = tables.mac(packet.generation, &key);
     let device = if mac.is_null() {
         0
     } else {
         // SAFETY: not null, so the table vouches for it until the decision returns.
         let mac = unsafe { *mac };
-        if mac.flags & MAC_ROUTER != 0 {
-            tables.binding(packet.generation, &packet.dst)
-        } else {
-            mac.device
-        }
+        if mac.flags & MAC_ROUTER != 0 { tables.binding(packet.generation, &packet.dst) } else { mac.device }
     };
     if device == 0 {
         return 0;
@@ -121,7 +109,7 @@ pub fn device_towards<T: Tables>(tables: &T, packet: &Packet) -> u32 {
     }
     // SAFETY: as above.
     let schedule = unsafe { (*entry).schedule };
-    if schedule != 0 && rules::open_until(tables, packet.generation, schedule, packet.now) == 0 {
+    if schedule != 0 && tables.open_until(packet.generation, schedule, packet.now) == 0 {
         return 0;
     }
     device

@@ -1,13 +1,10 @@
 //! The way in (XDP).
 
 use crate::{
-    abi::{
-        ADDR_BROADCAST, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR, RULE_PUBLISHED,
-    },
+    abi::{ADDR_BROADCAST, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR},
     decide::{
         converse::{OWN, QUOTED, Work, converse},
-        cut::cut,
-        flow, fragment, identity, local, place,
+        flow, local, place,
     },
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype},
@@ -39,7 +36,7 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
     if packet.l3_error != 0 {
         return packet.l3_error;
     }
-    let verdict = cut(tables, packet);
+    let verdict = tables.cut_off(packet);
     if verdict != 0 {
         return verdict;
     }
@@ -51,7 +48,7 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
         return local::arp_in(tables, packet);
     }
     if packet.class != CLASS_PLAIN && packet.class != CLASS_ICMP_ERROR {
-        let verdict = local::control_in(tables, packet, builtin, net_flags);
+        let verdict = tables.control_in(packet, builtin, net_flags);
         if verdict != local::NOT_LOCAL {
             return verdict;
         }
@@ -61,18 +58,15 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
         return Reason::Multicast as u32;
     }
     let src = packet.src;
-    let verdict = identity::identity(tables, packet, &src);
+    let verdict = tables.identity(packet, &src);
     if verdict != 0 {
         return verdict;
     }
     if packet.frag == FRAG_LATER {
-        return fragment::later(tables, packet);
+        return tables.later_fragment(packet);
     }
     let what = if packet.class == CLASS_ICMP_ERROR {
-        if builtin & BUILTIN_ICMP_ERRORS == 0
-            || packet.quoted_proto == 0
-            || packet.quoted_src != packet.dst
-        {
+        if builtin & BUILTIN_ICMP_ERRORS == 0 || packet.quoted_proto == 0 || packet.quoted_src != packet.dst {
             return Reason::IcmpUnrelated as u32;
         }
         work.key = flow::key_quoted(packet, true);
@@ -81,16 +75,9 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
         work.key = flow::key_in(packet);
         OWN
     };
-    let reason = converse(
-        tables,
-        packet,
-        work,
-        what,
-        ROLE_INITIATOR,
-        Reason::NoFlow as u32,
-    );
+    let reason = converse(tables, packet, work, what, ROLE_INITIATOR, Reason::NoFlow as u32);
     if packet.frag == FRAG_FIRST && passes(reason) {
-        let verdict = fragment::first(tables, packet);
+        let verdict = tables.first_fragment(packet);
         if verdict != 0 {
             return verdict;
         }

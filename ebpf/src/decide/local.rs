@@ -2,16 +2,11 @@
 
 use crate::{
     abi::{
-        BUILTIN_ARP, BUILTIN_LACP_SHIFT, BUILTIN_LLDP_SHIFT, BUILTIN_MLD, BUILTIN_NDP,
-        BUILTIN_STP_SHIFT, BUILTIN_VRRP, L2_DROP, L2_FORWARD, MAC_ROUTER, MacKey, NET_BOX,
-        NET_FLAG_DHCP_CLIENT, NET_FLAG_DHCP_SERVER, NET_FLAG_RA_CLIENT, NET_FLAG_RA_SERVER,
-        NET_FLAG_ROUTERS, NET_FLAG_ZONE,
+        BUILTIN_ARP, BUILTIN_LACP_SHIFT, BUILTIN_LLDP_SHIFT, BUILTIN_MLD, BUILTIN_NDP, BUILTIN_STP_SHIFT, BUILTIN_VRRP,
+        L2_DROP, L2_FORWARD, MAC_ROUTER, MacKey, NET_BOX, NET_FLAG_DHCP_CLIENT, NET_FLAG_DHCP_SERVER,
+        NET_FLAG_RA_CLIENT, NET_FLAG_RA_SERVER, NET_FLAG_ROUTERS, NET_FLAG_ZONE,
     },
-    decide::identity::identity,
-    packet::{
-        CLASS_DHCP_REPLY, CLASS_DHCP_REQUEST, CLASS_MLD, CLASS_NDP, CLASS_VRRP, FRAG_NONE, Packet,
-        ethertype,
-    },
+    packet::{CLASS_DHCP_REPLY, CLASS_DHCP_REQUEST, CLASS_MLD, CLASS_NDP, CLASS_VRRP, FRAG_NONE, Packet, ethertype},
     parse::{is_v4, link_local, unspecified},
     reason::Reason,
     tables::{Addr, Tables},
@@ -33,11 +28,7 @@ pub fn link_control(packet: &Packet, builtin: u32, forwarding: bool) -> u32 {
     } else if packet.ethertype == ethertype::IPV4 || packet.ethertype == ethertype::IPV6 {
         return NOT_LOCAL;
     } else if packet.ethertype == ethertype::ARP {
-        return if builtin & BUILTIN_ARP != 0 {
-            NOT_LOCAL
-        } else {
-            Reason::UnknownEtherType as u32
-        };
+        return if builtin & BUILTIN_ARP != 0 { NOT_LOCAL } else { Reason::UnknownEtherType as u32 };
     } else {
         return Reason::UnknownEtherType as u32;
     };
@@ -56,23 +47,13 @@ pub fn arp_in<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
         return Reason::Builtin as u32;
     }
     let sender = packet.src;
-    let verdict = identity(tables, packet, &sender);
-    if verdict != 0 {
-        verdict
-    } else {
-        Reason::Builtin as u32
-    }
+    let verdict = tables.identity(packet, &sender);
+    if verdict != 0 { verdict } else { Reason::Builtin as u32 }
 }
 
 #[inline(always)]
 fn from_router<T: Tables>(tables: &T, packet: &Packet) -> bool {
-    let mac = tables.mac(
-        packet.generation,
-        &MacKey {
-            mac: packet.src_mac,
-            net: packet.net,
-        },
-    );
+    let mac = tables.mac(packet.generation, &MacKey { mac: packet.src_mac, net: packet.net });
     if mac.is_null() {
         return false;
     }
@@ -106,18 +87,10 @@ pub fn control_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net:
         CLASS_DHCP_REQUEST if net & NET_FLAG_DHCP_SERVER != 0 => dhcp_request(tables, packet),
         CLASS_DHCP_REQUEST => {
             // Only a client without an address may send from 0.0.0.0.
-            if packet.family == 4 && packet.src[12..16] == [0; 4] {
-                Reason::Martian as u32
-            } else {
-                NOT_LOCAL
-            }
+            if packet.family == 4 && packet.src[12..16] == [0; 4] { Reason::Martian as u32 } else { NOT_LOCAL }
         }
         CLASS_DHCP_REPLY if net & NET_FLAG_DHCP_CLIENT != 0 => {
-            if net & NET_FLAG_ROUTERS == 0 || from_router(tables, packet) {
-                Reason::Builtin as u32
-            } else {
-                NOT_LOCAL
-            }
+            if net & NET_FLAG_ROUTERS == 0 || from_router(tables, packet) { Reason::Builtin as u32 } else { NOT_LOCAL }
         }
         CLASS_VRRP => {
             let group = if packet.family == 4 {
@@ -144,11 +117,7 @@ pub fn control_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net:
 fn dhcp_request<T: Tables>(tables: &T, packet: &Packet) -> u32 {
     if packet.family == 6 {
         let servers = packet.dst == [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
-        return if servers && link_local(&packet.src) {
-            Reason::Builtin as u32
-        } else {
-            NOT_LOCAL
-        };
+        return if servers && link_local(&packet.src) { Reason::Builtin as u32 } else { NOT_LOCAL };
     }
     let nobody = packet.src[12..16] == [0; 4];
     let here = nobody || owner(tables, packet.generation, &packet.src) == packet.net;
@@ -156,11 +125,7 @@ fn dhcp_request<T: Tables>(tables: &T, packet: &Packet) -> u32 {
     if here && (broadcast || owner(tables, packet.generation, &packet.dst) == NET_BOX) {
         return Reason::Builtin as u32;
     }
-    if nobody {
-        Reason::Martian as u32
-    } else {
-        NOT_LOCAL
-    }
+    if nobody { Reason::Martian as u32 } else { NOT_LOCAL }
 }
 
 #[inline(always)]
@@ -173,13 +138,8 @@ fn ndp_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net: u32) ->
     let here = owner(tables, packet.generation, &src) == packet.net;
     match packet.icmp_type {
         134 => {
-            let trusted =
-                net & NET_FLAG_RA_CLIENT != 0 && net & NET_FLAG_ZONE == 0 && link_local(&src);
-            return if trusted && from_router(tables, packet) {
-                Reason::Builtin as u32
-            } else {
-                refused
-            };
+            let trusted = net & NET_FLAG_RA_CLIENT != 0 && net & NET_FLAG_ZONE == 0 && link_local(&src);
+            return if trusted && from_router(tables, packet) { Reason::Builtin as u32 } else { refused };
         }
         133 => {
             let zone = net & NET_FLAG_ZONE != 0;
@@ -202,7 +162,7 @@ fn ndp_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net: u32) ->
                     // Nobody else answers for the box.
                     return Reason::OwnAddress as u32;
                 }
-                let verdict = identity(tables, packet, &target);
+                let verdict = tables.identity(packet, &target);
                 if verdict != 0 {
                     return verdict;
                 }
@@ -210,7 +170,7 @@ fn ndp_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net: u32) ->
         }
     }
     if here && !link_local(&src) && !unspecified(&src) {
-        let verdict = identity(tables, packet, &src);
+        let verdict = tables.identity(packet, &src);
         if verdict != 0 {
             return verdict;
         }
@@ -249,11 +209,7 @@ pub fn control_out(packet: &Packet, builtin: u32, net: u32) -> u32 {
         CLASS_VRRP => builtin & BUILTIN_VRRP != 0,
         _ => false,
     };
-    if allowed {
-        Reason::Builtin as u32
-    } else {
-        NOT_LOCAL
-    }
+    if allowed { Reason::Builtin as u32 } else { NOT_LOCAL }
 }
 
 /// Whether the packet is a control packet that a bridge may pass on once the way in has judged it.
@@ -270,9 +226,5 @@ pub fn bridged_control(packet: &Packet) -> bool {
 /// Multicast or limited broadcast.
 #[inline(always)]
 pub fn to_many(addr: &Addr) -> bool {
-    if is_v4(addr) {
-        addr[12] & 0xf0 == 0xe0 || addr[12..16] == [0xff; 4]
-    } else {
-        addr[0] == 0xff
-    }
+    if is_v4(addr) { addr[12] & 0xf0 == 0xe0 || addr[12..16] == [0xff; 4] } else { addr[0] == 0xff }
 }

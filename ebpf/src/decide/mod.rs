@@ -43,12 +43,7 @@ fn place<T: Tables>(tables: &T, packet: &mut Packet, guarded: u16) -> u32 {
     if packet.l2_error != 0 {
         return packet.l2_error;
     }
-    let key = PortKey {
-        iface: iface.id,
-        outer: packet.outer,
-        inner: packet.inner,
-        pad: 0,
-    };
+    let key = PortKey { iface: iface.id, outer: packet.outer, inner: packet.inner, pad: 0 };
     packet.net = tables.port(packet.generation, &key);
     if packet.net == 0 {
         return Reason::UnknownVlan as u32;

@@ -1,7 +1,7 @@
 //! Which rule permits it: six classes, six rule sets, one AND, first open bit.
 
 use crate::{
-    abi::{NET_BOX, RULE_PUBLISHED, RULE_WORDS, RuleSet, SCHEDULE_WINDOWS, service_index},
+    abi::{MAX_RULES, NET_BOX, RULE_PUBLISHED, RULE_WORDS, RuleSet, SCHEDULE_WINDOWS, service_index},
     reason::Reason,
     tables::{Addr, Tables},
 };
@@ -31,6 +31,22 @@ pub struct Question {
     pub proto: u8,
     /// Zero.
     pub pad: [u8; 3],
+}
+
+/// Where a walk through the matching rules stands.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Cursor {
+    /// Words not yet looked at.
+    pub summary: u64,
+    /// Bits of the current word not yet looked at.
+    pub word: u64,
+    /// The current word's position.
+    pub index: u64,
+    /// Generation.
+    pub generation: u32,
+    /// The six classes' sets: from, source, device, to, destination, service.
+    pub sets: [u16; 6],
 }
 
 /// What is answered.
@@ -82,7 +98,7 @@ fn earlier(a: u64, b: u64) -> u64 {
 
 /// Judges a first packet (or a flow again).
 #[inline(always)]
-pub fn judge<T: Tables>(tables: &T, question: &Question, answer: &mut Answer) {
+pub fn judge<T: Tables>(tables: &T, question: &Question, answer: &mut Answer, cursor: &mut Cursor) {
     answer.reason = Reason::Internal as u32;
     answer.rule = 0;
     answer.slot = 0;
@@ -108,60 +124,32 @@ pub fn judge<T: Tables>(tables: &T, question: &Question, answer: &mut Answer) {
     let to = unsafe { *to };
     let service = tables.service(generation, service_index(question.proto, question.port));
 
-    let sets = [
-        tables.set(generation, from.from_set),
-        tables.set(generation, src.src_set),
-        tables.set(generation, device.set),
-        tables.set(generation, to.to_set),
-        tables.set(generation, dst.dst_set),
-        tables.set(generation, service),
-    ];
-    if sets[0].is_null()
-        || sets[1].is_null()
-        || sets[2].is_null()
-        || sets[3].is_null()
-        || sets[4].is_null()
-        || sets[5].is_null()
-    {
-        return;
-    }
-    // SAFETY: as above.
-    let [a, b, c, d, e, f]: [&RuleSet; 6] = unsafe {
-        [
-            &*sets[0], &*sets[1], &*sets[2], &*sets[3], &*sets[4], &*sets[5],
-        ]
-    };
+    cursor.generation = generation;
+    cursor.sets = [from.from_set, src.src_set, device.set, to.to_set, dst.dst_set, service];
+    cursor.index = 0;
+    cursor.word = 0;
+    cursor.summary = u64::MAX;
 
     let mut device_until = u64::MAX;
     if device.schedule != 0 {
-        device_until = open_until(tables, generation, device.schedule, question.now);
+        device_until = tables.open_until(generation, device.schedule, question.now);
     }
 
     answer.reason = Reason::NoRule as u32;
-    let mut summary = a.summary & b.summary & c.summary & d.summary & e.summary & f.summary;
-    let mut word = 0u64;
-    let mut index = 0usize;
     let mut turn = 0;
     while turn < 2 * MAX_CLOSED {
         turn += 1;
-        if word == 0 {
-            if summary == 0 {
-                break;
-            }
-            index = crate::bytes::opaque(summary.trailing_zeros() as usize) & (RULE_WORDS - 1);
-            summary &= summary - 1;
-            word = a.words[index]
-                & b.words[index]
-                & c.words[index]
-                & d.words[index]
-                & e.words[index]
-                & f.words[index];
+        let number = tables.next_match(cursor);
+        if number == AGAIN {
             continue;
         }
-        let bit = word.trailing_zeros() as usize & 63;
-        word &= word - 1;
-        let number = (index * 64 + bit) as u16;
-        let rule = tables.rule(generation, number);
+        if number >= MAX_RULES as u32 {
+            if number == BROKEN {
+                answer.reason = Reason::Internal as u32;
+            }
+            break;
+        }
+        let rule = tables.rule(generation, number as u16);
         if rule.is_null() {
             answer.reason = Reason::Internal as u32;
             break;
@@ -170,27 +158,72 @@ pub fn judge<T: Tables>(tables: &T, question: &Question, answer: &mut Answer) {
         let rule = unsafe { &*rule };
         let mut until = u64::MAX;
         if rule.schedule != 0 {
-            until = open_until(tables, generation, rule.schedule, question.now);
+            until = tables.open_until(generation, rule.schedule, question.now);
         }
         if until != 0 {
             answer.reason = Reason::Rule as u32;
-            answer.rule = number;
+            answer.rule = number as u16;
             answer.slot = rule.slot as u16;
             answer.flags = rule.flags;
-            answer.net = if rule.flags & RULE_PUBLISHED != 0 {
-                rule.real_net
-            } else {
-                dst.owner
-            };
+            answer.net = if rule.flags & RULE_PUBLISHED != 0 { rule.real_net } else { dst.owner };
             answer.deadline = earlier(until, device_until);
             break;
         }
         if answer.reason != Reason::RuleClosed as u32 {
             answer.reason = Reason::RuleClosed as u32;
-            answer.rule = number;
+            answer.rule = number as u16;
             answer.slot = rule.slot as u16;
         }
     }
+}
+
+/// [`next_match`]: ask again.
+pub const AGAIN: u32 = u32::MAX;
+/// [`next_match`]: no further rule matches.
+pub const NONE: u32 = u32::MAX - 1;
+/// [`next_match`]: a set is missing.
+pub const BROKEN: u32 = u32::MAX - 2;
+
+/// Steps through the rules that all six sets hold, in document order: a rule's number, or one of the constants above.
+#[inline(always)]
+pub fn next_match<T: Tables>(tables: &T, cursor: &mut Cursor) -> u32 {
+    if cursor.word == 0 {
+        let mut summary = cursor.summary;
+        if summary == 0 {
+            return NONE;
+        }
+        let mut sets = [core::ptr::null::<RuleSet>(); 6];
+        let mut i = 0;
+        while i < 6 {
+            sets[i] = tables.set(cursor.generation, cursor.sets[i]);
+            if sets[i].is_null() {
+                return BROKEN;
+            }
+            // SAFETY: not null, so the table vouches for it until the decision returns.
+            summary &= unsafe { (*sets[i]).summary };
+            i += 1;
+        }
+        if summary == 0 {
+            return NONE;
+        }
+        let index = crate::bytes::opaque(summary.trailing_zeros() as usize) & (RULE_WORDS - 1);
+        let mut word = u64::MAX;
+        i = 0;
+        while i < 6 {
+            // SAFETY: as above.
+            word &= unsafe { (&(*sets[i]).words)[index] };
+            i += 1;
+        }
+        cursor.summary = summary & (summary - 1);
+        cursor.index = index as u64;
+        cursor.word = word;
+        if word == 0 {
+            return AGAIN;
+        }
+    }
+    let word = cursor.word;
+    cursor.word = word & (word - 1);
+    (cursor.index as u32) * 64 + word.trailing_zeros()
 }
 
 /// Whether an answer leads to the box itself.

@@ -1,0 +1,30 @@
+//! The BPF object, built beforehand and carried in the binary.
+
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+
+/// The object's bytes, aligned as the ELF reader wants them.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekimori.bpf.o"));
+
+/// Programs of the object.
+pub const PROGRAM_IN: &str = "sekimori_in";
+/// TCX ingress.
+pub const PROGRAM_MARK: &str = "sekimori_mark";
+/// TCX egress.
+pub const PROGRAM_OUT: &str = "sekimori_out";
+
+/// A loader with this object's usual settings.
+pub fn loader<'a>() -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    loader
+}
+
+/// Loads the object without pins: for private instances.
+pub fn load_private(flows: u32) -> Result<Ebpf, aya::EbpfError> {
+    loader()
+        .override_global("PRIVATE", &1u32, true)
+        .map_max_entries("FLOWS", flows)
+        .map_max_entries("OPENING", flows)
+        .map_max_entries("FRAGMENTS", 1024)
+        .load(OBJECT)
+}

@@ -1,0 +1,40 @@
+//! The shared layouts as plain data for the agent's map handles.
+
+use aya::Pod;
+
+use crate::abi::{
+    AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    ManagementEntry, NetEntry, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings, View,
+    ViewKey,
+};
+
+macro_rules! plain {
+    ($($name:ty),* $(,)?) => { $(
+        // SAFETY: `repr(C)`, integers only, no padding (asserted in `abi`'s tests): any bytes are a valid value.
+        unsafe impl Pod for $name {}
+    )* };
+}
+
+plain!(
+    AddrEntry,
+    Counter,
+    CutWord,
+    DeviceEntry,
+    FragEntry,
+    FragKey,
+    GenConfig,
+    IfaceEntry,
+    MacEntry,
+    MacKey,
+    ManagementEntry,
+    NetEntry,
+    PortKey,
+    RuleCounter,
+    RuleEntry,
+    RuleSet,
+    Schedule,
+    Settings,
+    View,
+    ViewKey,
+    PrivateContext,
+);

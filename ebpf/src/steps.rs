@@ -1,0 +1,107 @@
+//! Steps of the decision as global BPF functions: the kernel verifies each once, on its own, with arguments it assumes
+//! nothing about, instead of once for every path that leads to it.
+//!
+//! Their arguments are numbers and pointers to plain structs, which the kernel checks for null and size at each call.
+
+use sekimori_ebpf::{
+    abi::View,
+    decide::{converse::Work, cut, fragment, identity, local, rules},
+    packet::Packet,
+    reason::Reason,
+    tables::Addr,
+};
+
+use crate::maps::Maps;
+
+/// Which rule permits it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_judge(work: *mut Work) -> u32 {
+    // SAFETY: the kernel checked the pointer at the call, or it is null.
+    let Some(work) = (unsafe { work.as_mut() }) else {
+        return Reason::Internal as u32;
+    };
+    let Work { question, answer, cursor, .. } = work;
+    rules::judge(&Maps, question, answer, cursor);
+    0
+}
+
+/// The next rule all six classes satisfy.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_next_match(cursor: *mut rules::Cursor) -> u32 {
+    // SAFETY: as above.
+    let Some(cursor) = (unsafe { cursor.as_mut() }) else { return rules::BROKEN };
+    rules::next_match(&Maps, cursor)
+}
+
+/// When a schedule that is open now closes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_open_until(generation: u32, schedule: u32, now: u64) -> u64 {
+    rules::open_until(&Maps, generation, schedule, now)
+}
+
+/// Who sent it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_identity(packet: *mut Packet, addr: *const Addr) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(addr)) = (unsafe { (packet.as_mut(), addr.as_ref()) }) else {
+        return Reason::Internal as u32;
+    };
+    identity::identity(&Maps, packet, addr)
+}
+
+/// TCP tracking.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_track(view: *mut View, packet: *const Packet, side: u32) -> u32 {
+    // SAFETY: as above.
+    let (Some(view), Some(packet)) = (unsafe { (view.as_mut(), packet.as_ref()) }) else {
+        return Reason::Internal as u32;
+    };
+    sekimori_ebpf::tcp::track(view, packet, side)
+}
+
+/// Later fragments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_later(packet: *mut Packet) -> u32 {
+    // SAFETY: as above.
+    let Some(packet) = (unsafe { packet.as_mut() }) else {
+        return Reason::Internal as u32;
+    };
+    fragment::later(&Maps, packet)
+}
+
+/// First fragments that passed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_first(packet: *const Packet) -> u32 {
+    // SAFETY: as above.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return Reason::Internal as u32 };
+    fragment::first(&Maps, packet)
+}
+
+/// The cut-off, once something is cut.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_cut(packet: *mut Packet) -> u32 {
+    // SAFETY: as above.
+    let Some(packet) = (unsafe { packet.as_mut() }) else {
+        return Reason::Internal as u32;
+    };
+    cut::cut(&Maps, packet)
+}
+
+/// Built-in protocols coming in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_control(packet: *mut Packet, builtin: u32, net: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(packet) = (unsafe { packet.as_mut() }) else {
+        return Reason::Internal as u32;
+    };
+    local::control_in(&Maps, packet, builtin, net)
+}
