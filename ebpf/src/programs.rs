@@ -61,6 +61,7 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
         };
         packet.now = said.now;
         packet.ifindex = said.ifindex;
+        packet.len = if said.len > wire { said.len } else { wire };
     } else {
         packet.now = boot_clock();
     }
@@ -210,6 +211,7 @@ pub(crate) fn sekimori_out(ctx: TcContext) -> i32 {
             return TCX_DROP;
         };
         packet.now = said.now;
+        packet.len = if said.len > len { said.len } else { len };
         packet.ifindex = said.ifindex;
         packet.came_from = said.came_from;
         packet.mark = said.mark;

@@ -1,10 +1,37 @@
 //! The loaded programs, their maps and links: load or adopt, stage and switch, read back.
 
+pub mod attach;
+pub mod canary;
+pub mod cut;
+pub mod error;
+pub mod guard;
+pub mod interfaces;
+pub mod link;
+pub mod maps;
 pub mod object;
+pub mod private;
+pub mod read;
+pub mod stage;
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::{AsRawFd as _, RawFd},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use sekimori_ebpf::abi::{Counter, Event, RuleCounter, Schedule, Settings, View, ViewKey};
+use aya::programs::{SchedClassifier, Xdp};
+use aya_obj::programs::XdpAttachType;
+use sekimori_ebpf::abi::{
+    Counter, Event, IFACE_DERIVED, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, RuleCounter, Schedule,
+    Settings, View, ViewKey,
+};
+
+pub use canary::Canary;
+pub use error::Error;
+use error::While as _;
+use maps::Maps;
 
 use crate::compile::tables::Compiled;
 
@@ -47,17 +74,6 @@ pub struct InterfaceState {
     pub tcx: bool,
     /// What is wrong, if anything.
     pub error: Option<String>,
-}
-
-/// What went wrong, and what to do next.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}")]
-pub struct Error {
-    /// What was being done.
-    pub what: String,
-    /// Why it failed.
-    #[source]
-    pub source: anyhow::Error,
 }
 
 /// A management path as configured for the agent.
@@ -110,87 +126,326 @@ pub struct Fill {
 }
 
 /// The data plane of one instance.
-#[derive(Debug)]
 pub struct Dataplane {
     options: Options,
+    maps: Maps,
+    programs: attach::Programs,
+    adopted: bool,
+    settings: Settings,
+}
+
+impl Options {
+    fn maps_dir(&self) -> PathBuf {
+        self.bpffs.join("maps")
+    }
+    fn links_dir(&self) -> PathBuf {
+        self.bpffs.join("links")
+    }
+    fn programs_dir(&self) -> PathBuf {
+        self.bpffs.join(format!("programs-{}", object::build_id()))
+    }
+    /// The guard's table: one an instance, named after its directory.
+    fn guard_table(&self) -> String {
+        let name = self.bpffs.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if clean.starts_with("sekimori") { clean } else { format!("sekimori_{clean}") }
+    }
 }
 
 impl Dataplane {
-    /// Adopts the pinned programs, maps and links of this instance, or loads and pins new ones.
+    /// Adopts the pinned programs, maps and links of this instance, or loads and pins new ones. Programs of another build
+    /// are loaded over the pinned maps and replaced in place by `attach`.
     pub fn open(options: Options) -> Result<Self, Error> {
-        Ok(Self { options })
+        let adopted = options.maps_dir().join("ACTIVE").exists();
+        for dir in [options.bpffs.clone(), options.maps_dir(), options.links_dir()] {
+            create(&dir)?;
+        }
+        if !options.programs_dir().join(object::PROGRAM_OUT).exists() {
+            load(&options)?;
+        }
+        let mut dataplane = Self::adopt(options)?;
+        dataplane.adopted = adopted;
+        Ok(dataplane)
     }
+
     /// Adopts what is pinned; an error if nothing is. For commands that work without the agent.
     pub fn adopt(options: Options) -> Result<Self, Error> {
-        Ok(Self { options })
+        let maps = Maps::pinned(&options.maps_dir())?;
+        let dir = options.programs_dir();
+        let programs = attach::Programs {
+            way_in: Xdp::from_pin(dir.join(object::PROGRAM_IN), XdpAttachType::Interface).doing("adopt the way in")?,
+            mark: SchedClassifier::from_pin(dir.join(object::PROGRAM_MARK)).doing("adopt the mark")?,
+            way_out: SchedClassifier::from_pin(dir.join(object::PROGRAM_OUT)).doing("adopt the way out")?,
+        };
+        let settings = maps.settings.get(&0, 0).doing("read the settings")?;
+        Ok(Self { options, maps, programs, adopted: true, settings })
     }
+
     /// Whether `open` found pinned state rather than loading anew.
     pub fn adopted(&self) -> bool {
-        false
+        self.adopted
     }
-    /// Stages `tables`, reads them back, runs `canaries`, then switches. On error nothing has changed.
-    pub fn apply(&mut self, _tables: &Compiled, _schedules: &[Schedule]) -> Result<Switched, Error> {
-        Err(Error { what: self.options.bpffs.display().to_string(), source: anyhow::anyhow!("not built") })
+
+    /// Stages `tables`, reads them back, runs the canaries over the staged tables, then switches. On error nothing has
+    /// changed.
+    pub fn apply(&mut self, tables: &Compiled, schedules: &[Schedule], canaries: &[Canary]) -> Result<Switched, Error> {
+        let start = Instant::now();
+        let generation = stage::next_generation(stage::active(&self.maps)?);
+        let staged = stage::Staged::build(tables, schedules, generation)?;
+        canary::run(&staged, generation, tables, &self.settings, canaries)?;
+        // The slot of the generation before last: no packet has looked there since the last switch.
+        staged.place(&mut self.maps, generation)?;
+        self.maps.active.set(0, generation, 0).doing("switch the generation")?;
+        let now = stage::active(&self.maps)?;
+        if now != generation {
+            return Err(Error::new("verify the switch", format!("generation {now} is active instead of {generation}")));
+        }
+        let staged_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Switched { generation, entries: staged.entries, staged_ms })
     }
+
     /// Replaces the windows of the active generation as a whole.
-    pub fn refresh_schedules(&mut self, _schedules: &[Schedule]) -> Result<(), Error> {
-        Ok(())
+    pub fn refresh_schedules(&mut self, schedules: &[Schedule]) -> Result<(), Error> {
+        let generation = stage::active(&self.maps)?;
+        if generation == 0 {
+            return Ok(());
+        }
+        stage::replace_schedules(&mut self.maps, generation, schedules)
     }
+
     /// The active generation, 0 for none.
     pub fn generation(&self) -> Result<u32, Error> {
-        Ok(0)
+        stage::active(&self.maps)
     }
+
     /// Attaches to every interface of `interfaces` (name, id) that exists, replaces what is attached in place,
     /// detaches from others, and puts up or refreshes the nftables guard. Idempotent; called on every netlink change.
-    pub async fn attach(&mut self, _interfaces: &[(String, u16)]) -> Result<Vec<InterfaceState>, Error> {
-        Ok(Vec::new())
+    /// Interfaces that cannot be attached are reported in the result, and stay outside the guard.
+    pub async fn attach(&mut self, interfaces: &[(String, u16)]) -> Result<Vec<InterfaceState>, Error> {
+        let dir = self.options.links_dir();
+        let mut states = Vec::new();
+        let mut guarded = BTreeSet::new();
+        let wanted: Vec<(&str, u16, u32)> =
+            interfaces.iter().map(|(name, id)| (name.as_str(), *id, link::index(name))).collect();
+        // Known before the first program runs: no packet of ours is judged as unknown in between.
+        for (_, id, index) in wanted.iter().filter(|(_, _, index)| *index != 0) {
+            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED };
+            self.maps.ifaces.insert(index, entry, 0).doing("name an interface")?;
+        }
+        for (name, _, index) in &wanted {
+            let mut problem = None;
+            if *index != 0 {
+                match attach::attach(&mut self.programs, &dir, name, self.options.require_native) {
+                    Ok(()) => {
+                        guarded.insert(*index);
+                    }
+                    Err(error) => problem = Some(error.to_string()),
+                }
+            }
+            let mut state = attach::state(&dir, name);
+            if problem.is_some() {
+                state.error = problem;
+            }
+            states.push(state);
+        }
+        let devices = interfaces::list().await?;
+        let derived = interfaces::derived(&devices, &guarded);
+        for index in &derived {
+            let entry = IfaceEntry { id: 0, flags: IFACE_DERIVED };
+            self.maps.ifaces.insert(index, entry, 0).doing("name a derived device")?;
+        }
+        let all: Vec<u32> = guarded.union(&derived).copied().collect();
+        guard::put_up(&self.options.guard_table(), &all, self.settings.mark_shift)?;
+        let known: Vec<u32> = self.maps.ifaces.keys().filter_map(Result::ok).collect();
+        for index in known.into_iter().filter(|index| !all.contains(index)) {
+            self.maps.ifaces.remove(&index).doing("forget an interface")?;
+        }
+        for name in attach::pinned_names(&dir).doing("list the links")? {
+            if !interfaces.iter().any(|(wanted, _)| *wanted == name) {
+                attach::detach(&dir, &name)?;
+            }
+        }
+        self.drop_old_programs();
+        Ok(states)
     }
-    /// The interfaces as they are in the kernel now.
+
+    /// The interfaces with pinned links, as they are in the kernel now.
     pub fn interfaces(&self) -> Result<Vec<InterfaceState>, Error> {
-        Ok(Vec::new())
+        let dir = self.options.links_dir();
+        let names = attach::pinned_names(&dir).doing("list the links")?;
+        Ok(names.iter().map(|name| attach::state(&dir, name)).collect())
     }
-    /// Writes the cut tables and then the cut word (opening: the word first).
-    pub fn set_cut(&mut self, _cut: &CutTables) -> Result<(), Error> {
+
+    /// Writes the cut tables and the cut word, closing before opening.
+    pub fn set_cut(&mut self, cut: &CutTables) -> Result<(), Error> {
+        cut::write(&mut self.maps, cut)
+    }
+
+    /// Writes the management paths. MACs are the policy's business; here an address on its interface is enough.
+    pub fn set_management(&mut self, paths: &[ManagementPath], interfaces: &[(String, u16)]) -> Result<(), Error> {
+        let mut entries = Vec::new();
+        for path in paths {
+            let Some((_, id)) = interfaces.iter().find(|(name, _)| *name == path.interface) else { continue };
+            for source in &path.sources {
+                let (length, addr) = maps::mapped_prefix(*source);
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0).to_be_bytes();
+                entries.push(ManagementEntry { addr, mask, iface: *id, port: path.port, used: 1 });
+            }
+        }
+        if entries.len() > MAX_MANAGEMENT {
+            return Err(Error::new(
+                "write the management paths",
+                format!("{} source prefixes, at most {MAX_MANAGEMENT} fit: list fewer", entries.len()),
+            ));
+        }
+        entries.resize(MAX_MANAGEMENT, ManagementEntry::default());
+        for (index, entry) in (0u32..).zip(entries) {
+            self.maps.management.set(index, entry, 0).doing("write the management paths")?;
+        }
         Ok(())
     }
-    /// Writes the management paths.
-    pub fn set_management(&mut self, _paths: &[ManagementPath], _interfaces: &[(String, u16)]) -> Result<(), Error> {
-        Ok(())
-    }
+
     /// Writes the settings.
-    pub fn set_settings(&mut self, _settings: &Settings) -> Result<(), Error> {
+    pub fn set_settings(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.maps.settings.set(0, *settings, 0).doing("write the settings")?;
+        self.settings = *settings;
         Ok(())
     }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// Every counter that is not zero.
     pub fn counters(&self) -> Result<Vec<NetCounter>, Error> {
-        Ok(Vec::new())
+        read::counters(&self.maps)
     }
+
     /// Every rule counter that is not zero, by stable slot.
     pub fn rule_counters(&self) -> Result<Vec<(u32, RuleCounter)>, Error> {
-        Ok(Vec::new())
+        read::rule_counters(&self.maps)
     }
-    /// Packets the nftables guard dropped, by its counter's name.
+
+    /// Packets the nftables guard dropped: counter name, packets, bytes.
     pub fn guard_counters(&self) -> Result<Vec<(String, u64, u64)>, Error> {
-        Ok(Vec::new())
+        guard::counters(&self.options.guard_table())
     }
+
+    /// Whether the nftables guard is up.
+    pub fn guard_is_up(&self) -> bool {
+        guard::is_up(&self.options.guard_table())
+    }
+
     /// Events lost because the ring was full or the rate limit was reached.
     pub fn lost_events(&self) -> Result<u64, Error> {
-        Ok(0)
+        read::lost(&self.maps)
     }
-    /// Events waiting in the ring; never blocks. `events_fd` becomes readable when there are some.
-    pub fn drain_events(&mut self, _sink: &mut dyn FnMut(&Event)) -> Result<(), Error> {
+
+    /// Becomes readable when events wait.
+    pub fn events_fd(&self) -> RawFd {
+        self.maps.events.as_raw_fd()
+    }
+
+    /// Events waiting in the ring; never blocks.
+    pub fn drain_events(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<(), Error> {
+        while let Some(item) = self.maps.events.next() {
+            if item.len() >= size_of::<Event>() {
+                // SAFETY: long enough, and `Event` is integers only: any bytes are a valid value.
+                let event: Event = unsafe { std::ptr::read_unaligned(item.as_ptr().cast()) };
+                sink(&event);
+            }
+        }
         Ok(())
     }
-    /// Live views.
-    pub fn views(&self) -> Result<Vec<(ViewKey, View)>, Error> {
-        Ok(Vec::new())
+
+    /// Live views at `now` (`CLOCK_BOOTTIME` nanoseconds).
+    pub fn views(&self, now: u64) -> Result<Vec<(ViewKey, View)>, Error> {
+        read::views(&self.maps, &self.settings, now)
     }
+
+    /// Puts a view into the established room: seeding at first attachment.
+    pub fn seed(&mut self, key: ViewKey, view: View) -> Result<(), Error> {
+        self.maps.flows.insert(key, view, 0).doing("seed a view")
+    }
+
     /// How full the tables are.
     pub fn fill(&self) -> Result<Vec<Fill>, Error> {
-        Ok(Vec::new())
+        read::fill(&self.maps, self.options.flows_max, self.options.opening_max)
     }
-    /// Opens the gate: removes links, pins and the guard.
+
+    /// Opens the gate: removes links, the guard, programs and maps.
     pub async fn detach(self) -> Result<(), Error> {
-        Ok(())
+        detach(&self.options)
     }
+
+    /// Removes the pins of other builds' programs; the links hold the ones still in use.
+    fn drop_old_programs(&self) {
+        let current = self.options.programs_dir();
+        let Ok(entries) = fs::read_dir(&self.options.bpffs) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let old = entry.file_name().to_string_lossy().starts_with("programs-") && entry.path() != current;
+            if old && let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(%error, path = %entry.path().display(), "cannot remove an old build's programs");
+            }
+        }
+    }
+}
+
+/// Opens the gate of an instance, with or without a working agent.
+pub fn detach(options: &Options) -> Result<(), Error> {
+    let dir = options.links_dir();
+    if dir.exists() {
+        for name in attach::pinned_names(&dir).doing("list the links")? {
+            attach::detach(&dir, &name)?;
+        }
+    }
+    guard::take_down(&options.guard_table())?;
+    match fs::remove_dir_all(&options.bpffs) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).doing(format!("remove {}", options.bpffs.display())),
+    }
+}
+
+fn create(dir: &Path) -> Result<(), Error> {
+    match fs::create_dir(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).doing(format!(
+            "create {} (is a bpffs mounted there? `mount -t bpf bpf /sys/fs/bpf` mounts one)",
+            dir.display()
+        )),
+    }
+}
+
+/// Loads the object over the pinned maps (creating those that are missing) and pins its programs.
+fn load(options: &Options) -> Result<(), Error> {
+    let mut loader = object::loader();
+    let dir = options.maps_dir();
+    for name in maps::NAMES {
+        loader.map_pin_path(name, dir.join(name));
+    }
+    loader.map_max_entries("FLOWS", options.flows_max).map_max_entries("OPENING", options.opening_max);
+    let mut ebpf = loader.load(object::OBJECT).doing(
+        "load the BPF object (a verifier or permission error here is a bug or an unsupported kernel; needs root and 6.6)",
+    )?;
+    let programs = options.programs_dir();
+    create(&programs)?;
+    let missing = |name: &str| Error::new("load the BPF object", format!("it has no program {name}"));
+    let way_in: &mut Xdp = ebpf
+        .program_mut(object::PROGRAM_IN)
+        .ok_or_else(|| missing(object::PROGRAM_IN))?
+        .try_into()
+        .doing("load XDP")?;
+    way_in.load().doing("load the way in")?;
+    way_in.pin(programs.join(object::PROGRAM_IN)).doing("pin the way in")?;
+    // The way out last: its pin says that the directory is complete.
+    for name in [object::PROGRAM_MARK, object::PROGRAM_OUT] {
+        let program: &mut SchedClassifier =
+            ebpf.program_mut(name).ok_or_else(|| missing(name))?.try_into().doing("load a classifier")?;
+        program.load().doing(format!("load {name}"))?;
+        program.pin(programs.join(name)).doing(format!("pin {name}"))?;
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 /// The object's bytes, aligned as the ELF reader wants them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekimori.bpf.o"));
 
-/// Programs of the object.
+/// XDP.
 pub const PROGRAM_IN: &str = "sekimori_in";
 /// TCX ingress.
 pub const PROGRAM_MARK: &str = "sekimori_mark";
@@ -27,4 +27,10 @@ pub fn load_private(flows: u32) -> Result<Ebpf, aya::EbpfError> {
         .map_max_entries("OPENING", flows)
         .map_max_entries("FRAGMENTS", 1024)
         .load(OBJECT)
+}
+
+/// Names this build of the programs: the first eight bytes of the object's SHA-256, in hex.
+pub fn build_id() -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(OBJECT).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,187 @@
+//! Attaching: three pinned links an interface, replaced in place where they exist.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode,
+    links::{FdLink, PinnedLink},
+    tc::TcAttachOptions,
+    xdp::XdpLink,
+};
+
+use super::{
+    InterfaceState,
+    error::{Error, While},
+    link,
+};
+
+/// The programs, loaded or adopted.
+pub struct Programs {
+    /// XDP.
+    pub way_in: Xdp,
+    /// TCX ingress.
+    pub mark: SchedClassifier,
+    /// TCX egress.
+    pub way_out: SchedClassifier,
+}
+
+/// The pins of one interface's links.
+struct Pins {
+    dir: PathBuf,
+    name: String,
+}
+
+const NATIVE: &str = "in-native";
+const GENERIC: &str = "in-generic";
+const MARK: &str = "mark";
+const OUT: &str = "out";
+
+impl Pins {
+    fn path(&self, hook: &str) -> PathBuf {
+        // A dot is not allowed in a bpffs name, and interface names have them.
+        self.dir.join(format!("{}:{hook}", self.name.replace('.', "+")))
+    }
+}
+
+/// Names of interfaces that have pins in `dir`.
+pub fn pinned_names(dir: &Path) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some((interface, _)) = name.rsplit_once(':') {
+            names.insert(interface.replace('+', "."));
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a live link is pinned at `path` on the interface with this index; a pin of a vanished one is removed.
+fn holds(path: &Path, ifindex: u32) -> Result<bool, Error> {
+    match link::pinned(path).doing(format!("read {}", path.display()))? {
+        Some(info) if info.ifindex == ifindex => Ok(true),
+        Some(_) => {
+            fs::remove_file(path).doing(format!("remove the dead pin {}", path.display()))?;
+            Ok(false)
+        }
+        None => Ok(false),
+    }
+}
+
+/// The interface as it is now.
+pub fn state(dir: &Path, name: &str) -> InterfaceState {
+    let pins = Pins { dir: dir.to_owned(), name: name.to_owned() };
+    let ifindex = link::index(name);
+    let on = |hook: &str| {
+        link::pinned(&pins.path(hook)).ok().flatten().is_some_and(|info| ifindex != 0 && info.ifindex == ifindex)
+    };
+    let xdp = if on(NATIVE) {
+        "native"
+    } else if on(GENERIC) {
+        "generic"
+    } else {
+        "missing"
+    };
+    let error = (ifindex == 0).then(|| "the interface does not exist".to_owned());
+    InterfaceState { name: name.to_owned(), ifindex, xdp, tcx: on(MARK) && on(OUT), error }
+}
+
+/// Attaches what is missing on one interface and replaces programs of an older build in place.
+pub fn attach(programs: &mut Programs, dir: &Path, name: &str, require_native: bool) -> Result<(), Error> {
+    let ifindex = link::index(name);
+    if ifindex == 0 {
+        return Err(Error::new(format!("attach to {name}"), "the interface does not exist"));
+    }
+    if !link::is_ethernet(name).doing(format!("ask what {name} is"))? {
+        return Err(Error::new(
+            format!("attach to {name}"),
+            "it is not an Ethernet device (PPP, tun and the like are not supported); guard the Ethernet port below it",
+        ));
+    }
+    let pins = Pins { dir: dir.to_owned(), name: name.to_owned() };
+    classifier(&mut programs.mark, &pins.path(MARK), name, ifindex, TcAttachType::Ingress)?;
+    xdp(&mut programs.way_in, &pins, ifindex, require_native)?;
+    classifier(&mut programs.way_out, &pins.path(OUT), name, ifindex, TcAttachType::Egress)
+}
+
+fn classifier(
+    program: &mut SchedClassifier,
+    pin: &Path,
+    name: &str,
+    ifindex: u32,
+    hook: TcAttachType,
+) -> Result<(), Error> {
+    let what = format!("attach to {name} ({})", pin.display());
+    if holds(pin, ifindex)? {
+        let id = program.info().doing(what.clone())?.id();
+        if link::pinned(pin).doing(what.clone())?.is_some_and(|info| info.program == id) {
+            return Ok(());
+        }
+        let old = FdLink::from(PinnedLink::from_pin(pin).doing(what.clone())?);
+        let old = old.try_into().doing(what.clone())?;
+        let id = program.attach_to_link(old).doing(what.clone())?;
+        // The pin keeps the link; our descriptor to it may close.
+        drop(program.take_link(id).doing(what)?);
+        return Ok(());
+    }
+    let id =
+        program.attach_with_options(name, hook, TcAttachOptions::TcxOrder(LinkOrder::default())).doing(what.clone())?;
+    let link: FdLink = program.take_link(id).doing(what.clone())?.try_into().doing(what.clone())?;
+    link.pin(pin).doing(what)?;
+    Ok(())
+}
+
+fn xdp(program: &mut Xdp, pins: &Pins, ifindex: u32, require_native: bool) -> Result<(), Error> {
+    let what = format!("attach XDP to {}", pins.name);
+    for mode in [NATIVE, GENERIC] {
+        let pin = pins.path(mode);
+        if !holds(&pin, ifindex)? {
+            continue;
+        }
+        let id = program.info().doing(what.clone())?.id();
+        if link::pinned(&pin).doing(what.clone())?.is_some_and(|info| info.program == id) {
+            return Ok(());
+        }
+        let old = FdLink::from(PinnedLink::from_pin(&pin).doing(what.clone())?);
+        let old: XdpLink = old.try_into().doing(what.clone())?;
+        let id = program.attach_to_link(old).doing(what.clone())?;
+        drop(program.take_link(id).doing(what)?);
+        return Ok(());
+    }
+    let (id, mode) = match program.attach_to_if_index(ifindex, XdpMode::Driver) {
+        Ok(id) => (id, NATIVE),
+        Err(error) if require_native => {
+            return Err(Error::new(
+                what,
+                format!("the driver refuses native XDP ({error}) and the configuration demands it (xdp: native)"),
+            ));
+        }
+        Err(error) => {
+            tracing::warn!(interface = pins.name, %error, "no native XDP: attaching in generic mode, which is slower");
+            (program.attach_to_if_index(ifindex, XdpMode::Skb).doing(what.clone())?, GENERIC)
+        }
+    };
+    let taken = program.take_link(id).doing(what.clone())?;
+    // aya falls back to a netlink attachment that dies with us; dropping it detaches it again.
+    let link: FdLink = taken.try_into().map_err(|_netlink| {
+        Error::new(what.clone(), "the kernel gave no link that can be pinned; is another XDP program attached?")
+    })?;
+    link.pin(pins.path(mode)).doing(what)?;
+    Ok(())
+}
+
+/// Removes every link of an interface: its gate opens.
+pub fn detach(dir: &Path, name: &str) -> Result<(), Error> {
+    let pins = Pins { dir: dir.to_owned(), name: name.to_owned() };
+    for hook in [NATIVE, GENERIC, OUT, MARK] {
+        match fs::remove_file(pins.path(hook)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).doing(format!("detach from {name}")),
+        }
+    }
+    Ok(())
+}

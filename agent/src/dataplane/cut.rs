@@ -1,0 +1,66 @@
+//! Writing the cut-off: closing before opening, so that no moment is more open than both the old and the new state.
+
+use aya::maps::MapError;
+use sekimori_ebpf::abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, MAX_NETS};
+
+use super::{
+    CutTables,
+    error::{Error, While},
+    maps::{Maps, mapped_prefix, prefix_key},
+};
+
+/// Replaces what is cut. New objects are added, then the word is written, then old objects go.
+pub fn write(maps: &mut Maps, cut: &CutTables) -> Result<(), Error> {
+    let old = maps.cut.get(&0, 0).doing("read the cut-off word")?;
+    for net in &cut.nets {
+        maps.cut_nets.set(u32::from(*net), 1, 0).doing("cut a network")?;
+    }
+    let prefixes: Vec<_> = cut.prefixes.iter().map(|prefix| mapped_prefix(*prefix)).collect();
+    for (length, addr) in &prefixes {
+        maps.cut_prefixes.insert(&prefix_key(*length, *addr), 1, 0).doing("cut a prefix")?;
+    }
+    for mac in &cut.macs {
+        maps.cut_macs.insert(mac, 1, 0).doing("cut a MAC")?;
+    }
+    let mut any = 0;
+    if !cut.nets.is_empty() {
+        any |= CUT_ANY_NET;
+    }
+    if !cut.prefixes.is_empty() {
+        any |= CUT_ANY_PREFIX;
+    }
+    if !cut.macs.is_empty() {
+        any |= CUT_ANY_MAC;
+    }
+    // Nothing old may open while it is still listed: both words hold until the tables are clean.
+    maps.cut.set(0, CutWord { all: cut.all, any: any | old.any }, 0).doing("write the cut-off word")?;
+
+    for net in 0..MAX_NETS {
+        if !cut.nets.iter().any(|n| u32::from(*n) == net)
+            && maps.cut_nets.get(&net, 0).doing("read a cut network")? != 0
+        {
+            maps.cut_nets.set(net, 0, 0).doing("restore a network")?;
+        }
+    }
+    let listed: Vec<_> = maps.cut_prefixes.keys().filter_map(Result::ok).collect();
+    for key in listed {
+        let kept = prefixes.iter().any(|(length, addr)| *length == key.prefix_len() && *addr == key.data());
+        if !kept {
+            gone(maps.cut_prefixes.remove(&key)).doing("restore a prefix")?;
+        }
+    }
+    let listed: Vec<_> = maps.cut_macs.keys().filter_map(Result::ok).collect();
+    for mac in listed {
+        if !cut.macs.contains(&mac) {
+            gone(maps.cut_macs.remove(&mac)).doing("restore a MAC")?;
+        }
+    }
+    maps.cut.set(0, CutWord { all: cut.all, any }, 0).doing("write the cut-off word")
+}
+
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,119 @@
+//! The second wall: nftables chains that forward only between interfaces guarded right now, and deliver to the box only
+//! what was judged to be for it. They hold where our programs are gone: a recreated interface, a forgotten port.
+
+use nftables::helper::{DEFAULT_ARGS, apply_ruleset_raw, get_current_ruleset_raw};
+use sekimori_ebpf::mark;
+use serde_json::{Value, json};
+
+use super::error::{Error, While};
+
+/// Before the host's own filter chains, so that their counters see only what may pass.
+const PRIORITY: i32 = -10;
+
+/// Names of the counters, as `guard_counters` reports them.
+pub const COUNTERS: [&str; 3] = ["guard_forward", "guard_input", "guard_bridge"];
+
+fn families() -> [(&'static str, &'static [&'static str]); 2] {
+    [("inet", &["guard_forward", "guard_input"]), ("bridge", &["guard_bridge"])]
+}
+
+fn both_guarded(guarded: &Value) -> Vec<Value> {
+    vec![
+        json!({"match": {"op": "==", "left": {"meta": {"key": "iif"}}, "right": guarded}}),
+        json!({"match": {"op": "==", "left": {"meta": {"key": "oif"}}, "right": guarded}}),
+    ]
+}
+
+fn kind(shift: u32, op: &str, kinds: &[u32]) -> Value {
+    let values: Vec<u32> = kinds.iter().map(|kind| kind << shift).collect();
+    json!({"match": {"op": op,
+        "left": {"&": [{"meta": {"key": "mark"}}, 3u32 << shift]},
+        "right": if values.len() == 1 { json!(values[0]) } else { json!({"set": values}) }}})
+}
+
+fn rule(family: &str, table: &str, chain: &str, expr: Vec<Value>) -> Value {
+    json!({"add": {"rule": {"family": family, "table": table, "chain": chain, "expr": expr}}})
+}
+
+fn drop_counted(counter: &str) -> Vec<Value> {
+    vec![json!({"counter": counter}), json!({"drop": null})]
+}
+
+/// The whole guard as one transaction; counters survive it.
+fn ruleset(table: &str, guarded: &[u32], shift: u32) -> Value {
+    let members: Vec<Value> = guarded.iter().map(|index| json!(index)).collect();
+    let set = json!({ "set": members });
+    let mut commands = Vec::new();
+    for (family, counters) in families() {
+        commands.push(json!({"add": {"table": {"family": family, "name": table}}}));
+        for counter in counters {
+            commands.push(json!({"add": {"counter": {"family": family, "table": table, "name": counter}}}));
+        }
+        commands.push(json!({"add": {"chain": {"family": family, "table": table, "name": "forward", "type": "filter",
+            "hook": "forward", "prio": PRIORITY, "policy": "drop"}}}));
+        commands.push(json!({"flush": {"chain": {"family": family, "table": table, "name": "forward"}}}));
+    }
+    commands.push(json!({"add": {"chain": {"family": "inet", "table": table, "name": "input", "type": "filter",
+        "hook": "input", "prio": PRIORITY, "policy": "accept"}}}));
+    commands.push(json!({"flush": {"chain": {"family": "inet", "table": table, "name": "input"}}}));
+
+    if !guarded.is_empty() {
+        let mut forward = both_guarded(&set);
+        forward.push(kind(shift, "==", &[mark::KIND_FORWARD, mark::KIND_REPLY]));
+        forward.push(json!({"accept": null}));
+        commands.push(rule("inet", table, "forward", forward));
+        let mut bridge = both_guarded(&set);
+        bridge.push(json!({"accept": null}));
+        commands.push(rule("bridge", table, "forward", bridge));
+        let mut input = vec![json!({"match": {"op": "==", "left": {"meta": {"key": "iif"}}, "right": set}})];
+        input.push(kind(shift, "!=", &[mark::KIND_LOCAL]));
+        input.extend(drop_counted("guard_input"));
+        commands.push(rule("inet", table, "input", input));
+    }
+    commands.push(rule("inet", table, "forward", drop_counted("guard_forward")));
+    commands.push(rule("bridge", table, "forward", drop_counted("guard_bridge")));
+    json!({ "nftables": commands })
+}
+
+/// Puts the guard up, or renews it.
+pub fn put_up(table: &str, guarded: &[u32], shift: u32) -> Result<(), Error> {
+    let payload = ruleset(table, guarded, shift).to_string();
+    apply_ruleset_raw(&payload, None::<&str>, DEFAULT_ARGS).doing("put up the nftables guard (is nft installed?)")?;
+    Ok(())
+}
+
+/// Takes the guard down.
+pub fn take_down(table: &str) -> Result<(), Error> {
+    let mut commands = Vec::new();
+    for (family, _) in families() {
+        commands.push(json!({"add": {"table": {"family": family, "name": table}}}));
+        commands.push(json!({"delete": {"table": {"family": family, "name": table}}}));
+    }
+    let payload = json!({ "nftables": commands }).to_string();
+    apply_ruleset_raw(&payload, None::<&str>, DEFAULT_ARGS).doing("take down the nftables guard")?;
+    Ok(())
+}
+
+/// Counter name, packets, bytes.
+pub fn counters(table: &str) -> Result<Vec<(String, u64, u64)>, Error> {
+    let mut found = Vec::new();
+    for (family, names) in families() {
+        let args = ["list", "counters", "table", family, table];
+        let text = get_current_ruleset_raw(None::<&str>, args).doing("read the nftables guard")?;
+        let value: Value = serde_json::from_str(&text).doing("read the nftables guard")?;
+        for object in value["nftables"].as_array().into_iter().flatten() {
+            let counter = &object["counter"];
+            if let Some(name) = counter["name"].as_str().filter(|name| names.contains(name)) {
+                let packets = counter["packets"].as_u64().unwrap_or(0);
+                let bytes = counter["bytes"].as_u64().unwrap_or(0);
+                found.push((name.to_owned(), packets, bytes));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the guard is up.
+pub fn is_up(table: &str) -> bool {
+    counters(table).is_ok_and(|counters| counters.len() == COUNTERS.len())
+}

@@ -1,0 +1,108 @@
+//! The kernel's links and interfaces, where aya does not reach: what a pinned link is attached to, and what an interface is.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+/// `BPF_OBJ_GET`, `include/uapi/linux/bpf.h`.
+const BPF_OBJ_GET: libc::c_long = 7;
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+#[repr(C)]
+#[derive(Default)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+    path_fd: i32,
+    pad: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoByFd {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The head of `struct bpf_link_info`; for XDP and TCX links the union starts with the interface index.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub struct LinkInfo {
+    /// Link type.
+    pub kind: u32,
+    /// Link id.
+    pub id: u32,
+    /// Id of the attached program.
+    pub program: u32,
+    pad: u32,
+    /// Kernel interface index; 0 once the interface is gone.
+    pub ifindex: u32,
+    rest: [u32; 11],
+}
+
+fn bpf(command: libc::c_long, attr: *mut libc::c_void, size: usize) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` points to `size` bytes laid out as the kernel's union for this command, alive for the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// What the link pinned at `path` is attached to; `None` if there is no such pin.
+pub fn pinned(path: &Path) -> io::Result<Option<LinkInfo>> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = ObjGet { pathname: name.as_ptr() as u64, ..ObjGet::default() };
+    let fd = match bpf(BPF_OBJ_GET, (&raw mut get).cast(), size_of::<ObjGet>()) {
+        Ok(fd) => fd,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just returned this descriptor to us alone.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = LinkInfo::default();
+    let mut ask = InfoByFd {
+        bpf_fd: u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?,
+        info_len: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, (&raw mut ask).cast(), size_of::<InfoByFd>())?;
+    Ok(Some(info))
+}
+
+/// The kernel index of an interface in this namespace; 0 if there is none.
+pub fn index(name: &str) -> u32 {
+    let Ok(name) = CString::new(name) else { return 0 };
+    // SAFETY: a NUL-terminated string, alive for the call.
+    unsafe { libc::if_nametoindex(name.as_ptr()) }
+}
+
+/// Whether the interface speaks Ethernet (`ARPHRD_ETHER`).
+pub fn is_ethernet(name: &str) -> io::Result<bool> {
+    // SAFETY: all zeroes is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: plain socket creation.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just returned this descriptor to us alone.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: SIOCGIFHWADDR reads the name and fills the union of the `ifreq` we own.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: SIOCGIFHWADDR succeeded, so the union holds the hardware address.
+    let family = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(family == libc::ARPHRD_ETHER)
+}

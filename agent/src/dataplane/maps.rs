@@ -1,0 +1,154 @@
+//! Typed handles to every map of one instance, pinned or private.
+
+use std::path::Path;
+
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
+use sekimori_ebpf::abi::{
+    AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    ManagementEntry, NetEntry, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings, View,
+    ViewKey,
+};
+
+use super::error::{Error, While};
+
+/// An address as a map key.
+pub type Addr = [u8; 16];
+type Generations<V> = ArrayOfMaps<MapData, V>;
+
+/// Names of the maps that are pinned.
+pub const NAMES: &[&str] = &[
+    "ACTIVE",
+    "SETTINGS",
+    "IFACES",
+    "CUT",
+    "CUT_NETS",
+    "CUT_PREFIXES",
+    "CUT_MACS",
+    "MANAGEMENT",
+    "G_CONFIG",
+    "G_PORTS",
+    "G_NETS",
+    "G_ADDRS",
+    "G_MACS",
+    "G_BINDINGS",
+    "G_DEVICES",
+    "G_SERVICES",
+    "G_SETS",
+    "G_RULES",
+    "G_SCHEDULES",
+    "FLOWS",
+    "OPENING",
+    "FRAGMENTS",
+    "COUNTERS",
+    "RULE_COUNTERS",
+    "EVENTS",
+    "LOST",
+    "BUDGET",
+    "SCRATCH_IN",
+    "SCRATCH_OUT",
+    "PRIVATE_CONTEXT",
+    "PRIVATE_RESULT",
+];
+
+macro_rules! handles {
+    ($($(#[doc = $doc:literal])* $field:ident: $ty:ty = $name:literal,)*) => {
+        /// The maps of one instance.
+                pub struct Maps { $($(#[doc = $doc])* pub $field: $ty,)* }
+
+        impl Maps {
+            /// Opens every map through `get`.
+            pub fn open(mut get: impl FnMut(&str) -> Result<Map, Error>) -> Result<Self, Error> {
+                Ok(Self { $($field: <$ty>::try_from(get($name)?).doing(concat!("open the map ", $name))?,)* })
+            }
+        }
+    };
+}
+
+handles! {
+    /// The active generation.
+    active: Array<MapData, u32> = "ACTIVE",
+    /// Settings outside the policy.
+    settings: Array<MapData, Settings> = "SETTINGS",
+    /// Interfaces by kernel index.
+    ifaces: HashMap<MapData, u32, IfaceEntry> = "IFACES",
+    /// The cut-off word.
+    cut: Array<MapData, CutWord> = "CUT",
+    /// Cut nets.
+    cut_nets: Array<MapData, u32> = "CUT_NETS",
+    /// Cut prefixes.
+    cut_prefixes: LpmTrie<MapData, Addr, u32> = "CUT_PREFIXES",
+    /// Cut MACs.
+    cut_macs: HashMap<MapData, [u8; 6], u32> = "CUT_MACS",
+    /// Management paths.
+    management: Array<MapData, ManagementEntry> = "MANAGEMENT",
+    /// Generation: description.
+    config: Generations<Array<MapData, GenConfig>> = "G_CONFIG",
+    /// Generation: (interface, tags) to net.
+    ports: Generations<HashMap<MapData, PortKey, u32>> = "G_PORTS",
+    /// Generation: nets.
+    nets: Generations<Array<MapData, NetEntry>> = "G_NETS",
+    /// Generation: prefixes.
+    addrs: Generations<LpmTrie<MapData, Addr, AddrEntry>> = "G_ADDRS",
+    /// Generation: MACs.
+    macs: Generations<HashMap<MapData, MacKey, MacEntry>> = "G_MACS",
+    /// Generation: registered addresses.
+    bindings: Generations<HashMap<MapData, Addr, u32>> = "G_BINDINGS",
+    /// Generation: devices.
+    devices: Generations<Array<MapData, DeviceEntry>> = "G_DEVICES",
+    /// Generation: services.
+    services: Generations<Array<MapData, u64>> = "G_SERVICES",
+    /// Generation: rule sets.
+    sets: Generations<Array<MapData, RuleSet>> = "G_SETS",
+    /// Generation: rules.
+    rules: Generations<Array<MapData, RuleEntry>> = "G_RULES",
+    /// Generation: schedules.
+    schedules: Generations<Array<MapData, Schedule>> = "G_SCHEDULES",
+    /// Established views.
+    flows: HashMap<MapData, ViewKey, View> = "FLOWS",
+    /// Opening views.
+    opening: HashMap<MapData, ViewKey, View> = "OPENING",
+    /// Fragmented datagrams.
+    fragments: HashMap<MapData, FragKey, FragEntry> = "FRAGMENTS",
+    /// Verdict counters.
+    counters: PerCpuArray<MapData, Counter> = "COUNTERS",
+    /// Rule counters.
+    rule_counters: PerCpuArray<MapData, RuleCounter> = "RULE_COUNTERS",
+    /// Sampled events.
+    events: RingBuf<MapData> = "EVENTS",
+    /// Lost events.
+    lost: PerCpuArray<MapData, u64> = "LOST",
+    /// Private instances: what the kernel would say.
+    private_context: Array<MapData, PrivateContext> = "PRIVATE_CONTEXT",
+    /// Private instances: what was decided.
+    private_result: Array<MapData, [u32; 4]> = "PRIVATE_RESULT",
+}
+
+impl Maps {
+    /// Opens the maps pinned in `dir`.
+    pub fn pinned(dir: &Path) -> Result<Self, Error> {
+        Self::open(|name| {
+            let path = dir.join(name);
+            let data = MapData::from_pin(&path).doing(format!("open the pinned map {}", path.display()))?;
+            Map::from_map_data(data).doing(format!("read the pinned map {}", path.display()))
+        })
+    }
+}
+
+/// The key of a prefix in the 128-bit space.
+pub fn prefix_key(length: u32, addr: Addr) -> Key<Addr> {
+    Key::new(length, addr)
+}
+
+/// An address in its 16-byte form.
+pub fn mapped(addr: std::net::IpAddr) -> Addr {
+    match addr {
+        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        std::net::IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// A prefix in the 128-bit space: length and network.
+pub fn mapped_prefix(prefix: ipnet::IpNet) -> (u32, Addr) {
+    let extra = if matches!(prefix, ipnet::IpNet::V4(_)) { 96 } else { 0 };
+    (u32::from(prefix.prefix_len()) + extra, mapped(prefix.network()))
+}

@@ -1,0 +1,185 @@
+//! A private instance: the same programs over maps of their own, fed by `BPF_PROG_TEST_RUN`. No interface is touched.
+//!
+//! Interface indexes are interface ids here (the compiled tables' own numbers), and the clock is the caller's.
+
+use aya::{
+    Ebpf,
+    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
+};
+use sekimori_ebpf::{
+    abi::{IFACE_GUARDED, IfaceEntry, PrivateContext, Schedule, Settings, timeout},
+    reason::{Reason, Verdict},
+};
+
+use super::{
+    CutTables, cut,
+    error::{Error, While},
+    maps::Maps,
+    object,
+    stage::{self, Staged},
+};
+use crate::compile::tables::Compiled;
+
+/// Shortest frame the kernel runs a test with.
+const SHORTEST: usize = 14;
+/// Longest frame this runs: what fits beside headroom and tailroom in one page.
+pub const LONGEST: usize = 3_520;
+/// An interface index that no policy names: where unguarded traffic comes from.
+const UNGUARDED: u32 = 0xffff_0000;
+
+/// Where a packet on its way out came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CameFrom {
+    /// The box itself.
+    Box,
+    /// A guarded interface (its id), judged there with this mark.
+    Guarded(u16, u32),
+    /// Any other interface.
+    Unguarded,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// Why.
+    pub reason: Reason,
+    /// Index of the rule, where one decided.
+    pub rule: Option<u16>,
+    /// What the way in tells the way out.
+    pub mark: u32,
+}
+
+impl Judged {
+    /// Whether it passes.
+    pub fn passes(&self) -> bool {
+        self.reason.verdict() == Verdict::Pass
+    }
+}
+
+/// See the module documentation.
+pub struct Instance {
+    ebpf: Ebpf,
+    maps: Maps,
+    generation: u32,
+}
+
+impl Instance {
+    /// Loads the programs with room for `flows` views.
+    pub fn load(flows: u32) -> Result<Self, Error> {
+        let mut ebpf = object::load_private(flows).doing("load a private instance")?;
+        let xdp: &mut Xdp = program(&mut ebpf, object::PROGRAM_IN)?;
+        xdp.load().doing("load the way in")?;
+        let out: &mut SchedClassifier = program(&mut ebpf, object::PROGRAM_OUT)?;
+        out.load().doing("load the way out")?;
+        let maps = Maps::open(|name| {
+            ebpf.take_map(name).ok_or_else(|| Error::new("load a private instance", format!("no map {name}")))
+        })?;
+        let mut instance = Self { ebpf, maps, generation: 0 };
+        instance.settings(&Settings { adopt_until: 0, mark_shift: 0, event_rate: 0, timeouts: timeout::DEFAULTS })?;
+        Ok(instance)
+    }
+
+    /// Stages and activates a policy; views stay, as in a live switch.
+    pub fn policy(&mut self, tables: &Compiled, schedules: &[Schedule]) -> Result<(), Error> {
+        let generation = stage::next_generation(self.generation);
+        let staged = Staged::build(tables, schedules, generation)?;
+        self.adopt(&staged, generation, &tables.interfaces)
+    }
+
+    /// Activates tables that were staged for another instance: canaries run over the very maps that will go live.
+    pub fn adopt(&mut self, staged: &Staged, generation: u32, interfaces: &[(String, u16)]) -> Result<(), Error> {
+        staged.place(&mut self.maps, generation)?;
+        for (_, id) in interfaces {
+            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED };
+            self.maps.ifaces.insert(u32::from(*id), entry, 0).doing("name an interface")?;
+        }
+        self.maps.active.set(0, generation, 0).doing("activate")?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// Replaces the settings.
+    pub fn settings(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.maps.settings.set(0, *settings, 0).doing("write the settings")
+    }
+
+    /// Replaces what is cut.
+    pub fn cut(&mut self, tables: &CutTables) -> Result<(), Error> {
+        cut::write(&mut self.maps, tables)
+    }
+
+    /// Forgets every view and fragment.
+    pub fn forget(&mut self) -> Result<(), Error> {
+        fn clear<K: aya::Pod, V: aya::Pod>(
+            map: &mut aya::maps::HashMap<aya::maps::MapData, K, V>,
+        ) -> Result<(), Error> {
+            let keys: Vec<K> = map.keys().filter_map(Result::ok).collect();
+            for key in keys {
+                match map.remove(&key) {
+                    Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
+                    Err(error) => return Err(error).doing("forget a view"),
+                }
+            }
+            Ok(())
+        }
+        clear(&mut self.maps.flows)?;
+        clear(&mut self.maps.opening)?;
+        clear(&mut self.maps.fragments)
+    }
+
+    /// Judges a frame that comes in by the interface with this id. Frames longer than [`LONGEST`] are judged by their head.
+    pub fn ingress(&mut self, frame: &[u8], iface: u16, now: u64) -> Result<Judged, Error> {
+        if frame.len() < SHORTEST {
+            return Ok(Judged { reason: Reason::Truncated, rule: None, mark: 0 });
+        }
+        self.context(frame, now, u32::from(iface), 0, 0)?;
+        let head = head(frame);
+        let xdp: &mut Xdp = program(&mut self.ebpf, object::PROGRAM_IN)?;
+        xdp.test_run(TestRunOptions { data_in: Some(head), ..TestRunOptions::new() }).doing("run the way in")?;
+        self.result()
+    }
+
+    /// Judges a frame that leaves by the interface with this id.
+    pub fn egress(&mut self, frame: &[u8], iface: u16, from: CameFrom, now: u64) -> Result<Judged, Error> {
+        if frame.len() < SHORTEST {
+            return Ok(Judged { reason: Reason::Truncated, rule: None, mark: 0 });
+        }
+        let (came_from, mark) = match from {
+            CameFrom::Box => (0, 0),
+            CameFrom::Guarded(id, mark) => (u32::from(id), mark),
+            CameFrom::Unguarded => (UNGUARDED, 0),
+        };
+        self.context(frame, now, u32::from(iface), came_from, mark)?;
+        let head = head(frame);
+        let out: &mut SchedClassifier = program(&mut self.ebpf, object::PROGRAM_OUT)?;
+        out.test_run(TestRunOptions { data_in: Some(head), ..TestRunOptions::new() }).doing("run the way out")?;
+        self.result()
+    }
+
+    fn context(&mut self, frame: &[u8], now: u64, ifindex: u32, came_from: u32, mark: u32) -> Result<(), Error> {
+        let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let context = PrivateContext { now, ifindex, came_from, mark, len };
+        self.maps.private_context.set(0, context, 0).doing("write the private context")?;
+        self.maps.private_result.set(0, [0; 4], 0).doing("clear the private result")
+    }
+
+    fn result(&self) -> Result<Judged, Error> {
+        let [reason, rule, mark, _slot] = self.maps.private_result.get(&0, 0).doing("read the private result")?;
+        let reason = Reason::from_number(reason)
+            .ok_or_else(|| Error::new("read the private result", format!("no reason has number {reason}")))?;
+        Ok(Judged { reason, rule: rule.checked_sub(1).and_then(|r| u16::try_from(r).ok()), mark })
+    }
+}
+
+fn head(frame: &[u8]) -> &[u8] {
+    frame.get(..LONGEST).unwrap_or(frame)
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut T, Error>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| Error::new("find a program", format!("no {name} in the object")))?;
+    program.try_into().doing(format!("use {name}"))
+}

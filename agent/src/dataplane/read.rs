@@ -1,0 +1,119 @@
+//! Reading back: counters, views, fill.
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use sekimori_ebpf::{
+    abi::{Counter, DIR_IN, DIR_OUT, NET_FLAG_LIVE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, counter_index},
+    decide::flow,
+    reason,
+};
+
+use super::{
+    Fill, NetCounter,
+    error::{Error, While},
+    maps::Maps,
+    stage,
+};
+
+/// Net ids that live in the active generation, and 0 for "none".
+fn nets(maps: &Maps) -> Result<Vec<u16>, Error> {
+    let generation = stage::active(maps)?;
+    let mut ids = vec![0];
+    if generation == 0 {
+        return Ok(ids);
+    }
+    let table = maps.nets.get(&(generation & 1), 0).doing("open the nets")?;
+    for id in 1..=sekimori_ebpf::abi::NET_LAST {
+        if table.get(&u32::from(id), 0).doing("read a net")?.flags & NET_FLAG_LIVE != 0 {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// Every verdict counter that is not zero, of `also` and the nets that live now.
+pub fn counters(maps: &Maps) -> Result<Vec<NetCounter>, Error> {
+    let mut found = Vec::new();
+    for net in nets(maps)? {
+        for direction in [DIR_IN, DIR_OUT] {
+            for reason in reason::ALL {
+                let reason = *reason as u32;
+                let counter = sum(&maps.counters, counter_index(net, direction, reason))?;
+                if counter.packets != 0 {
+                    found.push(NetCounter { net, direction, reason, counter });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> Result<Counter, Error> {
+    let mut total = Counter::default();
+    for one in map.get(&index, 0).doing("read a counter")?.iter() {
+        total.packets += one.packets;
+        total.bytes += one.bytes;
+        total.last = total.last.max(one.last);
+    }
+    Ok(total)
+}
+
+/// Every rule counter that is not zero, by stable slot.
+pub fn rule_counters(maps: &Maps) -> Result<Vec<(u32, RuleCounter)>, Error> {
+    let mut found = Vec::new();
+    for slot in 0..RULE_SLOTS {
+        let mut total = RuleCounter::default();
+        for one in maps.rule_counters.get(&slot, 0).doing("read a rule counter")?.iter() {
+            total.packets += one.packets;
+            total.bytes += one.bytes;
+            total.reply_packets += one.reply_packets;
+            total.reply_bytes += one.reply_bytes;
+            total.flows += one.flows;
+            total.last = total.last.max(one.last);
+        }
+        if total != RuleCounter::default() {
+            found.push((slot, total));
+        }
+    }
+    Ok(found)
+}
+
+/// Events that were not delivered.
+pub fn lost(maps: &Maps) -> Result<u64, Error> {
+    Ok(maps.lost.get(&0, 0).doing("read the lost events")?.iter().sum())
+}
+
+/// Live views of both rooms.
+pub fn views(maps: &Maps, settings: &Settings, now: u64) -> Result<Vec<(ViewKey, View)>, Error> {
+    let mut found = Vec::new();
+    for room in [&maps.flows, &maps.opening] {
+        for entry in room.iter() {
+            // Entries come and go while they are read.
+            let Ok((key, view)) = entry else { continue };
+            if now.saturating_sub(view.seen) <= flow::idle_limit(&view, key.proto, settings) {
+                found.push((key, view));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>) -> u64 {
+    map.keys().filter(Result::is_ok).count() as u64
+}
+
+/// How full the tables are; expired views count until their room is needed.
+pub fn fill(maps: &Maps, flows_max: u32, opening_max: u32) -> Result<Vec<Fill>, Error> {
+    Ok(vec![
+        Fill { table: "established", used: entries(&maps.flows), capacity: u64::from(flows_max) },
+        Fill { table: "opening", used: entries(&maps.opening), capacity: u64::from(opening_max) },
+        Fill { table: "fragments", used: entries(&maps.fragments), capacity: 4096 },
+    ])
+}
+
+/// Removes one view; absent is fine.
+pub fn forget(map: &mut HashMap<MapData, ViewKey, View>, key: &ViewKey) -> Result<(), Error> {
+    match map.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) => Err(error).doing("forget a view"),
+    }
+}

@@ -1,0 +1,149 @@
+//! Staging: a generation's tables are built beside the live ones, read back, and only then named active.
+
+use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError};
+use sekimori_ebpf::abi::{
+    AddrEntry, DeviceEntry, GenConfig, MAX_DEVICES, MAX_NETS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS,
+    MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS, Schedule,
+};
+
+use super::{
+    error::{Error, While},
+    maps::{Addr, Maps, prefix_key},
+};
+use crate::compile::tables::Compiled;
+
+/// Inner arrays may differ in size.
+const BPF_F_INNER_MAP: u32 = 1 << 12;
+/// Tries are not preallocated.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// The inner maps of one generation, filled and read back but not yet reachable by any packet.
+pub struct Staged {
+    config: Array<MapData, GenConfig>,
+    ports: HashMap<MapData, PortKey, u32>,
+    nets: Array<MapData, NetEntry>,
+    addrs: LpmTrie<MapData, Addr, AddrEntry>,
+    macs: HashMap<MapData, MacKey, MacEntry>,
+    bindings: HashMap<MapData, Addr, u32>,
+    devices: Array<MapData, DeviceEntry>,
+    services: Array<MapData, u64>,
+    sets: Array<MapData, RuleSet>,
+    rules: Array<MapData, RuleEntry>,
+    schedules: Array<MapData, Schedule>,
+    /// Entries written.
+    pub entries: u64,
+}
+
+fn array<V: aya::Pod + PartialEq>(name: &str, values: &[V], most: u32) -> Result<Array<MapData, V>, Error> {
+    let len = u32::try_from(values.len()).unwrap_or(u32::MAX);
+    if len > most {
+        return Err(Error::new(format!("stage {name}"), format!("{len} entries, at most {most} fit")));
+    }
+    let mut map = Array::create(len.max(1), BPF_F_INNER_MAP).doing(format!("create {name}"))?;
+    for (index, value) in (0u32..).zip(values) {
+        map.set(index, *value, 0).doing(format!("fill {name}"))?;
+    }
+    for (index, value) in (0u32..).zip(values) {
+        if map.get(&index, 0).doing(format!("read back {name}"))? != *value {
+            return Err(Error::new(format!("verify {name}"), format!("entry {index} reads back differently")));
+        }
+    }
+    Ok(map)
+}
+
+fn hash<'a, K: aya::Pod + 'a, V: aya::Pod + PartialEq + 'a>(
+    name: &str,
+    most: u32,
+    entries: impl Iterator<Item = (K, V)> + Clone,
+) -> Result<HashMap<MapData, K, V>, Error> {
+    let mut map = HashMap::create(most, 0).doing(format!("create {name}"))?;
+    for (key, value) in entries.clone() {
+        map.insert(key, value, 0).doing(format!("fill {name} (at most {most} entries fit)"))?;
+    }
+    for (key, value) in entries {
+        if map.get(&key, 0).doing(format!("read back {name}"))? != value {
+            return Err(Error::new(format!("verify {name}"), "an entry reads back differently"));
+        }
+    }
+    Ok(map)
+}
+
+impl Staged {
+    /// Creates, fills and reads back every table.
+    pub fn build(tables: &Compiled, schedules: &[Schedule], generation: u32) -> Result<Self, Error> {
+        let config = GenConfig { generation, ..tables.config };
+        let mut addrs = LpmTrie::create(MAX_PREFIXES, BPF_F_NO_PREALLOC).doing("create the prefix table")?;
+        for (length, addr, entry) in &tables.addrs {
+            addrs.insert(&prefix_key(*length, *addr), *entry, 0).doing("fill the prefix table")?;
+        }
+        for (length, addr, entry) in &tables.addrs {
+            if addrs.get(&prefix_key(*length, *addr), 0).doing("read back the prefix table")? != *entry {
+                return Err(Error::new("verify the prefix table", "a prefix reads back differently"));
+            }
+        }
+        let entries = tables.addrs.len()
+            + tables.ports.len()
+            + tables.nets.len()
+            + tables.macs.len()
+            + tables.bindings.len()
+            + tables.devices.len()
+            + tables.services.len()
+            + tables.sets.len()
+            + tables.rules.len()
+            + schedules.len();
+        Ok(Self {
+            config: array("the generation", &[config], 1)?,
+            ports: hash("the ports", 4096, tables.ports.iter().map(|(key, net)| (*key, u32::from(*net))))?,
+            nets: array("the nets", &tables.nets, MAX_NETS)?,
+            addrs,
+            macs: hash("the MAC table", 32_768, tables.macs.iter().copied())?,
+            bindings: hash("the bindings", 65_536, tables.bindings.iter().copied())?,
+            devices: array("the devices", &tables.devices, MAX_DEVICES)?,
+            services: array("the services", &tables.services, SERVICE_WORDS)?,
+            sets: array("the rule sets", &tables.sets, MAX_SETS)?,
+            rules: array("the rules", &tables.rules, u32::try_from(MAX_RULES).unwrap_or(0))?,
+            schedules: array("the schedules", schedules, MAX_SCHEDULES)?,
+            entries: entries as u64,
+        })
+    }
+
+    /// Puts the tables into the slot of `generation`, where no packet looks until it is named active.
+    pub fn place(&self, maps: &mut Maps, generation: u32) -> Result<(), Error> {
+        fn set<V: InnerMap>(outer: &mut aya::maps::ArrayOfMaps<MapData, V>, slot: u32, inner: &V) -> Result<(), Error> {
+            outer.set(slot, inner, 0).doing("place a staged table")
+        }
+        let slot = generation & 1;
+        set(&mut maps.config, slot, &self.config)?;
+        set(&mut maps.ports, slot, &self.ports)?;
+        set(&mut maps.nets, slot, &self.nets)?;
+        set(&mut maps.addrs, slot, &self.addrs)?;
+        set(&mut maps.macs, slot, &self.macs)?;
+        set(&mut maps.bindings, slot, &self.bindings)?;
+        set(&mut maps.devices, slot, &self.devices)?;
+        set(&mut maps.services, slot, &self.services)?;
+        set(&mut maps.sets, slot, &self.sets)?;
+        set(&mut maps.rules, slot, &self.rules)?;
+        set(&mut maps.schedules, slot, &self.schedules)
+    }
+}
+
+/// Replaces the windows of `generation` as a whole: a reader sees the old array or the new one, never a mixture.
+pub fn replace_schedules(maps: &mut Maps, generation: u32, schedules: &[Schedule]) -> Result<(), Error> {
+    let inner = array("the schedules", schedules, MAX_SCHEDULES)?;
+    maps.schedules.set(generation & 1, &inner, 0).doing("replace the schedules")
+}
+
+/// The number after `generation`; 0 is kept for "no policy".
+pub fn next_generation(generation: u32) -> u32 {
+    // Parity names the slot, so a wrap must keep alternating: from the odd maximum to 2.
+    if generation == u32::MAX { 2 } else { generation + 1 }
+}
+
+/// Reads the active generation.
+pub fn active(maps: &Maps) -> Result<u32, Error> {
+    match maps.active.get(&0, 0) {
+        Ok(generation) => Ok(generation),
+        Err(MapError::KeyNotFound) => Ok(0),
+        Err(error) => Err(error).doing("read the active generation"),
+    }
+}
