@@ -1,3 +1,25 @@
 //! From YAML to a valid [`model::Policy`]: `document` says what the file says, `validate` what it means.
+//!
+//! `yaml` → `decode` → `document` → `validate` → `model`; `load` walks the files, `lint` comments on the result.
 
+pub mod catalogue;
+pub mod decode;
+pub mod diagnostic;
+pub mod document;
+pub mod lint;
+mod lists;
+mod load;
 pub mod model;
+mod nearest;
+pub mod packet;
+pub mod problem;
+mod schema;
+mod spans;
+mod validate;
+pub mod words;
+pub mod yaml;
+
+pub use lint::lint;
+pub use load::{Loaded, load};
+pub use schema::schema;
+pub use spans::{Declared, PartySpans, RuleSpans, Spans};
