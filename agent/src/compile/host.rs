@@ -5,6 +5,7 @@ use std::{
     cell::{RefCell, UnsafeCell},
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ptr,
+    rc::Rc,
 };
 
 use ipnet::IpNet;
@@ -22,11 +23,13 @@ use super::{prefixes::prefix, tables::Compiled};
 
 /// Tables in memory.
 ///
-/// The trait hands out pointers, so entries a decision may write (views, fragments) live in boxes that stay where
+/// The trait hands out pointers, so entries a decision may write (views, fragments) live in cells that stay where
 /// they are until [`Self::settle`]. Everything else changes through `&mut self` only, when no decision runs.
 #[derive(Debug)]
 pub struct HostTables {
     live: Option<Box<Generation>>,
+    /// Packets marked just before a switch finish by it, as in the kernel.
+    previous: Option<Box<Generation>>,
     generations: u32,
     settings: Box<Settings>,
     ifaces: BTreeMap<u32, IfaceEntry>,
@@ -64,6 +67,7 @@ impl HostTables {
     pub fn new(flows: usize) -> Self {
         Self {
             live: None,
+            previous: None,
             generations: 0,
             settings: Box::new(Settings {
                 timeouts: timeout::DEFAULTS,
@@ -91,11 +95,8 @@ impl HostTables {
                 },
             );
         }
-        self.live = Some(Box::new(Generation::new(
-            self.generations,
-            tables,
-            schedules,
-        )));
+        let next = Box::new(Generation::new(self.generations, tables, schedules));
+        self.previous = self.live.replace(next);
         self.generations
     }
 
@@ -192,7 +193,9 @@ impl HostTables {
     }
 
     fn generation(&self, number: u32) -> Option<&Generation> {
-        self.live.as_deref().filter(|live| live.number == number)
+        let mut both = self.live.iter().chain(&self.previous);
+        both.find(|generation| generation.number == number)
+            .map(Box::as_ref)
     }
 }
 
@@ -376,9 +379,9 @@ impl HostTables {
 /// A table that hands out pointers to its entries.
 #[derive(Debug)]
 struct Room<K, V> {
-    entries: RefCell<HashMap<K, Box<UnsafeCell<V>>>>,
+    entries: RefCell<HashMap<K, Rc<UnsafeCell<V>>>>,
     /// Removed entries that a running decision may still point to.
-    removed: RefCell<Vec<Box<UnsafeCell<V>>>>,
+    removed: RefCell<Vec<Rc<UnsafeCell<V>>>>,
     capacity: usize,
 }
 
@@ -403,7 +406,7 @@ impl<K: std::hash::Hash + Eq + Copy, V: Copy> Room<K, V> {
         if entries.len() >= self.capacity && !entries.contains_key(key) {
             return false;
         }
-        if let Some(old) = entries.insert(*key, Box::new(UnsafeCell::new(*value))) {
+        if let Some(old) = entries.insert(*key, Rc::new(UnsafeCell::new(*value))) {
             self.removed.borrow_mut().push(old);
         }
         true

@@ -11,7 +11,7 @@ use super::{
     registry::Kind,
     schedule::Plan,
 };
-use crate::policy::model::{HoursIndex, Place, Policy, Rule, Service};
+use crate::policy::model::{HoursIndex, Place, Policy};
 
 /// Interns plans. Schedule 0 is unused: it stands for "always".
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub(super) fn entries(
         };
         if let Some(published) = &rule.published {
             entry.flags |= RULE_PUBLISHED;
-            entry.real_port = published.port.or_else(|| only_port(rule)).unwrap_or(0);
+            entry.real_port = published.port.unwrap_or(0);
             entry.real_net = net_ids[published.net];
             entry.real_addr = address(published.address);
         } else if rule.to.place.contains(&Place::Box) {
@@ -83,15 +83,4 @@ pub(super) fn entries(
         entries.push(entry);
     }
     Ok(entries)
-}
-
-/// The one port of all the services of a rule, if they have just one: where nothing translates the port, the
-/// packet must leave for the one it came for.
-fn only_port(rule: &Rule) -> Option<u16> {
-    let mut ports = rule.services.iter().map(|service| match *service {
-        Service::Tcp(first, last) | Service::Udp(first, last) if first == last => Some(first),
-        _ => None,
-    });
-    let first = ports.next()??;
-    ports.all(|port| port == Some(first)).then_some(first)
 }
