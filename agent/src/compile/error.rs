@@ -1,6 +1,6 @@
 //! Why a policy cannot become tables: it asks for more than the tables hold.
 
-use sekimori_ebpf::abi::{MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS};
+use sekimori_ebpf::abi::{MAX_BINDINGS, MAX_MACS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS};
 
 use super::registry::{Exhausted, Kind};
 
@@ -56,16 +56,71 @@ pub enum CompileError {
         /// What needed one more.
         at: String,
     },
+    /// More entries than one of the smaller tables holds.
+    #[error("{count} {}, at most {} are possible; {at} brings the first too many: split the policy over two boxes", .table.en(), .table.limit())]
+    Entries {
+        /// Which table.
+        table: Table,
+        /// Entries needed.
+        count: usize,
+        /// What brings the first one past the limit.
+        at: String,
+    },
     /// An IPv4 address in IPv6 clothing, which no packet may carry.
-    #[error(
-        "{at}: {prefix} is an IPv4-mapped prefix, which never matches a packet: write it as IPv4"
-    )]
+    #[error("{at}: {prefix} is an IPv4-mapped prefix, which never matches a packet: write it as IPv4")]
     Mapped {
         /// What names it.
         at: String,
         /// The prefix.
         prefix: String,
     },
+}
+
+/// Tables that a policy fills one entry at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// (interface, VLAN) pairs.
+    Ports,
+    /// MACs of devices and routers.
+    Macs,
+    /// Registered addresses.
+    Bindings,
+}
+
+impl Table {
+    /// Entries it holds.
+    pub const fn limit(self) -> u32 {
+        match self {
+            Self::Ports => MAX_PORTS,
+            Self::Macs => MAX_MACS,
+            Self::Bindings => MAX_BINDINGS,
+        }
+    }
+
+    const fn en(self) -> &'static str {
+        match self {
+            Self::Ports => "pairs of interface and VLAN",
+            Self::Macs => "MAC addresses of devices and routers",
+            Self::Bindings => "registered addresses",
+        }
+    }
+
+    const fn ja(self) -> &'static str {
+        match self {
+            Self::Ports => "インターフェースとVLANの組",
+            Self::Macs => "端末・ルーターのMACアドレス",
+            Self::Bindings => "登録アドレス",
+        }
+    }
+
+    /// An error if `used` entries, each with who brings it, are too many.
+    pub(super) fn check(self, used: usize, culprit: impl FnOnce(usize) -> Option<String>) -> Result<(), CompileError> {
+        let limit = self.limit() as usize;
+        if used <= limit {
+            return Ok(());
+        }
+        Err(CompileError::Entries { table: self, count: used, at: culprit(limit).unwrap_or_default() })
+    }
 }
 
 impl CompileError {
@@ -82,11 +137,7 @@ impl CompileError {
                 kind.ja(),
                 kind.capacity()
             ),
-            Self::Prefixes {
-                count,
-                rule,
-                of_rule,
-            } => format!(
+            Self::Prefixes { count, rule, of_rule } => format!(
                 "アドレス範囲が{count}件あり、上限{MAX_PREFIXES}件を超えています(最多は規則 `{rule}` の{of_rule}件)。\
                  リストを集約してください"
             ),
@@ -98,9 +149,14 @@ impl CompileError {
                 "時間帯と期限の組合せが上限{}通りを超えています(超えた箇所: {at})。期限の日をそろえてください",
                 MAX_SCHEDULES - 1
             ),
-            Self::Mapped { at, prefix } => format!(
-                "{at}: {prefix} はIPv4射影アドレスで、どのパケットにも一致しません。IPv4の形で書いてください"
+            Self::Entries { table, count, at } => format!(
+                "{}が{count}件あり、上限{}件を超えています(超えた箇所: {at})。2台に分けてください",
+                table.ja(),
+                table.limit()
             ),
+            Self::Mapped { at, prefix } => {
+                format!("{at}: {prefix} はIPv4射影アドレスで、どのパケットにも一致しません。IPv4の形で書いてください")
+            }
         }
     }
 }

@@ -2,24 +2,21 @@
 //! policy's own tests, the oracle's counterpart, fuzzing.
 
 use std::{
-    cell::{RefCell, UnsafeCell},
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ptr,
-    rc::Rc,
 };
 
 use ipnet::IpNet;
 use sekimori_ebpf::{
     abi::{
-        AddrEntry, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry,
-        FragKey, GenConfig, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey,
-        ManagementEntry, NetEntry, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey,
-        timeout,
+        AddrEntry, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
+        IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, RuleEntry,
+        RuleSet, Schedule, Settings, View, ViewKey, timeout,
     },
     tables::{Addr, Tables},
 };
 
-use super::{prefixes::prefix, tables::Compiled};
+use super::{prefixes::prefix, room::Room, tables::Compiled};
 
 /// Tables in memory.
 ///
@@ -69,10 +66,7 @@ impl HostTables {
             live: None,
             previous: None,
             generations: 0,
-            settings: Box::new(Settings {
-                timeouts: timeout::DEFAULTS,
-                ..Settings::default()
-            }),
+            settings: Box::new(Settings { timeouts: timeout::DEFAULTS, ..Settings::default() }),
             ifaces: BTreeMap::new(),
             cut: Cut::default(),
             management: vec![ManagementEntry::default(); MAX_MANAGEMENT],
@@ -87,13 +81,7 @@ impl HostTables {
     pub fn switch(&mut self, tables: Compiled, schedules: Vec<Schedule>) -> u32 {
         self.generations += 1;
         for (_, id) in &tables.interfaces {
-            self.ifaces.insert(
-                u32::from(*id),
-                IfaceEntry {
-                    id: *id,
-                    flags: IFACE_GUARDED,
-                },
-            );
+            self.ifaces.insert(u32::from(*id), IfaceEntry { id: *id, flags: IFACE_GUARDED });
         }
         let next = Box::new(Generation::new(self.generations, tables, schedules));
         self.previous = self.live.replace(next);
@@ -115,10 +103,7 @@ impl HostTables {
     /// The kernel index of an interface the policy names.
     pub fn ifindex(&self, interface: &str) -> Option<u32> {
         let interfaces = &self.compiled()?.interfaces;
-        interfaces
-            .iter()
-            .find(|(name, _)| name == interface)
-            .map(|(_, id)| u32::from(*id))
+        interfaces.iter().find(|(name, _)| name == interface).map(|(_, id)| u32::from(*id))
     }
 
     /// Adds or replaces an interface.
@@ -155,27 +140,14 @@ impl HostTables {
 
     /// Replaces the management paths; those past [`MAX_MANAGEMENT`] are left out.
     pub fn set_management(&mut self, paths: &[ManagementEntry]) {
-        self.management = paths
-            .iter()
-            .copied()
-            .chain(std::iter::repeat(ManagementEntry::default()))
-            .take(MAX_MANAGEMENT)
-            .collect();
+        self.management =
+            paths.iter().copied().chain(std::iter::repeat(ManagementEntry::default())).take(MAX_MANAGEMENT).collect();
     }
 
     /// Live views: key, view, whether in the established room. In no particular order.
     pub fn views(&self) -> Vec<(ViewKey, View, bool)> {
-        let opening = self
-            .opening
-            .all()
-            .into_iter()
-            .map(|(key, view)| (key, view, false));
-        self.established
-            .all()
-            .into_iter()
-            .map(|(key, view)| (key, view, true))
-            .chain(opening)
-            .collect()
+        let opening = self.opening.all().into_iter().map(|(key, view)| (key, view, false));
+        self.established.all().into_iter().map(|(key, view)| (key, view, true)).chain(opening).collect()
     }
 
     /// Forgets all views and fragments.
@@ -194,8 +166,7 @@ impl HostTables {
 
     fn generation(&self, number: u32) -> Option<&Generation> {
         let mut both = self.live.iter().chain(&self.previous);
-        both.find(|generation| generation.number == number)
-            .map(Box::as_ref)
+        both.find(|generation| generation.number == number).map(Box::as_ref)
     }
 }
 
@@ -203,25 +174,14 @@ impl Generation {
     fn new(number: u32, tables: Compiled, schedules: Vec<Schedule>) -> Self {
         let mut addrs: BTreeMap<u32, HashMap<u128, usize>> = BTreeMap::new();
         for (index, (len, addr, _)) in tables.addrs.iter().enumerate() {
-            addrs
-                .entry(*len)
-                .or_default()
-                .insert(u128::from_be_bytes(*addr), index);
+            addrs.entry(*len).or_default().insert(u128::from_be_bytes(*addr), index);
         }
         Self {
             number,
-            config: GenConfig {
-                generation: number,
-                ..tables.config
-            },
+            config: GenConfig { generation: number, ..tables.config },
             ports: tables.ports.iter().copied().collect(),
             addrs,
-            macs: tables
-                .macs
-                .iter()
-                .enumerate()
-                .map(|(index, (key, _))| (*key, index))
-                .collect(),
+            macs: tables.macs.iter().enumerate().map(|(index, (key, _))| (*key, index)).collect(),
             bindings: tables.bindings.iter().copied().collect(),
             tables,
             schedules,
@@ -240,11 +200,7 @@ impl Generation {
 
 /// The first `len` bits of 128.
 fn mask(len: u32) -> u128 {
-    if len == 0 {
-        0
-    } else {
-        u128::MAX << (128 - len)
-    }
+    if len == 0 { 0 } else { u128::MAX << (128 - len) }
 }
 
 fn pointer<T>(entry: Option<&T>) -> *const T {
@@ -265,61 +221,35 @@ impl Tables for HostTables {
         pointer(self.generation(generation).map(|live| &live.config))
     }
     fn port(&self, generation: u32, key: &PortKey) -> u16 {
-        self.generation(generation)
-            .and_then(|live| live.ports.get(key))
-            .copied()
-            .unwrap_or(0)
+        self.generation(generation).and_then(|live| live.ports.get(key)).copied().unwrap_or(0)
     }
     fn net(&self, generation: u32, net: u16) -> *const NetEntry {
-        pointer(
-            self.generation(generation)
-                .and_then(|live| live.tables.nets.get(usize::from(net))),
-        )
+        pointer(self.generation(generation).and_then(|live| live.tables.nets.get(usize::from(net))))
     }
     fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry {
         pointer(self.generation(generation).and_then(|live| live.addr(addr)))
     }
     fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {
-        pointer(
-            self.generation(generation)
-                .and_then(|live| live.macs.get(key).map(|&at| &live.tables.macs[at].1)),
-        )
+        pointer(self.generation(generation).and_then(|live| live.macs.get(key).map(|&at| &live.tables.macs[at].1)))
     }
     fn binding(&self, generation: u32, addr: &Addr) -> u32 {
-        self.generation(generation)
-            .and_then(|live| live.bindings.get(addr))
-            .copied()
-            .unwrap_or(0)
+        self.generation(generation).and_then(|live| live.bindings.get(addr)).copied().unwrap_or(0)
     }
     fn device(&self, generation: u32, device: u32) -> *const DeviceEntry {
-        pointer(
-            self.generation(generation)
-                .and_then(|live| live.tables.devices.get(device as usize)),
-        )
+        pointer(self.generation(generation).and_then(|live| live.tables.devices.get(device as usize)))
     }
     fn service(&self, generation: u32, index: u32) -> u16 {
-        let word = self
-            .generation(generation)
-            .and_then(|live| live.tables.services.get((index / 4) as usize));
+        let word = self.generation(generation).and_then(|live| live.tables.services.get((index / 4) as usize));
         word.map_or(0, |word| (word >> (16 * (index % 4))) as u16)
     }
     fn set(&self, generation: u32, set: u16) -> *const RuleSet {
-        pointer(
-            self.generation(generation)
-                .and_then(|live| live.tables.sets.get(usize::from(set))),
-        )
+        pointer(self.generation(generation).and_then(|live| live.tables.sets.get(usize::from(set))))
     }
     fn rule(&self, generation: u32, rule: u16) -> *const RuleEntry {
-        pointer(
-            self.generation(generation)
-                .and_then(|live| live.tables.rules.get(usize::from(rule))),
-        )
+        pointer(self.generation(generation).and_then(|live| live.tables.rules.get(usize::from(rule))))
     }
     fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule {
-        pointer(
-            self.generation(generation)
-                .and_then(|live| live.schedules.get(schedule as usize)),
-        )
+        pointer(self.generation(generation).and_then(|live| live.schedules.get(schedule as usize)))
     }
 
     fn cut(&self) -> CutWord {
@@ -332,10 +262,7 @@ impl Tables for HostTables {
         let addr = u128::from_be_bytes(*addr);
         let v4 = addr >> 32 == 0xffff;
         // `::/0` cuts no IPv4 address: the families share the space, not their prefixes.
-        self.cut
-            .prefixes
-            .iter()
-            .any(|&(prefix, len)| addr & mask(len) == prefix && (len >= 96 || !v4))
+        self.cut.prefixes.iter().any(|&(prefix, len)| addr & mask(len) == prefix && (len >= 96 || !v4))
     }
     fn cut_mac(&self, mac: &[u8; 6]) -> bool {
         self.cut.macs.contains(mac)
@@ -346,11 +273,7 @@ impl Tables for HostTables {
 
     fn view(&self, key: &ViewKey) -> *mut View {
         let found = self.established.get(key);
-        if found.is_null() {
-            self.opening.get(key)
-        } else {
-            found
-        }
+        if found.is_null() { self.opening.get(key) } else { found }
     }
     fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool {
         self.room(established).insert(key, view)
@@ -368,72 +291,10 @@ impl Tables for HostTables {
 
 impl HostTables {
     fn room(&self, established: bool) -> &Room<ViewKey, View> {
-        if established {
-            &self.established
-        } else {
-            &self.opening
-        }
+        if established { &self.established } else { &self.opening }
     }
 }
 
-/// A table that hands out pointers to its entries.
-#[derive(Debug)]
-struct Room<K, V> {
-    entries: RefCell<HashMap<K, Rc<UnsafeCell<V>>>>,
-    /// Removed entries that a running decision may still point to.
-    removed: RefCell<Vec<Rc<UnsafeCell<V>>>>,
-    capacity: usize,
-}
-
-impl<K: std::hash::Hash + Eq + Copy, V: Copy> Room<K, V> {
-    fn new(capacity: usize) -> Self {
-        Self {
-            entries: RefCell::default(),
-            removed: RefCell::default(),
-            capacity,
-        }
-    }
-
-    fn get(&self, key: &K) -> *mut V {
-        self.entries
-            .borrow()
-            .get(key)
-            .map_or(ptr::null_mut(), |entry| entry.get())
-    }
-
-    fn insert(&self, key: &K, value: &V) -> bool {
-        let mut entries = self.entries.borrow_mut();
-        if entries.len() >= self.capacity && !entries.contains_key(key) {
-            return false;
-        }
-        if let Some(old) = entries.insert(*key, Rc::new(UnsafeCell::new(*value))) {
-            self.removed.borrow_mut().push(old);
-        }
-        true
-    }
-
-    fn remove(&self, key: &K) {
-        if let Some(old) = self.entries.borrow_mut().remove(key) {
-            self.removed.borrow_mut().push(old);
-        }
-    }
-
-    fn all(&self) -> Vec<(K, V)> {
-        let entries = self.entries.borrow();
-        // SAFETY: pointers handed out earlier are used only while a decision runs, on this thread (the cell is not
-        // `Sync`), and no decision runs inside this call.
-        entries
-            .iter()
-            .map(|(key, entry)| (*key, unsafe { *entry.get() }))
-            .collect()
-    }
-
-    fn clear(&mut self) {
-        self.entries.get_mut().clear();
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        self.removed.get_mut().clear();
-    }
-}
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -75,14 +75,8 @@ pub(super) fn table(
     net_ids: &[u16],
     sets: &mut Sets,
 ) -> Result<Vec<(u32, [u8; 16], AddrEntry)>, CompileError> {
-    let mut v4 = Family {
-        root: (MAPPED, MAPPED_LEN),
-        claims: Vec::new(),
-    };
-    let mut v6 = Family {
-        root: (0, 0),
-        claims: Vec::new(),
-    };
+    let mut v4 = Family { root: (MAPPED, MAPPED_LEN), claims: Vec::new() };
+    let mut v6 = Family { root: (0, 0), claims: Vec::new() };
     let mut claim = |net: &IpNet, says: Says| -> bool {
         let (addr, len) = prefix(net);
         let addr = u128::from_be_bytes(addr);
@@ -95,10 +89,7 @@ pub(super) fn table(
         family.claims.push(Claim { addr, len, says });
         true
     };
-    let mapped = |at: String, net: &IpNet| CompileError::Mapped {
-        at,
-        prefix: net.to_string(),
-    };
+    let mapped = |at: String, net: &IpNet| CompileError::Mapped { at, prefix: net.to_string() };
 
     for (net, &id) in policy.nets.iter().zip(net_ids) {
         for prefix in &net.prefixes {
@@ -138,39 +129,20 @@ pub(super) fn table(
         }
     }
 
-    let full = |_: Full| CompileError::Sets {
-        at: "addresses of rules without an address condition".to_owned(),
-    };
-    let any_source = policy
-        .rules
-        .iter()
-        .enumerate()
-        .filter(|(_, rule)| rule.from.prefixes.is_none());
-    let any_destination = policy
-        .rules
-        .iter()
-        .enumerate()
-        .filter(|(_, rule)| rule.to.prefixes.is_none() && rule.published.is_none());
+    let full = |_: Full| CompileError::Sets { at: "addresses of rules without an address condition".to_owned() };
+    let any_source = policy.rules.iter().enumerate().filter(|(_, rule)| rule.from.prefixes.is_none());
+    let any_destination =
+        policy.rules.iter().enumerate().filter(|(_, rule)| rule.to.prefixes.is_none() && rule.published.is_none());
     let base = AddrEntry {
-        owner: policy
-            .nets
-            .iter()
-            .position(|net| net.is_default)
-            .map_or(NET_NONE, |index| net_ids[index]),
+        owner: policy.nets.iter().position(|net| net.is_default).map_or(NET_NONE, |index| net_ids[index]),
         src_set: sets.of(any_source.map(|(index, _)| index)).map_err(full)?,
-        dst_set: sets
-            .of(any_destination.map(|(index, _)| index))
-            .map_err(full)?,
+        dst_set: sets.of(any_destination.map(|(index, _)| index)).map_err(full)?,
         flags: 0,
     };
 
     let mut entries = Vec::new();
     for family in [v6, v4] {
-        family
-            .lay_out(base, sets, &mut entries)
-            .map_err(|claim| CompileError::Sets {
-                at: claim.describe(policy),
-            })?;
+        family.lay_out(base, sets, &mut entries).map_err(|claim| CompileError::Sets { at: claim.describe(policy) })?;
     }
     if entries.len() > MAX_PREFIXES as usize {
         return Err(too_many(policy, entries.len()));
@@ -187,25 +159,15 @@ impl Family {
         entries: &mut Vec<(u32, [u8; 16], AddrEntry)>,
     ) -> Result<(), Claim> {
         let (addr, len) = self.root;
-        self.claims.push(Claim {
-            addr,
-            len,
-            says: Says::Exists,
-        });
+        self.claims.push(Claim { addr, len, says: Says::Exists });
         self.claims.sort_unstable();
         self.claims.dedup();
 
         let mut open: Vec<(u128, u8, AddrEntry)> = Vec::new();
         let (mut sources, mut destinations) = (Vec::new(), Vec::new());
-        for group in self
-            .claims
-            .chunk_by(|a, b| (a.addr, a.len) == (b.addr, b.len))
-        {
+        for group in self.claims.chunk_by(|a, b| (a.addr, a.len) == (b.addr, b.len)) {
             let claim = group[0];
-            while open
-                .last()
-                .is_some_and(|&(addr, len, _)| !holds(addr, len, claim.addr))
-            {
+            while open.last().is_some_and(|&(addr, len, _)| !holds(addr, len, claim.addr)) {
                 open.pop();
             }
             let around = open.last().map(|&(_, _, entry)| entry);
@@ -225,9 +187,7 @@ impl Family {
             }
             let last = group[group.len() - 1];
             entry.src_set = sets.extend(entry.src_set, &sources).map_err(|Full| last)?;
-            entry.dst_set = sets
-                .extend(entry.dst_set, &destinations)
-                .map_err(|Full| last)?;
+            entry.dst_set = sets.extend(entry.dst_set, &destinations).map_err(|Full| last)?;
             if around != Some(entry) {
                 entries.push((u32::from(claim.len), claim.addr.to_be_bytes(), entry));
             }
@@ -260,10 +220,8 @@ fn holds(addr: u128, len: u8, other: u128) -> bool {
 }
 
 fn too_many(policy: &Policy, count: usize) -> CompileError {
-    let size = |rule: &Rule| {
-        rule.from.prefixes.as_ref().map_or(0, Vec::len)
-            + rule.to.prefixes.as_ref().map_or(0, Vec::len)
-    };
+    let size =
+        |rule: &Rule| rule.from.prefixes.as_ref().map_or(0, Vec::len) + rule.to.prefixes.as_ref().map_or(0, Vec::len);
     let most = policy.rules.iter().max_by_key(|rule| size(rule));
     CompileError::Prefixes {
         count,

@@ -149,29 +149,15 @@ impl Registry {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => {
-                return Err(RegistryError::Io {
-                    path: path.to_owned(),
-                    source,
-                });
+                return Err(RegistryError::Io { path: path.to_owned(), source });
             }
         };
         let found: Self =
-            serde_json::from_slice(&text).map_err(|source| RegistryError::Format {
-                path: path.to_owned(),
-                source,
-            })?;
+            serde_json::from_slice(&text).map_err(|source| RegistryError::Format { path: path.to_owned(), source })?;
         if found.version != VERSION {
-            return Err(RegistryError::Version {
-                path: path.to_owned(),
-                found: found.version,
-            });
+            return Err(RegistryError::Version { path: path.to_owned(), found: found.version });
         }
-        found
-            .consistent()
-            .map_err(|what| RegistryError::Inconsistent {
-                path: path.to_owned(),
-                what,
-            })?;
+        found.consistent().map_err(|what| RegistryError::Inconsistent { path: path.to_owned(), what })?;
         Ok(found)
     }
 
@@ -180,17 +166,10 @@ impl Registry {
     /// # Errors
     /// Any step that the file system refuses; the old file is then still in place.
     pub fn save(&self, path: &Path) -> Result<(), RegistryError> {
-        let io = |source| RegistryError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let text = serde_json::to_vec_pretty(self).map_err(|source| RegistryError::Format {
-            path: path.to_owned(),
-            source,
-        })?;
-        let name = path
-            .file_name()
-            .ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
+        let io = |source| RegistryError::Io { path: path.to_owned(), source };
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| RegistryError::Format { path: path.to_owned(), source })?;
+        let name = path.file_name().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -198,19 +177,12 @@ impl Registry {
         let mut staged = name.to_owned();
         staged.push(".new");
         let staged = folder.join(staged);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&staged)
-            .map_err(io)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&staged).map_err(io)?;
         file.write_all(&text).map_err(io)?;
         file.sync_all().map_err(io)?;
         fs::rename(&staged, path).map_err(io)?;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io)
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
     }
 
     /// Compilations so far.
@@ -225,9 +197,7 @@ impl Registry {
 
     /// Every name that has a number, used now or once: counters of retired rules still have one.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = (&str, u32)> {
-        self.names(kind)
-            .iter()
-            .map(|(name, slot)| (name.as_str(), slot.id))
+        self.names(kind).iter().map(|(name, slot)| (name.as_str(), slot.id))
     }
 
     /// Numbers the last compilation took from retired names; what is counted under them belongs to the old
@@ -268,22 +238,12 @@ impl Registry {
                     let id = match unused.next() {
                         Some(id) => id,
                         None => {
-                            let oldest = retired
-                                .get_or_insert_with(|| longest_retired(known, now))
-                                .next();
+                            let oldest = retired.get_or_insert_with(|| longest_retired(known, now)).next();
                             let Some((_, id, old)) = oldest else {
-                                return Err(Exhausted {
-                                    kind,
-                                    name: name.to_owned(),
-                                });
+                                return Err(Exhausted { kind, name: name.to_owned() });
                             };
                             known.remove(&old);
-                            recycled.push(Recycled {
-                                kind,
-                                id,
-                                old,
-                                new: name.to_owned(),
-                            });
+                            recycled.push(Recycled { kind, id, old, new: name.to_owned() });
                             id
                         }
                     };
@@ -321,24 +281,13 @@ impl Registry {
             let mut seen = BTreeMap::new();
             for (name, slot) in self.names(kind) {
                 if !(first..=last).contains(&slot.id) {
-                    return Err(format!(
-                        "{} `{name}`: number {} is not in {first}..={last}",
-                        kind.en(),
-                        slot.id
-                    ));
+                    return Err(format!("{} `{name}`: number {} is not in {first}..={last}", kind.en(), slot.id));
                 }
                 if slot.used > self.revision {
-                    return Err(format!(
-                        "{} `{name}`: used by a revision yet to come",
-                        kind.en()
-                    ));
+                    return Err(format!("{} `{name}`: used by a revision yet to come", kind.en()));
                 }
                 if let Some(other) = seen.insert(slot.id, name) {
-                    return Err(format!(
-                        "{}s `{other}` and `{name}` share number {}",
-                        kind.en(),
-                        slot.id
-                    ));
+                    return Err(format!("{}s `{other}` and `{name}` share number {}", kind.en(), slot.id));
                 }
             }
         }

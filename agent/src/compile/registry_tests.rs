@@ -10,14 +10,8 @@ fn assign(registry: &mut Registry, kind: Kind, names: &[&str]) -> Result<Vec<u32
 #[test]
 fn names_keep_their_numbers_when_the_order_changes() {
     let mut registry = Registry::default();
-    assert_eq!(
-        assign(&mut registry, Kind::Net, &["office", "internet"]).unwrap(),
-        [1, 2]
-    );
-    assert_eq!(
-        assign(&mut registry, Kind::Net, &["dmz", "internet", "office"]).unwrap(),
-        [3, 2, 1]
-    );
+    assert_eq!(assign(&mut registry, Kind::Net, &["office", "internet"]).unwrap(), [1, 2]);
+    assert_eq!(assign(&mut registry, Kind::Net, &["dmz", "internet", "office"]).unwrap(), [3, 2, 1]);
 }
 
 #[test]
@@ -46,15 +40,7 @@ fn the_longest_retired_goes_first_and_the_previous_revision_is_safe() {
     assert_eq!(registry.id(Kind::Net, "n0"), None);
     assert_eq!(registry.id(Kind::Net, "x"), Some(1));
     let old = registry.recycled().to_vec();
-    assert_eq!(
-        old,
-        [Recycled {
-            kind: Kind::Net,
-            id: 1,
-            old: "n0".into(),
-            new: "x".into()
-        }]
-    );
+    assert_eq!(old, [Recycled { kind: Kind::Net, id: 1, old: "n0".into(), new: "x".into() }]);
     // Revision 4: n1 is free; n2, gone since revision 3 only, was used in 2 and is free after n1.
     let mut fourth = third.clone();
     fourth.extend(["y", "z"]);
@@ -72,13 +58,7 @@ fn exhaustion_names_the_one_that_got_nothing() {
     let mut next = names[1..].to_vec();
     next.push("late");
     let error = assign(&mut registry, Kind::Net, &next).unwrap_err();
-    assert_eq!(
-        error,
-        Exhausted {
-            kind: Kind::Net,
-            name: "late".into()
-        }
-    );
+    assert_eq!(error, Exhausted { kind: Kind::Net, name: "late".into() });
 }
 
 #[test]
@@ -90,10 +70,7 @@ fn saved_and_loaded_is_the_same() {
     assign(&mut registry, Kind::Interface, &["lan0", "wan0"]).unwrap();
     registry.save(&path).unwrap();
     assert_eq!(Registry::load(&path).unwrap(), registry);
-    let files: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|f| f.unwrap().file_name())
-        .collect();
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert_eq!(files, ["registry.json"]);
 }
 
@@ -109,10 +86,7 @@ fn what_contradicts_itself_is_refused() {
         (text.replace("\"id\":2", "\"id\":1"), "share number 1"),
         (text.replace("\"id\":2", "\"id\":251"), "251"),
         (text.replace("\"used\":1", "\"used\":9"), "yet to come"),
-        (
-            text.replace("\"revision\"", "\"revisions\""),
-            "not a registry",
-        ),
+        (text.replace("\"revision\"", "\"revisions\""), "not a registry"),
         (text[..20].to_owned(), "not a registry"),
         (String::new(), "not a registry"),
     ];

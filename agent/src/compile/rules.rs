@@ -22,13 +22,7 @@ pub(super) struct Plans {
 
 impl Plans {
     pub(super) fn new() -> Self {
-        Self {
-            list: vec![Plan {
-                hours: None,
-                until: None,
-            }],
-            numbers: HashMap::from([((None, None), 0)]),
-        }
+        Self { list: vec![Plan { hours: None, until: None }], numbers: HashMap::from([((None, None), 0)]) }
     }
 
     /// The schedule of these hours that ends then; `at` names who needs it.
@@ -66,12 +60,7 @@ pub(super) fn entries(
     for (rule, &slot) in policy.rules.iter().zip(slots) {
         let schedule = plans.number(rule.hours, rule.until, || named(Kind::Rule, &rule.id))?;
         let log = if rule.log { RULE_LOG } else { 0 };
-        let mut entry = RuleEntry {
-            slot,
-            flags: log,
-            schedule,
-            ..RuleEntry::default()
-        };
+        let mut entry = RuleEntry { slot, flags: log, schedule, ..RuleEntry::default() };
         if let Some(published) = &rule.published {
             entry.flags |= RULE_PUBLISHED;
             entry.real_port = published.port.unwrap_or(0);

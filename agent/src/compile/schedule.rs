@@ -45,8 +45,8 @@ impl Clock {
     pub fn now() -> nix::Result<Self> {
         let boot = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
         let wall = Timestamp::now();
-        let boottime_ns = u64::try_from(boot.tv_sec()).unwrap_or(0) * 1_000_000_000
-            + u64::try_from(boot.tv_nsec()).unwrap_or(0);
+        let boottime_ns =
+            u64::try_from(boot.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(boot.tv_nsec()).unwrap_or(0);
         Ok(Self { wall, boottime_ns })
     }
 
@@ -61,21 +61,13 @@ impl Clock {
 pub fn windows(plans: &[Plan], policy: &Policy, clock: Clock) -> Vec<Schedule> {
     // Many plans share hours and differ in their end only.
     let mut spans: Vec<Option<Vec<Span>>> = vec![None; policy.hours.len()];
-    plans
-        .iter()
-        .map(|plan| lay_out(plan, policy, clock, &mut spans))
-        .collect()
+    plans.iter().map(|plan| lay_out(plan, policy, clock, &mut spans)).collect()
 }
 
 /// An open stretch of time: first instant in, first instant out.
 type Span = (Timestamp, Timestamp);
 
-fn lay_out(
-    plan: &Plan,
-    policy: &Policy,
-    clock: Clock,
-    spans: &mut [Option<Vec<Span>>],
-) -> Schedule {
+fn lay_out(plan: &Plan, policy: &Policy, clock: Clock, spans: &mut [Option<Vec<Span>>]) -> Schedule {
     let mut schedule = Schedule::default();
     let end = plan.until.map_or(u64::MAX, |until| clock.boottime(until));
     let mut push = |open: u64, close: u64| {
@@ -105,12 +97,8 @@ fn lay_out(
 /// clock on the wall shows.
 fn open_spans(index: HoursIndex, policy: &Policy, now: Timestamp) -> Vec<Span> {
     let hours = &policy.hours[index];
-    let start = now
-        .checked_sub(SignedDuration::from_hours(24))
-        .unwrap_or(Timestamp::MIN);
-    let horizon = now
-        .checked_add(SignedDuration::from_hours(24 * HORIZON_DAYS))
-        .unwrap_or(Timestamp::MAX);
+    let start = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+    let horizon = now.checked_add(SignedDuration::from_hours(24 * HORIZON_DAYS)).unwrap_or(Timestamp::MAX);
     let mut merged: Vec<Span> = Vec::new();
     for (begin, end, offset) in stretches(&policy.timezone, start, horizon) {
         let mut day = offset.to_datetime(begin).date();
@@ -134,17 +122,10 @@ fn open_spans(index: HoursIndex, policy: &Policy, now: Timestamp) -> Vec<Span> {
 }
 
 /// The stretches of constant offset between two instants.
-fn stretches(
-    zone: &TimeZone,
-    start: Timestamp,
-    end: Timestamp,
-) -> Vec<(Timestamp, Timestamp, Offset)> {
+fn stretches(zone: &TimeZone, start: Timestamp, end: Timestamp) -> Vec<(Timestamp, Timestamp, Offset)> {
     let mut stretches = Vec::new();
     let mut begin = start;
-    for transition in zone
-        .following(start)
-        .take_while(|transition| transition.timestamp() < end)
-    {
+    for transition in zone.following(start).take_while(|transition| transition.timestamp() < end) {
         stretches.push((begin, transition.timestamp(), zone.to_offset(begin)));
         begin = transition.timestamp();
     }

@@ -7,17 +7,11 @@ const SECOND: u64 = 1_000_000_000;
 
 fn clock(wall: &str) -> Clock {
     // Ten days after boot, so that windows of yesterday have an instant of their own.
-    Clock {
-        wall: wall.parse().unwrap(),
-        boottime_ns: 864_000 * SECOND,
-    }
+    Clock { wall: wall.parse().unwrap(), boottime_ns: 864_000 * SECOND }
 }
 
 fn zoned(zone: &str) -> Policy {
-    Policy {
-        timezone: TimeZone::get(zone).unwrap(),
-        ..policy()
-    }
+    Policy { timezone: TimeZone::get(zone).unwrap(), ..policy() }
 }
 
 /// Whether a plan is open, by looking at the clock on the wall.
@@ -33,17 +27,12 @@ fn naive(plan: &Plan, policy: &Policy, at: Timestamp) -> bool {
     }
     let weekday = local.date().weekday().to_monday_zero_offset() as u8;
     let minute = local.hour() as u16 * 60 + local.minute() as u16;
-    hours
-        .spans
-        .iter()
-        .any(|&(day, from, to)| day == weekday && from <= minute && minute < to)
+    hours.spans.iter().any(|&(day, from, to)| day == weekday && from <= minute && minute < to)
 }
 
 fn open(schedule: &Schedule, boottime: u64) -> bool {
     let windows = &schedule.windows[..schedule.count as usize];
-    windows
-        .iter()
-        .any(|window| window.open <= boottime && boottime < window.close)
+    windows.iter().any(|window| window.open <= boottime && boottime < window.close)
 }
 
 fn well_formed(schedule: &Schedule) {
@@ -52,16 +41,9 @@ fn well_formed(schedule: &Schedule) {
         assert!(window.open < window.close, "{window:?}");
     }
     for pair in schedule.windows[..count].windows(2) {
-        assert!(
-            pair[0].close < pair[1].open,
-            "touching windows end flows: {pair:?}"
-        );
+        assert!(pair[0].close < pair[1].open, "touching windows end flows: {pair:?}");
     }
-    assert!(
-        schedule.windows[count..]
-            .iter()
-            .all(|window| *window == Window::default())
-    );
+    assert!(schedule.windows[count..].iter().all(|window| *window == Window::default()));
 }
 
 /// Compares every minute from now to the horizon, or to the last of 16 windows, with the naive evaluator.
@@ -77,32 +59,15 @@ fn agrees(plan: &Plan, policy: &Policy, clock: Clock, context: &str) {
             assert!(!open(&schedule, boottime));
             continue;
         }
-        assert_eq!(
-            open(&schedule, boottime),
-            naive(plan, policy, at),
-            "{context}: {plan:?} at {at}"
-        );
+        assert_eq!(open(&schedule, boottime), naive(plan, policy, at), "{context}: {plan:?} at {at}");
     }
 }
 
 #[test]
 fn random_hours_agree_with_the_clock_on_the_wall() {
     // Both directions of summer time, half-hour shifts, no shifts, and dates around them.
-    let zones = [
-        "Asia/Tokyo",
-        "Europe/Berlin",
-        "America/New_York",
-        "Australia/Lord_Howe",
-        "UTC",
-    ];
-    let days = [
-        "2026-03-20",
-        "2026-10-20",
-        "2026-03-01",
-        "2026-10-30",
-        "2026-04-01",
-        "2026-12-27",
-    ];
+    let zones = ["Asia/Tokyo", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"];
+    let days = ["2026-03-20", "2026-10-20", "2026-03-01", "2026-10-30", "2026-04-01", "2026-12-27"];
     for seed in 0..60 {
         let mut random = Random::new(seed);
         let mut policy = zoned(zones[seed as usize % zones.len()]);
@@ -117,25 +82,10 @@ fn random_hours_agree_with_the_clock_on_the_wall() {
             .collect();
         policy.hours = vec![hours("h", &spans, random.chance(50))];
         let date = wall.to_zoned(policy.timezone.clone()).date();
-        policy.holidays = (0..random.below(4))
-            .map(|day| date + jiff::Span::new().days(day as i64 * 2))
-            .collect();
-        let until = random
-            .chance(30)
-            .then(|| wall + SignedDuration::from_mins(random.below(9 * 1440) as i64));
-        let clock = Clock {
-            wall,
-            boottime_ns: 864_000 * SECOND,
-        };
-        agrees(
-            &Plan {
-                hours: Some(0),
-                until,
-            },
-            &policy,
-            clock,
-            &format!("seed {seed}"),
-        );
+        policy.holidays = (0..random.below(4)).map(|day| date + jiff::Span::new().days(day as i64 * 2)).collect();
+        let until = random.chance(30).then(|| wall + SignedDuration::from_mins(random.below(9 * 1440) as i64));
+        let clock = Clock { wall, boottime_ns: 864_000 * SECOND };
+        agrees(&Plan { hours: Some(0), until }, &policy, clock, &format!("seed {seed}"));
     }
 }
 
@@ -144,10 +94,7 @@ fn midnight_is_no_gap() {
     let mut policy = zoned("Asia/Tokyo");
     // Monday 22:00 to Tuesday 05:00, as the parser splits it.
     policy.hours = vec![hours("night", &[(0, 1320, 1440), (1, 0, 300)], false)];
-    let plan = Plan {
-        hours: Some(0),
-        until: None,
-    };
+    let plan = Plan { hours: Some(0), until: None };
     // Monday 23:00 in Tokyo.
     let clock = clock("2026-11-23T14:00:00Z");
     let schedule = windows(&[plan], &policy, clock)[0];
@@ -161,20 +108,10 @@ fn midnight_is_no_gap() {
 fn a_repeated_hour_opens_twice_and_a_skipped_one_not_at_all() {
     let mut policy = zoned("Europe/Berlin");
     policy.hours = vec![hours("early", &[(6, 135, 165)], false)];
-    let plan = Plan {
-        hours: Some(0),
-        until: None,
-    };
+    let plan = Plan { hours: Some(0), until: None };
     // 2026-10-25 03:00 → 02:00: 02:15-02:45 happens at 00:15Z and at 01:15Z.
-    let autumn = windows(
-        std::slice::from_ref(&plan),
-        &policy,
-        clock("2026-10-24T12:00:00Z"),
-    )[0];
-    assert_eq!(
-        autumn.windows[1].open - autumn.windows[0].open,
-        3600 * SECOND
-    );
+    let autumn = windows(std::slice::from_ref(&plan), &policy, clock("2026-10-24T12:00:00Z"))[0];
+    assert_eq!(autumn.windows[1].open - autumn.windows[0].open, 3600 * SECOND);
     // 2026-03-29 02:00 → 03:00: next open a week later.
     let at = clock("2026-03-28T12:00:00Z");
     let spring = windows(&[plan], &policy, at)[0];
@@ -184,15 +121,9 @@ fn a_repeated_hour_opens_twice_and_a_skipped_one_not_at_all() {
 #[test]
 fn an_end_date_alone_is_one_window() {
     let at = clock("2026-11-22T00:00:00Z");
-    let plan = |until: &str| Plan {
-        hours: None,
-        until: Some(until.parse().unwrap()),
-    };
+    let plan = |until: &str| Plan { hours: None, until: Some(until.parse().unwrap()) };
     let plans = [
-        Plan {
-            hours: None,
-            until: None,
-        },
+        Plan { hours: None, until: None },
         plan("2026-11-22T00:00:01Z"),
         plan("2026-11-22T00:00:00Z"),
         plan("2026-11-21T00:00:00Z"),
@@ -201,19 +132,9 @@ fn an_end_date_alone_is_one_window() {
     ];
     let found = windows(&plans, &policy(), at);
     let one = |close: u64| Some(Window { open: 0, close });
-    let expected = [
-        one(u64::MAX),
-        one(at.boottime_ns + SECOND),
-        None,
-        None,
-        None,
-        one(u64::MAX),
-    ];
+    let expected = [one(u64::MAX), one(at.boottime_ns + SECOND), None, None, None, one(u64::MAX)];
     for (schedule, expected) in found.iter().zip(expected) {
-        assert_eq!(
-            schedule.windows[..schedule.count as usize].first().copied(),
-            expected
-        );
+        assert_eq!(schedule.windows[..schedule.count as usize].first().copied(), expected);
         assert!(schedule.count <= 1);
     }
 }
@@ -221,26 +142,12 @@ fn an_end_date_alone_is_one_window() {
 #[test]
 fn always_open_hours_are_one_window_to_the_horizon() {
     let mut policy = zoned("Asia/Tokyo");
-    policy.hours = vec![hours(
-        "always",
-        &[0, 1, 2, 3, 4, 5, 6].map(|day| (day, 0, 1440)),
-        false,
-    )];
+    policy.hours = vec![hours("always", &[0, 1, 2, 3, 4, 5, 6].map(|day| (day, 0, 1440)), false)];
     let at = clock("2026-11-22T01:02:03Z");
-    let schedule = windows(
-        &[Plan {
-            hours: Some(0),
-            until: None,
-        }],
-        &policy,
-        at,
-    )[0];
+    let schedule = windows(&[Plan { hours: Some(0), until: None }], &policy, at)[0];
     assert_eq!(schedule.count, 1);
     assert!(schedule.windows[0].open <= at.boottime_ns);
-    assert_eq!(
-        schedule.windows[0].close,
-        at.boottime_ns + HORIZON_DAYS as u64 * 86_400 * SECOND
-    );
+    assert_eq!(schedule.windows[0].close, at.boottime_ns + HORIZON_DAYS as u64 * 86_400 * SECOND);
 }
 
 #[test]
@@ -248,23 +155,7 @@ fn a_window_from_before_boot_starts_at_zero() {
     let mut policy = zoned("UTC");
     policy.hours = vec![hours("day", &[(6, 0, 1440)], false)];
     let wall = "2026-11-22T12:00:00Z".parse().unwrap();
-    let at = Clock {
-        wall,
-        boottime_ns: 60 * SECOND,
-    };
-    let schedule = windows(
-        &[Plan {
-            hours: Some(0),
-            until: None,
-        }],
-        &policy,
-        at,
-    )[0];
-    assert_eq!(
-        schedule.windows[0],
-        Window {
-            open: 0,
-            close: (43_200 + 60) * SECOND
-        }
-    );
+    let at = Clock { wall, boottime_ns: 60 * SECOND };
+    let schedule = windows(&[Plan { hours: Some(0), until: None }], &policy, at)[0];
+    assert_eq!(schedule.windows[0], Window { open: 0, close: (43_200 + 60) * SECOND });
 }

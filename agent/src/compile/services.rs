@@ -14,20 +14,11 @@ pub fn range(service: &Service) -> (u32, u32) {
     let icmp = |protocol, kind: u8, code: Option<u8>| {
         let kind = u16::from(kind) << 8;
         let (first, last) = code.map_or((0, 0xff), |code| (u16::from(code), u16::from(code)));
-        (
-            service_index(protocol, kind | first),
-            service_index(protocol, kind | last),
-        )
+        (service_index(protocol, kind | first), service_index(protocol, kind | last))
     };
     match *service {
-        Service::Tcp(first, last) => (
-            service_index(proto::TCP, first),
-            service_index(proto::TCP, last),
-        ),
-        Service::Udp(first, last) => (
-            service_index(proto::UDP, first),
-            service_index(proto::UDP, last),
-        ),
+        Service::Tcp(first, last) => (service_index(proto::TCP, first), service_index(proto::TCP, last)),
+        Service::Udp(first, last) => (service_index(proto::UDP, first), service_index(proto::UDP, last)),
         Service::Icmp(kind, code) => icmp(proto::ICMP, kind, code),
         Service::Icmpv6(kind, code) => icmp(proto::ICMPV6, kind, code),
         Service::Protocol(number) => (service_index(number, 0), service_index(number, 0)),
@@ -67,15 +58,9 @@ pub(super) fn table(policy: &Policy, sets: &mut Sets) -> Result<Vec<u64>, Compil
             }
         }
         rest = &rest[here..];
-        let end = rest
-            .first()
-            .map_or(SERVICE_SLOTS, |edge| edge.0)
-            .min(SERVICE_SLOTS);
+        let end = rest.first().map_or(SERVICE_SLOTS, |edge| edge.0).min(SERVICE_SLOTS);
         let set = sets.intern(&current).map_err(|Full| CompileError::Sets {
-            at: format!(
-                "the services of {}",
-                named(Kind::Rule, &policy.rules[rule].id)
-            ),
+            at: format!("the services of {}", named(Kind::Rule, &policy.rules[rule].id)),
         })?;
         for index in at..end {
             words[(index / 4) as usize] |= u64::from(set) << (16 * (index % 4));

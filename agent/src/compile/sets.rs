@@ -20,11 +20,7 @@ pub(super) struct Sets {
 impl Sets {
     pub(super) fn new() -> Self {
         let empty = RuleSet::EMPTY;
-        Self {
-            list: vec![empty],
-            ids: HashMap::from([(empty.words, 0)]),
-            sums: HashMap::new(),
-        }
+        Self { list: vec![empty], ids: HashMap::from([(empty.words, 0)]), sums: HashMap::new() }
     }
 
     /// The set of exactly these rules.

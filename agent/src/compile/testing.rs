@@ -1,10 +1,12 @@
 //! Policies for tests, built directly: short names for what the YAML would say.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::policy::model::{
-    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party,
-    Place, Policy, Port, Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
+    Published, Rule, Service,
 };
 
 /// A repeatable stream of numbers (splitmix64).
@@ -71,11 +73,7 @@ fn net(name: &str, kind: NetKind, interface: &str, prefixes: &[&str]) -> Net {
     Net {
         name: name.to_owned(),
         kind,
-        ports: vec![Port {
-            interface: interface.to_owned(),
-            outer: 0,
-            inner: 0,
-        }],
+        ports: vec![Port { interface: interface.to_owned(), outer: 0, inner: 0 }],
         prefixes: nets(prefixes),
         is_default: false,
         routers: Vec::new(),
@@ -88,15 +86,7 @@ pub(crate) fn zone(name: &str, mode: DeviceMode, interface: &str, prefixes: &[&s
 }
 
 pub(crate) fn external(name: &str, interface: &str, prefixes: &[&str]) -> Net {
-    net(
-        name,
-        NetKind::External(External {
-            survey: BTreeMap::new(),
-            ..External::default()
-        }),
-        interface,
-        prefixes,
-    )
+    net(name, NetKind::External(External { survey: BTreeMap::new(), ..External::default() }), interface, prefixes)
 }
 
 pub(crate) fn device(name: &str, net: usize, mac: [u8; 6], addresses: &[&str]) -> Device {
@@ -111,11 +101,7 @@ pub(crate) fn device(name: &str, net: usize, mac: [u8; 6], addresses: &[&str]) -
 }
 
 pub(crate) fn party(place: &[Place]) -> Party {
-    Party {
-        place: place.to_vec(),
-        prefixes: None,
-        devices: None,
-    }
+    Party { place: place.to_vec(), prefixes: None, devices: None }
 }
 
 pub(crate) fn rule(id: &str, from: Party, to: Party, services: &[Service]) -> Rule {
@@ -133,31 +119,14 @@ pub(crate) fn rule(id: &str, from: Party, to: Party, services: &[Service]) -> Ru
     }
 }
 
-pub(crate) fn publish(
-    id: &str,
-    from: Party,
-    public: &str,
-    services: &[Service],
-    server: Published,
-) -> Rule {
+pub(crate) fn publish(id: &str, from: Party, public: &str, services: &[Service], server: Published) -> Rule {
     let public: IpAddr = ip(public);
-    let to = Party {
-        place: Vec::new(),
-        prefixes: Some(vec![public.into()]),
-        devices: None,
-    };
-    Rule {
-        published: Some(server),
-        ..rule(id, from, to, services)
-    }
+    let to = Party { place: Vec::new(), prefixes: Some(vec![public.into()]), devices: None };
+    Rule { published: Some(server), ..rule(id, from, to, services) }
 }
 
 pub(crate) fn hours(name: &str, spans: &[(u8, u16, u16)], closed_on_holidays: bool) -> Hours {
-    Hours {
-        name: name.to_owned(),
-        spans: spans.to_vec(),
-        closed_on_holidays,
-    }
+    Hours { name: name.to_owned(), spans: spans.to_vec(), closed_on_holidays }
 }
 
 const ADDRESSES: [&str; 16] = [
@@ -208,9 +177,7 @@ pub(crate) fn random_address(random: &mut Random) -> IpAddr {
 }
 
 fn random_prefixes(random: &mut Random) -> Vec<ipnet::IpNet> {
-    (0..random.below(5))
-        .map(|_| random.pick(&PREFIXES).parse().unwrap())
-        .collect()
+    (0..random.below(5)).map(|_| random.pick(&PREFIXES).parse().unwrap()).collect()
 }
 
 pub(crate) fn random_service(random: &mut Random) -> Service {
@@ -228,10 +195,7 @@ pub(crate) fn random_service(random: &mut Random) -> Service {
 }
 
 fn random_party(random: &mut Random, policy: &Policy, devices: bool) -> Party {
-    let mut place: Vec<Place> = (0..policy.nets.len())
-        .filter(|_| random.chance(50))
-        .map(Place::Net)
-        .collect();
+    let mut place: Vec<Place> = (0..policy.nets.len()).filter(|_| random.chance(50)).map(Place::Net).collect();
     if random.chance(30) {
         place.push(Place::Box);
     }
@@ -239,11 +203,7 @@ fn random_party(random: &mut Random, policy: &Policy, devices: bool) -> Party {
     Party {
         place,
         prefixes: random.chance(60).then(|| random_prefixes(random)),
-        devices: named.then(|| {
-            (0..policy.devices.len())
-                .filter(|_| random.chance(50))
-                .collect()
-        }),
+        devices: named.then(|| (0..policy.devices.len()).filter(|_| random.chance(50)).collect()),
     }
 }
 
@@ -252,17 +212,11 @@ pub(crate) fn random_policy(random: &mut Random) -> Policy {
     let mut policy = policy();
     let mut free: Vec<&'static str> = PREFIXES.to_vec();
     for index in 0..1 + random.below(4) as usize {
-        let own: Vec<&'static str> = (0..random.below(4))
-            .map(|_| free.swap_remove(random.below(free.len() as u64) as usize))
-            .collect();
+        let own: Vec<&'static str> =
+            (0..random.below(4)).map(|_| free.swap_remove(random.below(free.len() as u64) as usize)).collect();
         let (name, interface) = (format!("n{index}"), format!("if{index}"));
         policy.nets.push(if random.chance(60) {
-            zone(
-                &name,
-                *random.pick(&[DeviceMode::Any, DeviceMode::Known]),
-                &interface,
-                &own,
-            )
+            zone(&name, *random.pick(&[DeviceMode::Any, DeviceMode::Known]), &interface, &own)
         } else {
             external(&name, &interface, &own)
         });
@@ -270,24 +224,15 @@ pub(crate) fn random_policy(random: &mut Random) -> Policy {
     if random.chance(60) {
         policy.nets[0].is_default = true;
     }
-    policy.box_addresses = (0..random.below(3))
-        .map(|_| random_address(random))
-        .collect();
+    policy.box_addresses = (0..random.below(3)).map(|_| random_address(random)).collect();
     for index in 0..random.below(4) as u8 {
         let net = random.below(policy.nets.len() as u64) as usize;
-        policy.devices.push(device(
-            &format!("d{index}"),
-            net,
-            [2, 0, 0, 0, 0, index],
-            &[],
-        ));
+        policy.devices.push(device(&format!("d{index}"), net, [2, 0, 0, 0, 0, index], &[]));
     }
     policy.hours = vec![hours("never", &[], false)];
     for index in 0..random.below(12) {
         let from = random_party(random, &policy, true);
-        let services: Vec<Service> = (0..1 + random.below(3))
-            .map(|_| random_service(random))
-            .collect();
+        let services: Vec<Service> = (0..1 + random.below(3)).map(|_| random_service(random)).collect();
         let id = format!("r{index}");
         let mut made = if random.chance(20) {
             let public: &str = random.pick::<&str>(&ADDRESSES);
@@ -297,12 +242,7 @@ pub(crate) fn random_policy(random: &mut Random) -> Policy {
                 from,
                 public,
                 &services,
-                Published {
-                    public: ip(public),
-                    net,
-                    address: ip(public),
-                    port: None,
-                },
+                Published { public: ip(public), net, address: ip(public), port: None },
             )
         } else {
             rule(&id, from, random_party(random, &policy, false), &services)

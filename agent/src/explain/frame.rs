@@ -78,9 +78,7 @@ fn protocol(l4: &L4Spec, v6: bool) -> u8 {
 /// Protocols that prove by their hop limit that no router forwarded them.
 fn ttl(l4: &L4Spec, v6: bool) -> u8 {
     match *l4 {
-        L4Spec::Icmp {
-            kind: 133..=136, ..
-        } if v6 => 255,
+        L4Spec::Icmp { kind: 133..=136, .. } if v6 => 255,
         L4Spec::Protocol(proto::VRRP) => 255,
         _ => 64,
     }
@@ -152,11 +150,7 @@ fn transport(l4: &L4Spec, dst: IpAddr, pseudo: &[u8]) -> Vec<u8> {
         }
         L4Spec::Protocol(_) => return vec![0; 20],
     };
-    let length = if pseudo.is_empty() {
-        [0, 0]
-    } else {
-        (bytes.len() as u16).to_be_bytes()
-    };
+    let length = if pseudo.is_empty() { [0, 0] } else { (bytes.len() as u16).to_be_bytes() };
     let mut sum = checksum(&[pseudo, &length, &bytes]);
     // A UDP checksum of 0 means "none" (RFC 768).
     if sum == 0 && matches!(l4, L4Spec::Udp { .. }) {
@@ -169,11 +163,13 @@ fn transport(l4: &L4Spec, dst: IpAddr, pseudo: &[u8]) -> Vec<u8> {
 /// RFC 1071 over pieces of even length.
 fn checksum(pieces: &[&[u8]]) -> u16 {
     let words = pieces.iter().flat_map(|piece| piece.chunks_exact(2));
-    let mut sum: u32 = words
-        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
-        .sum();
+    let mut sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
 }
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -34,40 +34,13 @@ impl Judged {
 
 /// Judges a frame that comes in by a guarded interface at `now` (`CLOCK_BOOTTIME` nanoseconds).
 pub fn way_in(tables: &HostTables, frame: &[u8], ifindex: u32, now: u64) -> Judged {
-    judge(
-        tables,
-        frame,
-        Packet {
-            now,
-            ifindex,
-            direction: DIR_IN,
-            ..Packet::default()
-        },
-    )
+    judge(tables, frame, Packet { now, ifindex, direction: DIR_IN, ..Packet::default() })
 }
 
 /// Judges a frame that leaves by a guarded interface. `came_from` is the kernel index of the interface it came in by,
 /// 0 for the box itself; `mark` what [`way_in`] gave it.
-pub fn way_out(
-    tables: &HostTables,
-    frame: &[u8],
-    ifindex: u32,
-    came_from: u32,
-    mark: u32,
-    now: u64,
-) -> Judged {
-    judge(
-        tables,
-        frame,
-        Packet {
-            now,
-            ifindex,
-            came_from,
-            mark,
-            direction: DIR_OUT,
-            ..Packet::default()
-        },
-    )
+pub fn way_out(tables: &HostTables, frame: &[u8], ifindex: u32, came_from: u32, mark: u32, now: u64) -> Judged {
+    judge(tables, frame, Packet { now, ifindex, came_from, mark, direction: DIR_OUT, ..Packet::default() })
 }
 
 fn judge(tables: &HostTables, frame: &[u8], mut packet: Packet) -> Judged {

@@ -1,10 +1,12 @@
 //! Why a packet would pass or not, judged by the same source as the kernel's: `frame` writes the packet, `judge`
-//! runs the decision on it, `nearest` says what was missing, `outcome` runs a policy's own tests.
+//! runs the decision on it, `nearest` says what was missing, `outcome` runs a policy's own tests, `port` reads
+//! where it enters.
 
 pub mod frame;
 pub mod judge;
 pub mod nearest;
 pub mod outcome;
+pub mod port;
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +14,7 @@ mod tests;
 use std::net::IpAddr;
 
 use sekimori_ebpf::{
-    abi::{MAC_ROUTER, NET_BOX, NET_NONE, PortKey},
+    abi::{MAC_ROUTER, NET_BOX, NET_NONE},
     mark,
     reason::{Reason, Verdict},
     tables::Tables,
@@ -23,25 +25,17 @@ use self::{
     frame::{Link, build},
     judge::{Judged, way_in, way_out},
     nearest::{NearestMiss, nearest},
+    port::{Enters, key, unknown},
 };
 use crate::{
     compile::{host::HostTables, prefixes::address, tables::Compiled},
-    policy::model::{Mac, PacketSpec, Port},
+    policy::model::{Mac, PacketSpec},
 };
 
 /// The MAC of a sender nobody described: locally administered, registered nowhere.
 const SOME_SENDER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 /// The box's own.
 const SOME_BOX: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
-
-/// Where a packet enters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Enters {
-    /// By a guarded interface.
-    Port(Port),
-    /// The box sends it.
-    Box,
-}
 
 /// The answer.
 #[derive(Debug, Clone, Serialize)]
@@ -111,9 +105,7 @@ pub enum ExplainError {
         dst: IpAddr,
     },
     /// From the box to the box.
-    #[error(
-        "{dst} is the box's own address: what the box sends to itself passes no guarded interface"
-    )]
+    #[error("{dst} is the box's own address: what the box sends to itself passes no guarded interface")]
     Loopback {
         /// Destination.
         dst: IpAddr,
@@ -125,8 +117,7 @@ impl ExplainError {
     pub fn ja(&self) -> String {
         match self {
             Self::NoPolicy => {
-                "方針が読み込まれていません。適用するか、--policy で方針ファイルを指定してください"
-                    .to_owned()
+                "方針が読み込まれていません。適用するか、--policy で方針ファイルを指定してください".to_owned()
             }
             Self::Interface { name, known } => {
                 format!("`{name}` は方針にないインターフェースです。方針にあるもの: {known}")
@@ -138,9 +129,7 @@ impl ExplainError {
                 format!("{src} と {dst} はアドレス体系が異なります。IPv4かIPv6にそろえてください")
             }
             Self::Loopback { dst } => {
-                format!(
-                    "{dst} は自機のアドレスです。自機から自機への通信は監視対象のインターフェースを通りません"
-                )
+                format!("{dst} は自機のアドレスです。自機から自機への通信は監視対象のインターフェースを通りません")
             }
         }
     }
@@ -177,16 +166,12 @@ fn judge_first(
     let owner = owner(tables, spec.dst);
     let (port, from) = match enters {
         Enters::Port(port) => {
-            let key = port_key(compiled, port).ok_or_else(|| unknown(compiled, &port.interface))?;
+            let key = key(compiled, port).ok_or_else(|| unknown(compiled, &port.interface))?;
             (key, tables.port(tables.active(), &key))
         }
         Enters::Box if owner == NET_BOX => return Err(ExplainError::Loopback { dst: spec.dst }),
         Enters::Box => {
-            let there = compiled
-                .ports
-                .iter()
-                .find(|(_, net)| *net == owner)
-                .or(compiled.ports.first());
+            let there = compiled.ports.iter().find(|(_, net)| *net == owner).or(compiled.ports.first());
             (there.ok_or(ExplainError::NoPolicy)?.0, NET_BOX)
         }
     };
@@ -196,28 +181,15 @@ fn judge_first(
         None if own => SOME_BOX,
         None => likely_mac(tables, compiled, from, spec.src),
     };
-    let link = Link {
-        src: sender,
-        dst: if own { SOME_SENDER } else { SOME_BOX },
-        outer: port.outer,
-        inner: port.inner,
-    };
-    let frame = build(&link, spec).map_err(|_| ExplainError::Families {
-        src: spec.src,
-        dst: spec.dst,
-    })?;
+    let link =
+        Link { src: sender, dst: if own { SOME_SENDER } else { SOME_BOX }, outer: port.outer, inner: port.inner };
+    let frame = build(&link, spec).map_err(|_| ExplainError::Families { src: spec.src, dst: spec.dst })?;
     let ifindex = u32::from(port.iface);
-    let judged = if own {
-        way_out(tables, &frame, ifindex, 0, 0, now)
-    } else {
-        way_in(tables, &frame, ifindex, now)
-    };
+    let judged = if own { way_out(tables, &frame, ifindex, 0, 0, now) } else { way_in(tables, &frame, ifindex, now) };
     Ok(Explanation {
         verdict: judged.reason.verdict(),
         reason: judged.reason,
-        rule: judged
-            .rule
-            .and_then(|rule| compiled.rule_ids.get(rule).cloned()),
+        rule: judged.rule.and_then(|rule| compiled.rule_ids.get(rule).cloned()),
         enters: net_name(compiled, from),
         leaves: net_name(compiled, leaves(&judged, own, owner)),
         device: match judged.packet.device {
@@ -241,96 +213,6 @@ fn leaves(judged: &Judged, own: bool, owner: u16) -> u16 {
     }
 }
 
-/// The port an administrator means by `IFACE`, `IFACE.VLAN` or `IFACE.OUTER.INNER`; `box` is the box itself. An
-/// interface that carries a single zone or network needs no VLAN.
-///
-/// # Errors
-/// No such port, or several.
-pub fn enters(compiled: &Compiled, text: &str) -> Result<Enters, ExplainError> {
-    if text == "box" {
-        return Ok(Enters::Box);
-    }
-    // Names of VLAN devices hold dots themselves: the longest name that exists wins.
-    let named = compiled.interfaces.iter().filter_map(|(name, id)| {
-        let rest = text.strip_prefix(name.as_str())?;
-        let tags: Option<Vec<u16>> = match rest.strip_prefix('.') {
-            Some(tags) => tags.split('.').map(|tag| tag.parse().ok()).collect(),
-            None if rest.is_empty() => Some(Vec::new()),
-            None => None,
-        };
-        Some((name, *id, tags.filter(|tags| tags.len() <= 2)?))
-    });
-    let Some((name, id, tags)) = named.max_by_key(|(name, _, _)| name.len()) else {
-        return Err(unknown(compiled, text));
-    };
-    let port = |key: &PortKey| {
-        Enters::Port(Port {
-            interface: name.clone(),
-            outer: key.outer,
-            inner: key.inner,
-        })
-    };
-    let here: Vec<&PortKey> = compiled
-        .ports
-        .iter()
-        .map(|(key, _)| key)
-        .filter(|key| key.iface == id)
-        .collect();
-    let wanted = (
-        tags.first().copied().unwrap_or(0),
-        tags.get(1).copied().unwrap_or(0),
-    );
-    if let Some(key) = here.iter().find(|key| (key.outer, key.inner) == wanted) {
-        return Ok(port(key));
-    }
-    match here.as_slice() {
-        [only] if tags.is_empty() => Ok(port(only)),
-        [_, _, ..] if tags.is_empty() => {
-            let known: Vec<String> = here.iter().map(|key| port_text(name, key)).collect();
-            Err(ExplainError::Ambiguous {
-                name: name.clone(),
-                known: known.join(", "),
-            })
-        }
-        _ => Err(unknown(compiled, text)),
-    }
-}
-
-fn port_key(compiled: &Compiled, port: &Port) -> Option<PortKey> {
-    let (_, iface) = compiled
-        .interfaces
-        .iter()
-        .find(|(name, _)| *name == port.interface)?;
-    Some(PortKey {
-        iface: *iface,
-        outer: port.outer,
-        inner: port.inner,
-        pad: 0,
-    })
-}
-
-fn port_text(interface: &str, key: &PortKey) -> String {
-    match (key.outer, key.inner) {
-        (0, _) => interface.to_owned(),
-        (outer, 0) => format!("{interface}.{outer}"),
-        (outer, inner) => format!("{interface}.{outer}.{inner}"),
-    }
-}
-
-fn unknown(compiled: &Compiled, name: &str) -> ExplainError {
-    let known = compiled.ports.iter().filter_map(|(key, _)| {
-        let (interface, _) = compiled
-            .interfaces
-            .iter()
-            .find(|(_, id)| *id == key.iface)?;
-        Some(port_text(interface, key))
-    });
-    ExplainError::Interface {
-        name: name.to_owned(),
-        known: known.collect::<Vec<_>>().join(", "),
-    }
-}
-
 fn owner(tables: &HostTables, addr: IpAddr) -> u16 {
     // SAFETY: the pointer is null or into `tables`, which is borrowed meanwhile.
     let entry = unsafe { tables.addr(tables.active(), &address(addr)).as_ref() };
@@ -341,11 +223,7 @@ fn net_name(compiled: &Compiled, net: u16) -> Option<String> {
     if net == NET_BOX {
         return Some("box".to_owned());
     }
-    compiled
-        .net_names
-        .iter()
-        .find(|(_, id)| *id == net)
-        .map(|(name, _)| name.clone())
+    compiled.net_names.iter().find(|(_, id)| *id == net).map(|(name, _)| name.clone())
 }
 
 /// The registered MAC of the source address, else a router of the net, else any.
@@ -354,9 +232,7 @@ fn likely_mac(tables: &HostTables, compiled: &Compiled, net: u16, src: IpAddr) -
     let here = || compiled.macs.iter().filter(|(key, _)| key.net == net);
     let registered = here().find(|(_, entry)| device != 0 && entry.device == device);
     let router = || here().find(|(_, entry)| entry.flags & MAC_ROUTER != 0);
-    registered
-        .or_else(router)
-        .map_or(SOME_SENDER, |(key, _)| key.mac)
+    registered.or_else(router).map_or(SOME_SENDER, |(key, _)| key.mac)
 }
 
 fn text(mac: [u8; 6]) -> String {

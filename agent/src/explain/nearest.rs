@@ -30,15 +30,8 @@ pub enum Condition {
 }
 
 impl Condition {
-    const ALL: [Self; 7] = [
-        Self::From,
-        Self::Source,
-        Self::Device,
-        Self::To,
-        Self::Destination,
-        Self::Service,
-        Self::Hours,
-    ];
+    const ALL: [Self; 7] =
+        [Self::From, Self::Source, Self::Device, Self::To, Self::Destination, Self::Service, Self::Hours];
 
     /// What it is, in English.
     pub const fn en(self) -> &'static str {
@@ -111,9 +104,7 @@ pub fn nearest(tables: &HostTables, question: &Question) -> Option<NearestMiss> 
 
     let mut best: Option<(u32, usize, Vec<Condition>)> = None;
     for (index, rule) in compiled.rules.iter().enumerate() {
-        let open = || {
-            rule.schedule == 0 || open_until(tables, generation, rule.schedule, question.now) != 0
-        };
+        let open = || rule.schedule == 0 || open_until(tables, generation, rule.schedule, question.now) != 0;
         let holds = |condition: &Condition| match condition {
             Condition::From => contains(from, index),
             Condition::Source => contains(src_set, index),
@@ -123,18 +114,12 @@ pub fn nearest(tables: &HostTables, question: &Question) -> Option<NearestMiss> 
             Condition::Service => contains(service, index),
             Condition::Hours => open(),
         };
-        let failed: Vec<Condition> = Condition::ALL
-            .into_iter()
-            .filter(|condition| !holds(condition))
-            .collect();
+        let failed: Vec<Condition> = Condition::ALL.into_iter().filter(|condition| !holds(condition)).collect();
         let distance = failed.iter().map(|condition| condition.distance()).sum();
         if distance <= FARTHEST && best.as_ref().is_none_or(|&(least, _, _)| distance < least) {
             best = Some((distance, index, failed));
         }
     }
     let (_, index, failed) = best?;
-    Some(NearestMiss {
-        rule: compiled.rule_ids.get(index)?.clone(),
-        failed,
-    })
+    Some(NearestMiss { rule: compiled.rule_ids.get(index)?.clone(), failed })
 }

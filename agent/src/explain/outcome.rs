@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sekimori_ebpf::reason::Verdict;
 use serde::Serialize;
 
-use super::{Enters, ExplainError, Explanation, explain};
+use super::{ExplainError, Explanation, explain, port::Enters};
 use crate::{
     compile::{
         compile,
@@ -84,14 +84,8 @@ impl Failure {
             Self::Verdict { expected, found } => {
                 format!("expected {expected}, but the verdict is {found}")
             }
-            Self::Rule {
-                expected,
-                found: Some(found),
-            } => format!("expected rule `{expected}`, but `{found}` decides"),
-            Self::Rule {
-                expected,
-                found: None,
-            } => format!("expected rule `{expected}`, but no rule decides"),
+            Self::Rule { expected, found: Some(found) } => format!("expected rule `{expected}`, but `{found}` decides"),
+            Self::Rule { expected, found: None } => format!("expected rule `{expected}`, but no rule decides"),
             Self::Reason { expected, found } => {
                 format!("expected reason `{expected}`, but it is `{found}`")
             }
@@ -105,16 +99,10 @@ impl Failure {
             Self::Verdict { expected, found } => {
                 format!("期待は {expected} ですが、判定は {found} です")
             }
-            Self::Rule {
-                expected,
-                found: Some(found),
-            } => {
+            Self::Rule { expected, found: Some(found) } => {
                 format!("期待は規則 `{expected}` ですが、`{found}` で判定されました")
             }
-            Self::Rule {
-                expected,
-                found: None,
-            } => {
+            Self::Rule { expected, found: None } => {
                 format!("期待は規則 `{expected}` ですが、どの規則でも判定されませんでした")
             }
             Self::Reason { expected, found } => {
@@ -138,14 +126,7 @@ pub fn run_policy_tests(policy: &Policy, now: Timestamp) -> Result<Vec<TestOutco
     let outcomes = policy.tests.iter().map(|test| {
         let wall = test.at.unwrap_or(now);
         if laid_out != Some(wall) {
-            host.set_schedules(windows(
-                &plans,
-                policy,
-                Clock {
-                    wall,
-                    boottime_ns: BOOTTIME,
-                },
-            ));
+            host.set_schedules(windows(&plans, policy, Clock { wall, boottime_ns: BOOTTIME }));
             laid_out = Some(wall);
         }
         run(policy, &mut host, test)
@@ -155,8 +136,7 @@ pub fn run_policy_tests(policy: &Policy, now: Timestamp) -> Result<Vec<TestOutco
 
 fn run(policy: &Policy, host: &mut HostTables, test: &PolicyTest) -> TestOutcome {
     let at = test.at_source.clone();
-    let asked = enters(policy, test.enters)
-        .and_then(|enters| explain(host, &enters, &test.packet, test.mac, BOOTTIME));
+    let asked = enters(policy, test.enters).and_then(|enters| explain(host, &enters, &test.packet, test.mac, BOOTTIME));
     match asked {
         Ok(explanation) => TestOutcome {
             name: test.name.clone(),
@@ -167,10 +147,7 @@ fn run(policy: &Policy, host: &mut HostTables, test: &PolicyTest) -> TestOutcome
         Err(error) => TestOutcome {
             name: test.name.clone(),
             at,
-            failures: vec![Failure::NotRun {
-                en: error.to_string(),
-                ja: error.ja(),
-            }],
+            failures: vec![Failure::NotRun { en: error.to_string(), ja: error.ja() }],
             explanation: None,
         },
     }
@@ -183,10 +160,7 @@ fn enters(policy: &Policy, place: Place) -> Result<Enters, ExplainError> {
     let net = &policy.nets[index];
     match net.ports.first() {
         Some(port) => Ok(Enters::Port(port.clone())),
-        None => Err(ExplainError::Interface {
-            name: net.name.clone(),
-            known: String::new(),
-        }),
+        None => Err(ExplainError::Interface { name: net.name.clone(), known: String::new() }),
     }
 }
 
@@ -195,30 +169,13 @@ fn compare(test: &PolicyTest, found: &Explanation) -> Vec<Failure> {
     let mut failures = Vec::new();
     let passes = found.verdict == Verdict::Pass;
     if passes != test.pass {
-        failures.push(Failure::Verdict {
-            expected: word(test.pass),
-            found: word(passes),
-        });
+        failures.push(Failure::Verdict { expected: word(test.pass), found: word(passes) });
     }
-    if let Some(expected) = test
-        .rule
-        .as_ref()
-        .filter(|rule| found.rule.as_ref() != Some(rule))
-    {
-        failures.push(Failure::Rule {
-            expected: expected.clone(),
-            found: found.rule.clone(),
-        });
+    if let Some(expected) = test.rule.as_ref().filter(|rule| found.rule.as_ref() != Some(rule)) {
+        failures.push(Failure::Rule { expected: expected.clone(), found: found.rule.clone() });
     }
-    if let Some(expected) = test
-        .reason
-        .as_ref()
-        .filter(|reason| reason.as_str() != found.reason.code())
-    {
-        failures.push(Failure::Reason {
-            expected: expected.clone(),
-            found: found.reason.code(),
-        });
+    if let Some(expected) = test.reason.as_ref().filter(|reason| reason.as_str() != found.reason.code()) {
+        failures.push(Failure::Reason { expected: expected.clone(), found: found.reason.code() });
     }
     failures
 }
