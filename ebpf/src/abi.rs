@@ -28,6 +28,12 @@ pub const MAX_SCHEDULES: u32 = 4_096;
 pub const MAX_DEVICES: u32 = 16_384;
 /// Prefixes one compiled policy may hold.
 pub const MAX_PREFIXES: u32 = 1 << 21;
+/// (interface, tags) pairs one compiled policy may hold.
+pub const MAX_PORTS: u32 = 4_096;
+/// (MAC, zone or network) pairs one compiled policy may hold.
+pub const MAX_MACS: u32 = 32_768;
+/// Registered addresses one compiled policy may hold.
+pub const MAX_BINDINGS: u32 = 65_536;
 /// Management paths.
 pub const MAX_MANAGEMENT: usize = 16;
 

@@ -1,0 +1,173 @@
+//! Why a policy cannot become tables: it asks for more than the tables hold.
+
+use sekimori_ebpf::abi::{MAX_BINDINGS, MAX_MACS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS};
+
+use super::registry::{Exhausted, Kind};
+
+/// A limit of the data plane, and what in the policy went past it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// More rules than a set has bits.
+    #[error(
+        "{count} rules, at most {MAX_RULES} are possible; the first too many is `{rule}`: merge rules that differ \
+         only in addresses or services"
+    )]
+    Rules {
+        /// Rules in the policy.
+        count: usize,
+        /// Id of the first one past the limit.
+        rule: String,
+    },
+    /// More names than stable numbers, or the free ones are still in use by the previous revision.
+    #[error(
+        "no number is left for {} `{}` (there are {}, names dropped by the running revision keep theirs): remove \
+         what is no longer used, apply, then add the new name",
+        .0.kind.en(), .0.name, .0.kind.capacity()
+    )]
+    Numbers(Exhausted),
+    /// More prefixes than the table holds.
+    #[error(
+        "{count} different prefixes, at most {MAX_PREFIXES} are possible; rule `{rule}` names most of them \
+         ({of_rule}): aggregate its lists"
+    )]
+    Prefixes {
+        /// Entries needed.
+        count: usize,
+        /// The rule with the longest lists; empty if no rule names prefixes.
+        rule: String,
+        /// Prefixes of that rule.
+        of_rule: usize,
+    },
+    /// More distinct combinations of rules than the table holds.
+    #[error(
+        "more than {MAX_SETS} different combinations of rules; the first too many is needed by {at}: let rules \
+         share groups and services instead of overlapping in part"
+    )]
+    Sets {
+        /// What needed one more.
+        at: String,
+    },
+    /// More distinct combinations of hours and end dates than the table holds.
+    #[error(
+        "more than {} different combinations of hours and end dates; the first too many is needed by {at}: let \
+         permissions end on the same days", MAX_SCHEDULES - 1
+    )]
+    Schedules {
+        /// What needed one more.
+        at: String,
+    },
+    /// More entries than one of the smaller tables holds.
+    #[error("{count} {}, at most {} are possible; {at} brings the first too many: split the policy over two boxes", .table.en(), .table.limit())]
+    Entries {
+        /// Which table.
+        table: Table,
+        /// Entries needed.
+        count: usize,
+        /// What brings the first one past the limit.
+        at: String,
+    },
+    /// An IPv4 address in IPv6 clothing, which no packet may carry.
+    #[error("{at}: {prefix} is an IPv4-mapped prefix, which never matches a packet: write it as IPv4")]
+    Mapped {
+        /// What names it.
+        at: String,
+        /// The prefix.
+        prefix: String,
+    },
+}
+
+/// Tables that a policy fills one entry at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// (interface, VLAN) pairs.
+    Ports,
+    /// MACs of devices and routers.
+    Macs,
+    /// Registered addresses.
+    Bindings,
+}
+
+impl Table {
+    /// Entries it holds.
+    pub const fn limit(self) -> u32 {
+        match self {
+            Self::Ports => MAX_PORTS,
+            Self::Macs => MAX_MACS,
+            Self::Bindings => MAX_BINDINGS,
+        }
+    }
+
+    const fn en(self) -> &'static str {
+        match self {
+            Self::Ports => "pairs of interface and VLAN",
+            Self::Macs => "MAC addresses of devices and routers",
+            Self::Bindings => "registered addresses",
+        }
+    }
+
+    const fn ja(self) -> &'static str {
+        match self {
+            Self::Ports => "インターフェースとVLANの組",
+            Self::Macs => "端末・ルーターのMACアドレス",
+            Self::Bindings => "登録アドレス",
+        }
+    }
+
+    /// An error if `used` entries, each with who brings it, are too many.
+    pub(super) fn check(self, used: usize, culprit: impl FnOnce(usize) -> Option<String>) -> Result<(), CompileError> {
+        let limit = self.limit() as usize;
+        if used <= limit {
+            return Ok(());
+        }
+        Err(CompileError::Entries { table: self, count: used, at: culprit(limit).unwrap_or_default() })
+    }
+}
+
+impl CompileError {
+    /// The same sentence in Japanese.
+    pub fn ja(&self) -> String {
+        match self {
+            Self::Rules { count, rule } => format!(
+                "規則が{count}件あり、上限{MAX_RULES}件を超えています(超えた最初の規則: `{rule}`)。\
+                 宛先やサービスだけが違う規則をまとめてください"
+            ),
+            Self::Numbers(Exhausted { kind, name }) => format!(
+                "{} `{name}` に割り当てる番号がありません(全{}個。稼働中の版から外した名前の番号はまだ再利用できません)。\
+                 使わない名前を削除して適用してから、新しい名前を追加してください",
+                kind.ja(),
+                kind.capacity()
+            ),
+            Self::Prefixes { count, rule, of_rule } => format!(
+                "アドレス範囲が{count}件あり、上限{MAX_PREFIXES}件を超えています(最多は規則 `{rule}` の{of_rule}件)。\
+                 リストを集約してください"
+            ),
+            Self::Sets { at } => format!(
+                "規則の組合せが上限{MAX_SETS}通りを超えています(超えた箇所: {at})。\
+                 部分的に重なる指定をやめ、グループやサービスを共用してください"
+            ),
+            Self::Schedules { at } => format!(
+                "時間帯と期限の組合せが上限{}通りを超えています(超えた箇所: {at})。期限の日をそろえてください",
+                MAX_SCHEDULES - 1
+            ),
+            Self::Entries { table, count, at } => format!(
+                "{}が{count}件あり、上限{}件を超えています(超えた箇所: {at})。2台に分けてください",
+                table.ja(),
+                table.limit()
+            ),
+            Self::Mapped { at, prefix } => {
+                format!("{at}: {prefix} はIPv4射影アドレスで、どのパケットにも一致しません。IPv4の形で書いてください")
+            }
+        }
+    }
+}
+
+impl From<Exhausted> for CompileError {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::Numbers(exhausted)
+    }
+}
+
+/// How error texts name a rule, a device and so on.
+pub(super) fn named(kind: Kind, name: &str) -> String {
+    format!("{} `{name}`", kind.en())
+}

@@ -1,0 +1,300 @@
+//! The tables of one generation in plain memory, for everything that judges outside the kernel: `explain`, a
+//! policy's own tests, the oracle's counterpart, fuzzing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ptr,
+};
+
+use ipnet::IpNet;
+use sekimori_ebpf::{
+    abi::{
+        AddrEntry, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
+        IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, RuleEntry,
+        RuleSet, Schedule, Settings, View, ViewKey, timeout,
+    },
+    tables::{Addr, Tables},
+};
+
+use super::{prefixes::prefix, room::Room, tables::Compiled};
+
+/// Tables in memory.
+///
+/// The trait hands out pointers, so entries a decision may write (views, fragments) live in cells that stay where
+/// they are until [`Self::settle`]. Everything else changes through `&mut self` only, when no decision runs.
+#[derive(Debug)]
+pub struct HostTables {
+    live: Option<Box<Generation>>,
+    /// Packets marked just before a switch finish by it, as in the kernel.
+    previous: Option<Box<Generation>>,
+    generations: u32,
+    settings: Box<Settings>,
+    ifaces: BTreeMap<u32, IfaceEntry>,
+    cut: Cut,
+    management: Vec<ManagementEntry>,
+    established: Room<ViewKey, View>,
+    opening: Room<ViewKey, View>,
+    frags: Room<FragKey, FragEntry>,
+}
+
+/// One generation, with the indexes that the kernel's map types bring along.
+#[derive(Debug)]
+struct Generation {
+    number: u32,
+    config: GenConfig,
+    tables: Compiled,
+    schedules: Vec<Schedule>,
+    ports: HashMap<PortKey, u16>,
+    /// Prefix length → address → position in `tables.addrs`. Walked from the longest.
+    addrs: BTreeMap<u32, HashMap<u128, usize>>,
+    macs: HashMap<MacKey, usize>,
+    bindings: HashMap<Addr, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Cut {
+    word: CutWord,
+    nets: BTreeSet<u16>,
+    prefixes: Vec<(u128, u32)>,
+    macs: HashSet<[u8; 6]>,
+}
+
+impl HostTables {
+    /// No policy yet, default time-outs, nothing cut. `flows` bounds each of the two rooms for views.
+    pub fn new(flows: usize) -> Self {
+        Self {
+            live: None,
+            previous: None,
+            generations: 0,
+            settings: Box::new(Settings { timeouts: timeout::DEFAULTS, ..Settings::default() }),
+            ifaces: BTreeMap::new(),
+            cut: Cut::default(),
+            management: vec![ManagementEntry::default(); MAX_MANAGEMENT],
+            established: Room::new(flows),
+            opening: Room::new(flows),
+            frags: Room::new(flows),
+        }
+    }
+
+    /// Makes `tables` the active generation and returns its number. Views stay, as in the kernel. Every interface
+    /// the policy names is guarded, under a kernel index equal to its stable id.
+    pub fn switch(&mut self, tables: Compiled, schedules: Vec<Schedule>) -> u32 {
+        self.generations += 1;
+        for (_, id) in &tables.interfaces {
+            self.ifaces.insert(u32::from(*id), IfaceEntry { id: *id, flags: IFACE_GUARDED });
+        }
+        let next = Box::new(Generation::new(self.generations, tables, schedules));
+        self.previous = self.live.replace(next);
+        self.generations
+    }
+
+    /// Replaces the windows of the active generation.
+    pub fn set_schedules(&mut self, schedules: Vec<Schedule>) {
+        if let Some(live) = &mut self.live {
+            live.schedules = schedules;
+        }
+    }
+
+    /// The active generation's tables.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.live.as_deref().map(|live| &live.tables)
+    }
+
+    /// The kernel index of an interface the policy names.
+    pub fn ifindex(&self, interface: &str) -> Option<u32> {
+        let interfaces = &self.compiled()?.interfaces;
+        interfaces.iter().find(|(name, _)| name == interface).map(|(_, id)| u32::from(*id))
+    }
+
+    /// Adds or replaces an interface.
+    pub fn set_iface(&mut self, ifindex: u32, entry: IfaceEntry) {
+        self.ifaces.insert(ifindex, entry);
+    }
+
+    /// Replaces the settings.
+    pub fn set_settings(&mut self, settings: Settings) {
+        *self.settings = settings;
+    }
+
+    /// Replaces what is cut; `all` as in [`CutWord::all`].
+    pub fn set_cut(&mut self, all: u32, nets: &[u16], prefixes: &[IpNet], macs: &[[u8; 6]]) {
+        let any = |empty: bool, flag: u32| if empty { 0 } else { flag };
+        self.cut = Cut {
+            word: CutWord {
+                all,
+                any: any(nets.is_empty(), CUT_ANY_NET)
+                    | any(prefixes.is_empty(), CUT_ANY_PREFIX)
+                    | any(macs.is_empty(), CUT_ANY_MAC),
+            },
+            nets: nets.iter().copied().collect(),
+            prefixes: prefixes
+                .iter()
+                .map(|net| {
+                    let (addr, len) = prefix(net);
+                    (u128::from_be_bytes(addr), len)
+                })
+                .collect(),
+            macs: macs.iter().copied().collect(),
+        };
+    }
+
+    /// Replaces the management paths; those past [`MAX_MANAGEMENT`] are left out.
+    pub fn set_management(&mut self, paths: &[ManagementEntry]) {
+        self.management =
+            paths.iter().copied().chain(std::iter::repeat(ManagementEntry::default())).take(MAX_MANAGEMENT).collect();
+    }
+
+    /// Live views: key, view, whether in the established room. In no particular order.
+    pub fn views(&self) -> Vec<(ViewKey, View, bool)> {
+        let opening = self.opening.all().into_iter().map(|(key, view)| (key, view, false));
+        self.established.all().into_iter().map(|(key, view)| (key, view, true)).chain(opening).collect()
+    }
+
+    /// Forgets all views and fragments.
+    pub fn clear_flows(&mut self) {
+        self.established.clear();
+        self.opening.clear();
+        self.frags.clear();
+    }
+
+    /// Frees what decisions removed since the last call. Without it removed entries pile up.
+    pub fn settle(&mut self) {
+        self.established.settle();
+        self.opening.settle();
+        self.frags.settle();
+    }
+
+    fn generation(&self, number: u32) -> Option<&Generation> {
+        let mut both = self.live.iter().chain(&self.previous);
+        both.find(|generation| generation.number == number).map(Box::as_ref)
+    }
+}
+
+impl Generation {
+    fn new(number: u32, tables: Compiled, schedules: Vec<Schedule>) -> Self {
+        let mut addrs: BTreeMap<u32, HashMap<u128, usize>> = BTreeMap::new();
+        for (index, (len, addr, _)) in tables.addrs.iter().enumerate() {
+            addrs.entry(*len).or_default().insert(u128::from_be_bytes(*addr), index);
+        }
+        Self {
+            number,
+            config: GenConfig { generation: number, ..tables.config },
+            ports: tables.ports.iter().copied().collect(),
+            addrs,
+            macs: tables.macs.iter().enumerate().map(|(index, (key, _))| (*key, index)).collect(),
+            bindings: tables.bindings.iter().copied().collect(),
+            tables,
+            schedules,
+        }
+    }
+
+    fn addr(&self, addr: &Addr) -> Option<&AddrEntry> {
+        let addr = u128::from_be_bytes(*addr);
+        self.addrs
+            .iter()
+            .rev()
+            .find_map(|(&len, table)| table.get(&(addr & mask(len))))
+            .map(|&at| &self.tables.addrs[at].2)
+    }
+}
+
+/// The first `len` bits of 128.
+fn mask(len: u32) -> u128 {
+    if len == 0 { 0 } else { u128::MAX << (128 - len) }
+}
+
+fn pointer<T>(entry: Option<&T>) -> *const T {
+    entry.map_or(ptr::null(), ptr::from_ref)
+}
+
+impl Tables for HostTables {
+    fn active(&self) -> u32 {
+        self.live.as_deref().map_or(0, |live| live.number)
+    }
+    fn settings(&self) -> *const Settings {
+        &raw const *self.settings
+    }
+    fn iface(&self, ifindex: u32) -> *const IfaceEntry {
+        pointer(self.ifaces.get(&ifindex))
+    }
+    fn config(&self, generation: u32) -> *const GenConfig {
+        pointer(self.generation(generation).map(|live| &live.config))
+    }
+    fn port(&self, generation: u32, key: &PortKey) -> u16 {
+        self.generation(generation).and_then(|live| live.ports.get(key)).copied().unwrap_or(0)
+    }
+    fn net(&self, generation: u32, net: u16) -> *const NetEntry {
+        pointer(self.generation(generation).and_then(|live| live.tables.nets.get(usize::from(net))))
+    }
+    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry {
+        pointer(self.generation(generation).and_then(|live| live.addr(addr)))
+    }
+    fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {
+        pointer(self.generation(generation).and_then(|live| live.macs.get(key).map(|&at| &live.tables.macs[at].1)))
+    }
+    fn binding(&self, generation: u32, addr: &Addr) -> u32 {
+        self.generation(generation).and_then(|live| live.bindings.get(addr)).copied().unwrap_or(0)
+    }
+    fn device(&self, generation: u32, device: u32) -> *const DeviceEntry {
+        pointer(self.generation(generation).and_then(|live| live.tables.devices.get(device as usize)))
+    }
+    fn service(&self, generation: u32, index: u32) -> u16 {
+        let word = self.generation(generation).and_then(|live| live.tables.services.get((index / 4) as usize));
+        word.map_or(0, |word| (word >> (16 * (index % 4))) as u16)
+    }
+    fn set(&self, generation: u32, set: u16) -> *const RuleSet {
+        pointer(self.generation(generation).and_then(|live| live.tables.sets.get(usize::from(set))))
+    }
+    fn rule(&self, generation: u32, rule: u16) -> *const RuleEntry {
+        pointer(self.generation(generation).and_then(|live| live.tables.rules.get(usize::from(rule))))
+    }
+    fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule {
+        pointer(self.generation(generation).and_then(|live| live.schedules.get(schedule as usize)))
+    }
+
+    fn cut(&self) -> CutWord {
+        self.cut.word
+    }
+    fn cut_net(&self, net: u16) -> bool {
+        self.cut.nets.contains(&net)
+    }
+    fn cut_addr(&self, addr: &Addr) -> bool {
+        let addr = u128::from_be_bytes(*addr);
+        let v4 = addr >> 32 == 0xffff;
+        // `::/0` cuts no IPv4 address: the families share the space, not their prefixes.
+        self.cut.prefixes.iter().any(|&(prefix, len)| addr & mask(len) == prefix && (len >= 96 || !v4))
+    }
+    fn cut_mac(&self, mac: &[u8; 6]) -> bool {
+        self.cut.macs.contains(mac)
+    }
+    fn management(&self, index: u32) -> *const ManagementEntry {
+        pointer(self.management.get(index as usize))
+    }
+
+    fn view(&self, key: &ViewKey) -> *mut View {
+        let found = self.established.get(key);
+        if found.is_null() { self.opening.get(key) } else { found }
+    }
+    fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool {
+        self.room(established).insert(key, view)
+    }
+    fn view_remove(&self, key: &ViewKey, established: bool) {
+        self.room(established).remove(key);
+    }
+    fn frag(&self, key: &FragKey) -> *mut FragEntry {
+        self.frags.get(key)
+    }
+    fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool {
+        self.frags.insert(key, entry)
+    }
+}
+
+impl HostTables {
+    fn room(&self, established: bool) -> &Room<ViewKey, View> {
+        if established { &self.established } else { &self.opening }
+    }
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;
