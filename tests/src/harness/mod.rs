@@ -1,0 +1,3 @@
+//! Namespaces, wires and the machines at their ends.
+
+pub mod townhall;
