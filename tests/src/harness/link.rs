@@ -1,0 +1,192 @@
+//! Wires, addresses and routes, over netlink.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result, bail};
+use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        address::{AddressAttribute, AddressFlags},
+        link::{InfoData, InfoVeth, LinkAttribute},
+    },
+};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use super::{netns::Ns, offload, townhall::MacAddr};
+
+/// One end of a wire to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Plug<'a> {
+    ns: &'a Ns,
+    name: &'a str,
+    mac: Option<MacAddr>,
+}
+
+/// The end called `name` in `ns`.
+pub fn plug<'a>(ns: &'a Ns, name: &'a str) -> Plug<'a> {
+    Plug {
+        ns,
+        name,
+        mac: None,
+    }
+}
+
+impl Plug<'_> {
+    /// With this MAC instead of a random one.
+    #[must_use]
+    pub fn mac(mut self, mac: MacAddr) -> Self {
+        self.mac = Some(mac);
+        self
+    }
+
+    fn describe<T>(&self, link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+        match self.mac {
+            Some(mac) => link.append_extra_attribute(LinkAttribute::Address(mac.to_vec())),
+            None => link,
+        }
+    }
+}
+
+/// Lays a wire, offloads off, both ends up. With offloads a veth hands over unfinished checksums and oversized
+/// segments, which no real wire does; a test that wants them asks [`offload::set`].
+pub fn veth(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
+    let far = b
+        .describe(LinkUnspec::new_with_name(b.name))
+        .append_extra_attribute(LinkAttribute::NetNsFd(b.ns.as_fd().as_raw_fd()))
+        .build();
+    let near = a
+        .describe(LinkVeth::new(a.name, b.name))
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
+        .build();
+    netlink(a.ns, async move |handle| {
+        Ok(handle.link().add(near).execute().await?)
+    })
+    .with_context(|| {
+        format!(
+            "laying a wire from {} ({}) to {} ({})",
+            a.ns.name(),
+            a.name,
+            b.ns.name(),
+            b.name
+        )
+    })?;
+    for end in [a, b] {
+        offload::set(end.ns, end.name, false)?;
+        up(end.ns, end.name)?;
+    }
+    Ok(())
+}
+
+/// Creates a bridge over existing ports, up. No spanning tree, no snooping: frames go through unchanged at once.
+pub fn bridge(ns: &Ns, name: &str, ports: &[&str]) -> Result<()> {
+    let link = LinkBridge::new(name).mcast_snooping(false).up().build();
+    netlink(ns, async move |handle| {
+        Ok(handle.link().add(link).execute().await?)
+    })
+    .with_context(|| format!("creating the bridge {name} in {}", ns.name()))?;
+    let bridge = index(ns, name)?;
+    for port in ports {
+        let link = LinkUnspec::new_with_index(index(ns, port)?)
+            .controller(bridge)
+            .build();
+        change(ns, link).with_context(|| format!("plugging {port} into {name}"))?;
+    }
+    Ok(())
+}
+
+/// Sets an interface up.
+pub fn up(ns: &Ns, name: &str) -> Result<()> {
+    let index = index(ns, name)?;
+    change(ns, LinkUnspec::new_with_index(index).up().build())
+        .with_context(|| format!("setting {name} up"))
+}
+
+/// Sets an interface down: the other end sees its carrier go, as when a cable is pulled.
+pub fn down(ns: &Ns, name: &str) -> Result<()> {
+    let index = index(ns, name)?;
+    change(ns, LinkUnspec::new_with_index(index).down().build())
+        .with_context(|| format!("setting {name} down"))
+}
+
+/// Removes an interface, and with a veth its other end.
+pub fn delete(ns: &Ns, name: &str) -> Result<()> {
+    let index = index(ns, name)?;
+    netlink(ns, async move |handle| {
+        Ok(handle.link().del(index).execute().await?)
+    })
+    .with_context(|| format!("removing {name} from {}", ns.name()))
+}
+
+/// Changes a MAC; the interface may be up.
+pub fn set_mac(ns: &Ns, name: &str, mac: MacAddr) -> Result<()> {
+    let index = index(ns, name)?;
+    let link = LinkUnspec::new_with_index(index)
+        .address(mac.to_vec())
+        .build();
+    change(ns, link).with_context(|| format!("setting the MAC of {name}"))
+}
+
+/// Adds an address with its on-link prefix; IPv6 without duplicate address detection.
+pub fn address(ns: &Ns, name: &str, address: impl Into<IpAddr>, length: u8) -> Result<()> {
+    let address = address.into();
+    let index = index(ns, name)?;
+    netlink(ns, async move |handle| {
+        let mut request = handle.address().add(index, address, length);
+        if address.is_ipv6() {
+            request
+                .message_mut()
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        Ok(request.execute().await?)
+    })
+    .with_context(|| format!("adding {address}/{length} to {name} in {}", ns.name()))
+}
+
+/// Adds a route by way of `via`. A prefix of length 0 is the default route.
+pub fn route(ns: &Ns, to: IpNet, via: impl Into<IpAddr>) -> Result<()> {
+    let via = via.into();
+    let message = match (to, via) {
+        (IpNet::V4(to), IpAddr::V4(via)) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to.network(), to.prefix_len())
+            .gateway(via)
+            .build(),
+        (IpNet::V6(to), IpAddr::V6(via)) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(to.network(), to.prefix_len())
+            .gateway(via)
+            .build(),
+        _ => bail!("a route to {to} cannot lead by way of {via}: different families"),
+    };
+    netlink(ns, async move |handle| {
+        Ok(handle.route().add(message).execute().await?)
+    })
+    .with_context(|| format!("routing {to} by way of {via} in {}", ns.name()))
+}
+
+/// The kernel's index of an interface.
+pub fn index(ns: &Ns, name: &str) -> Result<u32> {
+    ns.run(|| if_nametoindex(name).with_context(|| format!("there is no interface {name}")))
+        .with_context(|| format!("in {}", ns.name()))
+}
+
+fn change(ns: &Ns, link: rtnetlink::packet_route::link::LinkMessage) -> Result<()> {
+    netlink(ns, async move |handle| {
+        Ok(handle.link().set(link).execute().await?)
+    })
+}
+
+/// Runs `ask` with a netlink connection that lives inside the namespace.
+fn netlink<T: Send>(ns: &Ns, ask: impl AsyncFnOnce(Handle) -> Result<T> + Send) -> Result<T> {
+    ns.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            tokio::spawn(connection);
+            ask(handle).await
+        })
+    })
+}
