@@ -21,6 +21,13 @@ struct Count {
     failed: u64,
 }
 
+/// What runs the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    Libtest,
+    Nextest,
+}
+
 /// Formatting, build, lints, unit tests, behaviour; `filter` picks tests by name.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     require_root("test")?;
@@ -29,7 +36,10 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     build::run(Profile::Dev)?;
     lint::clippy()?;
 
-    let nextest = output_of("cargo", &["nextest", "--version"]).is_some();
+    let runner = match output_of("cargo", &["nextest", "--version"]) {
+        Some(_) => Runner::Nextest,
+        None => Runner::Libtest,
+    };
     let mut total = Count::default();
     let mut clean = true;
     // Two runs, so that a mistake in pure code shows before the slower part starts.
@@ -38,17 +48,20 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
         &["-p", "sekimori-tests"],
     ] {
         let mut command = cargo();
-        if nextest {
-            command.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"]);
-        } else {
-            command.args(["test", "--no-fail-fast"]);
-        }
+        match runner {
+            Runner::Nextest => {
+                command.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"])
+            }
+            Runner::Libtest => command.args(["test", "--no-fail-fast"]),
+        };
         command
             .args(packages)
             .args(filter)
             .env("SEKIMORI_BIN", Profile::Dev.agent())
-            .env("NO_COLOR", "1");
-        let (count, success) = counted(&mut command)?;
+            .env("NO_COLOR", "1")
+            // Errors name their causes; a backtrace of the error's birth buries them.
+            .env("RUST_LIB_BACKTRACE", "0");
+        let (count, success) = counted(runner, &mut command)?;
         total.passed += count.passed;
         total.failed += count.failed;
         clean &= success;
@@ -65,7 +78,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
 }
 
 /// Runs with our output, and adds up the summaries that pass by.
-fn counted(command: &mut Command) -> Result<(Count, bool)> {
+fn counted(runner: Runner, command: &mut Command) -> Result<(Count, bool)> {
     let shown = show(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -76,11 +89,11 @@ fn counted(command: &mut Command) -> Result<(Count, bool)> {
     let out = child
         .stdout
         .take()
-        .map(|stream| thread::spawn(|| pass_on(stream, |line| println!("{line}"))));
+        .map(|stream| thread::spawn(move || pass_on(runner, stream, |line| println!("{line}"))));
     let err = child
         .stderr
         .take()
-        .map(|stream| thread::spawn(|| pass_on(stream, |line| eprintln!("{line}"))));
+        .map(|stream| thread::spawn(move || pass_on(runner, stream, |line| eprintln!("{line}"))));
     let mut count = Count::default();
     for reader in [out, err].into_iter().flatten() {
         if let Ok(part) = reader.join() {
@@ -92,7 +105,7 @@ fn counted(command: &mut Command) -> Result<(Count, bool)> {
     Ok((count, status.success()))
 }
 
-fn pass_on(stream: impl Read, print: impl Fn(&str)) -> Count {
+fn pass_on(runner: Runner, stream: impl Read, print: impl Fn(&str)) -> Count {
     let mut count = Count::default();
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -104,7 +117,7 @@ fn pass_on(stream: impl Read, print: impl Fn(&str)) -> Count {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         print(text);
-        if let Some(part) = summary(text) {
+        if let Some(part) = summary(runner, text) {
             count.passed += part.passed;
             count.failed += part.failed;
         }
@@ -113,14 +126,14 @@ fn pass_on(stream: impl Read, print: impl Fn(&str)) -> Count {
     count
 }
 
-/// Reads `test result: ok. 3 passed; 1 failed; …` (libtest) or
-/// `Summary [ 0.1s] 4 tests run: 3 passed (1 slow), 1 failed, 0 skipped` (nextest).
-fn summary(line: &str) -> Option<Count> {
-    let line = line.trim_start();
-    let counts = match line.strip_prefix("test result: ") {
-        Some(rest) => rest.split_once(". ")?.1,
-        None if line.starts_with("Summary [") => line.split_once(" run: ")?.1,
-        None => return None,
+/// Reads the runner's own summary line. nextest repeats the output of failed tests, libtest's summary among it,
+/// so each runner's lines are looked for alone.
+fn summary(runner: Runner, line: &str) -> Option<Count> {
+    let counts = match runner {
+        // `test result: ok. 3 passed; 1 failed; …`
+        Runner::Libtest => line.strip_prefix("test result: ")?.split_once(". ")?.1,
+        // `     Summary [ 0.1s] 4 tests run: 3 passed (1 slow), 1 failed, 0 skipped`
+        Runner::Nextest => line.strip_prefix("     Summary [")?.split_once(" run: ")?.1,
     };
     let mut count = Count::default();
     for part in counts.split([';', ',']) {
@@ -138,31 +151,49 @@ fn summary(line: &str) -> Option<Count> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, summary};
+    use super::{
+        Count,
+        Runner::{Libtest, Nextest},
+        summary,
+    };
 
     #[test]
     fn summaries_of_both_runners_are_read() {
         let count = |passed, failed| Some(Count { passed, failed });
-        assert_eq!(
-            summary(
-                "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 2 filtered out; finished in 0.00s"
+        for (runner, line, expected) in [
+            (
+                Libtest,
+                "test result: FAILED. 3 passed; 1 failed; 0 ignored; 2 filtered out; finished in 0.00s",
+                count(3, 1),
             ),
-            count(3, 1)
-        );
-        assert_eq!(
-            summary("     Summary [   0.019s] 1 test run: 1 passed, 0 skipped"),
-            count(1, 0)
-        );
-        assert_eq!(
-            summary(
-                "     Summary [   3.012s] 9 tests run: 5 passed (1 slow), 3 failed, 1 timed out, 2 skipped"
+            (
+                Nextest,
+                "     Summary [   0.019s] 1 test run: 1 passed, 0 skipped",
+                count(1, 0),
             ),
-            count(5, 4)
-        );
-        assert_eq!(
-            summary("     Summary [   0.000s] 0 tests run: 0 passed, 3 skipped"),
-            count(0, 0)
-        );
-        assert_eq!(summary("running 3 tests"), None);
+            (
+                Nextest,
+                "     Summary [   3.012s] 9 tests run: 5 passed (1 slow), 3 failed, 1 timed out, 2 skipped",
+                count(5, 4),
+            ),
+            (
+                Nextest,
+                "     Summary [   0.000s] 0 tests run: 0 passed, 3 skipped",
+                count(0, 0),
+            ),
+            (
+                Nextest,
+                "    test result: FAILED. 0 passed; 1 failed; 0 ignored",
+                None,
+            ),
+            (
+                Nextest,
+                "test result: FAILED. 0 passed; 1 failed; 0 ignored",
+                None,
+            ),
+            (Libtest, "running 3 tests", None),
+        ] {
+            assert_eq!(summary(runner, line), expected, "{line}");
+        }
     }
 }

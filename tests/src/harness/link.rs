@@ -1,20 +1,24 @@
 //! Wires, addresses and routes, over netlink.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsFd as _, AsRawFd as _},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
+use super::{netns::Ns, offload, tool, townhall::MacAddr};
 use anyhow::{Context as _, Result, bail};
+use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags},
-        link::{InfoData, InfoVeth, LinkAttribute},
+        link::{InfoData, InfoVeth, LinkAttribute, LinkFlags},
     },
 };
-use std::os::fd::{AsFd as _, AsRawFd as _};
-
-use super::{netns::Ns, offload, townhall::MacAddr};
 
 /// One end of a wire to be.
 #[derive(Debug, Clone, Copy)]
@@ -52,14 +56,16 @@ impl Plug<'_> {
 /// Lays a wire, offloads off, both ends up. With offloads a veth hands over unfinished checksums and oversized
 /// segments, which no real wire does; a test that wants them asks [`offload::set`].
 pub fn veth(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
-    let far = b
+    let mut far = b
         .describe(LinkUnspec::new_with_name(b.name))
         .append_extra_attribute(LinkAttribute::NetNsFd(b.ns.as_fd().as_raw_fd()))
         .build();
-    let near = a
+    far.header.index = fresh_index();
+    let mut near = a
         .describe(LinkVeth::new(a.name, b.name))
         .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
         .build();
+    near.header.index = fresh_index();
     netlink(a.ns, async move |handle| {
         Ok(handle.link().add(near).execute().await?)
     })
@@ -76,7 +82,34 @@ pub fn veth(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
         offload::set(end.ns, end.name, false)?;
         up(end.ns, end.name)?;
     }
-    Ok(())
+    carrying(a.ns, a.name)?;
+    carrying(b.ns, b.name)
+}
+
+/// Waits until frames really go through: for a moment after it is set up, an interface swallows what is sent.
+pub fn carrying(ns: &Ns, name: &str) -> Result<()> {
+    let index = index(ns, name)?;
+    tool::until(
+        &format!("{name} of {} to carry", ns.name()),
+        Duration::from_secs(5),
+        || {
+            let flags = netlink(ns, async move |handle| {
+                let mut links = handle.link().get().match_index(index).execute();
+                let link = links.try_next().await?.context("the interface is gone")?;
+                Ok(link.header.flags)
+            })?;
+            Ok(flags
+                .contains(LinkFlags::Running | LinkFlags::LowerUp)
+                .then_some(()))
+        },
+    )
+}
+
+/// An interface index that no other interface of this process has. Left to the kernel, both ends of a wire between
+/// two namespaces tend to get the same one; it then takes them for no pair at all, and puts off their coming up.
+fn fresh_index() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Creates a bridge over existing ports, up. No spanning tree, no snooping: frames go through unchanged at once.
