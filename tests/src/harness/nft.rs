@@ -17,7 +17,8 @@ pub fn load(ns: &Ns, rules: &str) -> Result<()> {
         .spawn()
         .context("starting nft (`cargo xtask setup` installs it)")?;
     if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(rules.as_bytes())?;
+        // Its grammar wants the last line ended.
+        stdin.write_all(format!("{rules}\n").as_bytes())?;
     }
     let said = nft.wait_with_output()?;
     if !said.status.success() {
