@@ -92,7 +92,12 @@ fn absence_is_proved_by_a_marker_or_not_at_all() -> Result<()> {
     let town = Town::build(&[&PC_017, &INTERNET_ROUTER])?;
     nft::load(
         &town.gateway,
-        "table inet f { chain c { type filter hook forward priority 0; udp dport { 666, 667 } drop; } }",
+        "table inet f {
+            chain c {
+                type filter hook forward priority 0;
+                udp dport { 666, 667 } drop
+            }
+        }",
     )?;
     let inside = RawPort::open(town.host(&PC_017)?, HOST_INTERFACE)?;
     let outside = RawPort::open(town.host(&INTERNET_ROUTER)?, HOST_INTERFACE)?;
