@@ -60,17 +60,17 @@ impl Config {
 
 /// One instance, with folders of its own. Dropping it opens the gate and removes everything it pinned.
 #[derive(Debug)]
-pub struct Agent<'a> {
-    ns: &'a Ns,
+pub struct Agent {
+    ns: Ns,
     // Before the folders, which must still exist when the process ends.
     process: Option<Child>,
     folder: TempDir,
     pins: PinFolder,
 }
 
-impl<'a> Agent<'a> {
+impl Agent {
     /// Starts the agent and waits until it enforces.
-    pub fn start(ns: &'a Ns, config: &Config) -> Result<Self> {
+    pub fn start(ns: &Ns, config: &Config) -> Result<Self> {
         let mut agent = Self::prepare(ns, config)?;
         agent.spawn()?;
         agent.wait_until_enforcing()?;
@@ -78,7 +78,7 @@ impl<'a> Agent<'a> {
     }
 
     /// Writes the configuration; nothing runs yet.
-    pub fn prepare(ns: &'a Ns, config: &Config) -> Result<Self> {
+    pub fn prepare(ns: &Ns, config: &Config) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sk-agent-").tempdir()?;
         let pins = PinFolder::new()?;
         let policy = config
@@ -107,7 +107,7 @@ impl<'a> Agent<'a> {
             serde_json::to_vec_pretty(&text)?,
         )?;
         Ok(Self {
-            ns,
+            ns: ns.clone(),
             process: None,
             folder,
             pins,
@@ -275,7 +275,7 @@ impl<'a> Agent<'a> {
     }
 }
 
-impl Drop for Agent<'_> {
+impl Drop for Agent {
     fn drop(&mut self) {
         // Errors are shown, not raised: this may run while a failed test unwinds.
         if let Err(error) = self.stop() {

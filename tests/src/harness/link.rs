@@ -178,6 +178,21 @@ pub fn address(ns: &Ns, name: &str, address: impl Into<IpAddr>, length: u8) -> R
     .with_context(|| format!("adding {address}/{length} to {name} in {}", ns.name()))
 }
 
+/// Removes an address again.
+pub fn remove_address(ns: &Ns, name: &str, address: impl Into<IpAddr>, length: u8) -> Result<()> {
+    let address = address.into();
+    let index = index(ns, name)?;
+    netlink(ns, async move |handle| {
+        let add = handle
+            .address()
+            .add(index, address, length)
+            .message_mut()
+            .clone();
+        Ok(handle.address().del(add).execute().await?)
+    })
+    .with_context(|| format!("removing {address}/{length} from {name} in {}", ns.name()))
+}
+
 /// Adds a route by way of `via`. A prefix of length 0 is the default route.
 pub fn route(ns: &Ns, to: IpNet, via: impl Into<IpAddr>) -> Result<()> {
     let via = via.into();

@@ -3,13 +3,13 @@
 use std::{
     fs::{self, File},
     os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd},
+        fd::{AsFd, BorrowedFd},
         unix::process::CommandExt as _,
     },
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Once,
+        Arc, Once,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -27,9 +27,13 @@ const FOLDER: &str = "/run/netns";
 /// What every name of ours starts with: `sk-<pid>-<number>-<label>`.
 const PREFIX: &str = "sk-";
 
-/// A network namespace, bound to `/run/netns/<name>` so that `nsenter --net=` reaches it.
+/// A network namespace, bound to `/run/netns/<name>` so that `nsenter --net=` reaches it. A clone is the same one; it
+/// goes with the last.
+#[derive(Debug, Clone)]
+pub struct Ns(Arc<Bound>);
+
 #[derive(Debug)]
-pub struct Ns {
+struct Bound {
     name: String,
     path: PathBuf,
     handle: File,
@@ -65,7 +69,7 @@ impl Ns {
             return Err(error);
         }
         let handle = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-        let ns = Self { name, path, handle };
+        let ns = Self(Arc::new(Bound { name, path, handle }));
         for scope in ["all", "default"] {
             ns.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
             ns.sysctl(&format!("net/ipv6/conf/{scope}/accept_ra"), "0")?;
@@ -77,19 +81,19 @@ impl Ns {
 
     /// The name below `/run/netns`.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// `/run/netns/<name>`.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// Runs `work` on a thread inside the namespace. A socket opened there stays there, whichever thread uses it.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         in_thread(|| {
-            setns(&self.handle, CloneFlags::CLONE_NEWNET)
-                .with_context(|| format!("entering {}", self.name))?;
+            setns(&self.0.handle, CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("entering {}", self.0.name))?;
             work()
         })
     }
@@ -98,17 +102,11 @@ impl Ns {
     /// (`ip netns exec` would hide it).
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(tool::find(program.as_ref()));
-        let handle = self.handle.as_raw_fd();
-        // SAFETY: `setns` is a plain system call, allowed between fork and exec; `handle` is open in the child, which
-        // is a copy of this process made while `self` is borrowed by nobody who could close it: `Ns` closes it on
-        // drop only, and a command started after that fails with EBADF.
+        // The clone keeps the descriptor open for as long as the command may be started.
+        let ns = self.clone();
+        // SAFETY: `setns` is a plain system call, allowed between fork and exec.
         unsafe {
-            command.pre_exec(move || {
-                Ok(setns(
-                    BorrowedFd::borrow_raw(handle),
-                    CloneFlags::CLONE_NEWNET,
-                )?)
-            });
+            command.pre_exec(move || Ok(setns(&ns, CloneFlags::CLONE_NEWNET)?));
         }
         command
     }
@@ -131,11 +129,11 @@ impl Ns {
 
 impl AsFd for Ns {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
+        self.0.handle.as_fd()
     }
 }
 
-impl Drop for Ns {
+impl Drop for Bound {
     fn drop(&mut self) {
         remove(&self.path);
     }
