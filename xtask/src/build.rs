@@ -33,11 +33,7 @@ impl Profile {
 
     /// Adds the flag cargo wants.
     pub(crate) fn apply(self, command: &mut Command) -> &mut Command {
-        if self == Self::Release {
-            command.arg("--release")
-        } else {
-            command
-        }
+        if self == Self::Release { command.arg("--release") } else { command }
     }
 }
 
@@ -52,11 +48,7 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 /// The BPF object. Its file changes only when its contents do, so that an unchanged data plane rebuilds nothing.
 pub(crate) fn bpf() -> Result<()> {
     let toolchain = Toolchain::find_or_install()?;
-    run_command(
-        toolchain
-            .cargo_build()
-            .args(["-p", "sekimori-ebpf", "--bin", "sekimori-bpf"]),
-    )?;
+    run_command(toolchain.cargo_build().args(["-p", "sekimori-ebpf", "--bin", "sekimori-bpf"]))?;
     let built = bpf_target().join(TARGET).join("release/sekimori-bpf");
     let object = bpf_object();
     let new = fs::read(&built).with_context(|| format!("the build left no {}", built.display()))?;

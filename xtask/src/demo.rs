@@ -15,8 +15,7 @@ pub(crate) fn run(keep: bool) -> Result<()> {
     build::run(Profile::Dev)?;
     run_command(cargo().args(["build", "-p", "sekimori-tests", "--bin", "demo"]))?;
     let mut demo = std::process::Command::new(target().join("debug/demo"));
-    demo.env("SEKIMORI_BIN", Profile::Dev.agent())
-        .current_dir(crate::workspace::root());
+    demo.env("SEKIMORI_BIN", Profile::Dev.agent()).current_dir(crate::workspace::root());
     if keep {
         demo.arg("--keep");
     }

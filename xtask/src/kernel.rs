@@ -25,10 +25,7 @@ pub(crate) fn require() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    bail!(
-        "this machine cannot run Sekimori:\n  - {}",
-        missing.join("\n  - ")
-    )
+    bail!("this machine cannot run Sekimori:\n  - {}", missing.join("\n  - "))
 }
 
 /// Everything that is missing, one sentence each.
@@ -45,18 +42,13 @@ pub(crate) fn missing() -> Vec<String> {
         ));
     }
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        missing.push(
-            "/sys/kernel/btf/vmlinux does not exist: use a kernel built with CONFIG_DEBUG_INFO_BTF"
-                .into(),
-        );
+        missing.push("/sys/kernel/btf/vmlinux does not exist: use a kernel built with CONFIG_DEBUG_INFO_BTF".into());
     }
     if !is_root() {
         return missing;
     }
     if !bpffs_is_mounted() {
-        missing.push(format!(
-            "{BPFFS} is not a BPF file system: `mount -t bpf bpf {BPFFS}` (CONFIG_BPF_SYSCALL)"
-        ));
+        missing.push(format!("{BPFFS} is not a BPF file system: `mount -t bpf bpf {BPFFS}` (CONFIG_BPF_SYSCALL)"));
     }
     // In a namespace of its own, so that asking leaves no trace.
     if output_of("unshare", &["--net", "true"]).is_none() {

@@ -7,8 +7,7 @@ use crate::{
     workspace::{bpf_object, cargo, run as run_command},
 };
 
-const COMPONENTS: &str =
-    "if cargo does not know the command: `rustup component add rustfmt clippy`";
+const COMPONENTS: &str = "if cargo does not know the command: `rustup component add rustfmt clippy`";
 
 /// Both.
 pub(crate) fn run() -> Result<()> {
@@ -27,13 +26,5 @@ pub(crate) fn format() -> Result<()> {
 
 /// clippy has nothing to say, tests included.
 pub(crate) fn clippy() -> Result<()> {
-    run_command(cargo().args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
-    .context(COMPONENTS)
+    run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])).context(COMPONENTS)
 }

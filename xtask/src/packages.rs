@@ -33,16 +33,12 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     ("bpftool", "bpftool"),
 ];
 /// Commands whose package would start a service on this machine: unpacked into our own folder instead.
-pub(crate) const UNPACKED_TOOLS: &[Tool] =
-    &[("prometheus", "prometheus"), ("promtool", "prometheus")];
+pub(crate) const UNPACKED_TOOLS: &[Tool] = &[("prometheus", "prometheus"), ("promtool", "prometheus")];
 
 /// Packages of those commands that are not there.
 pub(crate) fn missing_tools(tools: &[Tool]) -> Vec<&'static str> {
-    let mut missing: Vec<_> = tools
-        .iter()
-        .filter(|(command, _)| find_program(command).is_none())
-        .map(|(_, package)| *package)
-        .collect();
+    let mut missing: Vec<_> =
+        tools.iter().filter(|(command, _)| find_program(command).is_none()).map(|(_, package)| *package).collect();
     missing.dedup();
     missing
 }
@@ -58,16 +54,8 @@ pub(crate) fn missing_packages(packages: &[&'static str]) -> Vec<&'static str> {
         return Vec::new();
     };
     let known = String::from_utf8_lossy(&output.stdout);
-    let installed = |package: &&str| {
-        known
-            .lines()
-            .any(|line| line.split_once(' ') == Some((package, "installed")))
-    };
-    packages
-        .iter()
-        .copied()
-        .filter(|package| !installed(package))
-        .collect()
+    let installed = |package: &&str| known.lines().any(|line| line.split_once(' ') == Some((package, "installed")));
+    packages.iter().copied().filter(|package| !installed(package)).collect()
 }
 
 /// Installs packages, saying so first. Without root or apt it stops with the command to run.
@@ -77,38 +65,21 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
     }
     let list = packages.join(" ");
     if find_program("apt-get").is_none() {
-        bail!(
-            "{why} needs these Debian packages or their equivalents, and there is no apt-get here: {list}"
-        );
+        bail!("{why} needs these Debian packages or their equivalents, and there is no apt-get here: {list}");
     }
     if !is_root() {
-        bail!(
-            "{why} needs packages that are not installed. Run:\n\n    sudo apt-get install {list}"
-        );
+        bail!("{why} needs packages that are not installed. Run:\n\n    sudo apt-get install {list}");
     }
     println!("Installing for {why}: {list}");
     update_once()?;
     // Never at the price of a package the machine already has.
-    let install = || {
-        apt(
-            &[
-                "install",
-                "-y",
-                "-q",
-                "--no-install-recommends",
-                "--no-remove",
-            ],
-            packages,
-        )
-    };
+    let install = || apt(&["install", "-y", "-q", "--no-install-recommends", "--no-remove"], packages);
     if install().is_ok() {
         return Ok(());
     }
     println!("Not found with the package lists at hand: refreshing them.");
     apt(&["update", "-q"], &[])?;
-    install().with_context(|| {
-        format!("{why} needs these packages; try `apt-get install {list}` to see why not")
-    })
+    install().with_context(|| format!("{why} needs these packages; try `apt-get install {list}` to see why not"))
 }
 
 /// Unpacks the packages of `missing` commands below our tools folder without installing them.
@@ -118,17 +89,10 @@ pub(crate) fn unpack(wanted: &[Tool]) -> Result<()> {
         return Ok(());
     }
     if find_program("apt-get").is_none() {
-        bail!(
-            "the tests need these programs in PATH, and there is no apt-get here: {}",
-            missing.join(" ")
-        );
+        bail!("the tests need these programs in PATH, and there is no apt-get here: {}", missing.join(" "));
     }
     let tools = tools()?;
-    println!(
-        "Unpacking into {} (not installed, no service started): {}",
-        tools.display(),
-        missing.join(" ")
-    );
+    println!("Unpacking into {} (not installed, no service started): {}", tools.display(), missing.join(" "));
     if is_root() {
         update_once()?;
     }
@@ -144,14 +108,9 @@ pub(crate) fn unpack(wanted: &[Tool]) -> Result<()> {
         run(Command::new("apt-get")
             .args(["download", "-q", "-o", "APT::Sandbox::User=root", package])
             .current_dir(&before))
-        .with_context(|| {
-            format!("could not fetch {package}; is there a package list? (`apt-get update`)")
-        })?;
+        .with_context(|| format!("could not fetch {package}; is there a package list? (`apt-get update`)"))?;
         for archive in fs::read_dir(&before)? {
-            run(Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(archive?.path())
-                .arg(tools.join("unpacked")))?;
+            run(Command::new("dpkg-deb").arg("-x").arg(archive?.path()).arg(tools.join("unpacked")))?;
         }
     }
     fs::create_dir_all(tools.join("bin"))?;
@@ -171,24 +130,15 @@ pub(crate) fn unpack(wanted: &[Tool]) -> Result<()> {
 /// Fetches package lists on a machine that never did.
 fn update_once() -> Result<()> {
     let fetched = fs::read_dir("/var/lib/apt/lists").is_ok_and(|mut entries| {
-        entries.any(|entry| {
-            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
-        })
+        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().contains("_Packages")))
     });
-    if fetched {
-        Ok(())
-    } else {
-        apt(&["update", "-q"], &[])
-    }
+    if fetched { Ok(()) } else { apt(&["update", "-q"], &[]) }
 }
 
 fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
     let log = target().join("apt.log");
     fs::create_dir_all(target())?;
-    let out = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log)?;
+    let out = fs::OpenOptions::new().create(true).append(true).open(&log)?;
     run(Command::new("apt-get")
         .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(arguments)
@@ -202,8 +152,5 @@ fn apt(arguments: &[&str], packages: &[&str]) -> Result<()> {
 }
 
 fn short(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }

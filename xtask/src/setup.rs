@@ -36,13 +36,12 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
 
 /// Says what `run` would do and what the kernel lacks; installs nothing.
 pub(crate) fn check() -> Result<()> {
-    let mut lines: Vec<_> =
-        packages::missing_tools(&[DEMO_TOOLS, TEST_TOOLS, UNPACKED_TOOLS].concat())
-            .into_iter()
-            .map(|package| format!("package {package}"))
-            .chain(toolchain::missing())
-            .map(|thing| format!("would install {thing}"))
-            .collect();
+    let mut lines: Vec<_> = packages::missing_tools(&[DEMO_TOOLS, TEST_TOOLS, UNPACKED_TOOLS].concat())
+        .into_iter()
+        .map(|package| format!("package {package}"))
+        .chain(toolchain::missing())
+        .map(|thing| format!("would install {thing}"))
+        .collect();
     lines.extend(kernel::missing());
     if !is_root() {
         lines.push("not root: namespaces, the BPF file system and nftables were not tried".into());

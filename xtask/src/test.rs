@@ -43,15 +43,10 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let mut total = Count::default();
     let mut clean = true;
     // Two runs, so that a mistake in pure code shows before the slower part starts.
-    for packages in [
-        &["--workspace", "--exclude", "sekimori-tests"][..],
-        &["-p", "sekimori-tests"],
-    ] {
+    for packages in [&["--workspace", "--exclude", "sekimori-tests"][..], &["-p", "sekimori-tests"]] {
         let mut command = cargo();
         match runner {
-            Runner::Nextest => {
-                command.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"])
-            }
+            Runner::Nextest => command.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"]),
             Runner::Libtest => command.args(["test", "--no-fail-fast"]),
         };
         command
@@ -86,14 +81,10 @@ fn counted(runner: Runner, command: &mut Command) -> Result<(Count, bool)> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("could not start `{shown}`"))?;
-    let out = child
-        .stdout
-        .take()
-        .map(|stream| thread::spawn(move || pass_on(runner, stream, |line| println!("{line}"))));
-    let err = child
-        .stderr
-        .take()
-        .map(|stream| thread::spawn(move || pass_on(runner, stream, |line| eprintln!("{line}"))));
+    let out =
+        child.stdout.take().map(|stream| thread::spawn(move || pass_on(runner, stream, |line| println!("{line}"))));
+    let err =
+        child.stderr.take().map(|stream| thread::spawn(move || pass_on(runner, stream, |line| eprintln!("{line}"))));
     let mut count = Count::default();
     for reader in [out, err].into_iter().flatten() {
         if let Ok(part) = reader.join() {
@@ -110,10 +101,7 @@ fn pass_on(runner: Runner, stream: impl Read, print: impl Fn(&str)) -> Count {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     // Test output is not always UTF-8.
-    while reader
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|read| read > 0)
-    {
+    while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         print(text);
@@ -166,31 +154,15 @@ mod tests {
                 "test result: FAILED. 3 passed; 1 failed; 0 ignored; 2 filtered out; finished in 0.00s",
                 count(3, 1),
             ),
-            (
-                Nextest,
-                "     Summary [   0.019s] 1 test run: 1 passed, 0 skipped",
-                count(1, 0),
-            ),
+            (Nextest, "     Summary [   0.019s] 1 test run: 1 passed, 0 skipped", count(1, 0)),
             (
                 Nextest,
                 "     Summary [   3.012s] 9 tests run: 5 passed (1 slow), 3 failed, 1 timed out, 2 skipped",
                 count(5, 4),
             ),
-            (
-                Nextest,
-                "     Summary [   0.000s] 0 tests run: 0 passed, 3 skipped",
-                count(0, 0),
-            ),
-            (
-                Nextest,
-                "    test result: FAILED. 0 passed; 1 failed; 0 ignored",
-                None,
-            ),
-            (
-                Nextest,
-                "test result: FAILED. 0 passed; 1 failed; 0 ignored",
-                None,
-            ),
+            (Nextest, "     Summary [   0.000s] 0 tests run: 0 passed, 3 skipped", count(0, 0)),
+            (Nextest, "    test result: FAILED. 0 passed; 1 failed; 0 ignored", None),
+            (Nextest, "test result: FAILED. 0 passed; 1 failed; 0 ignored", None),
             (Libtest, "running 3 tests", None),
         ] {
             assert_eq!(summary(runner, line), expected, "{line}");

@@ -73,9 +73,7 @@ impl Toolchain {
         let name = listed.lines().find_map(|line| {
             let name = line.split_whitespace().next()?;
             let folder = line.split_whitespace().last()?;
-            let has_source = Path::new(folder)
-                .join("lib/rustlib/src/rust/library/core")
-                .is_dir();
+            let has_source = Path::new(folder).join("lib/rustlib/src/rust/library/core").is_dir();
             let is_nightly = || {
                 output_of(Path::new(folder).join("bin/rustc"), &["--version"])
                     .is_some_and(|version| version.contains("nightly"))
@@ -112,9 +110,7 @@ impl Toolchain {
             }
             Self::Debian { linker } => {
                 // aya-ebpf asks for one gated feature.
-                command
-                    .env("RUSTC", DEBIAN_RUSTC)
-                    .env("RUSTC_BOOTSTRAP", "1");
+                command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
                 linker
             }
         };
@@ -127,10 +123,7 @@ impl Toolchain {
             .arg(bpf_target())
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
             // BTF comes from debug information; without it map definitions and kernel types are unknown.
-            .env(
-                "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
-                "-Cdebuginfo=2 -Clink-arg=--btf",
-            )
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", "-Cdebuginfo=2 -Clink-arg=--btf")
             // Flags meant for the host would replace the ones above.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -145,10 +138,8 @@ pub(crate) fn missing() -> Vec<String> {
     if Toolchain::find().is_some() {
         return Vec::new();
     }
-    let mut missing: Vec<_> = packages::missing_packages(DEBIAN_PACKAGES)
-        .into_iter()
-        .map(|name| format!("package {name}"))
-        .collect();
+    let mut missing: Vec<_> =
+        packages::missing_packages(DEBIAN_PACKAGES).into_iter().map(|name| format!("package {name}")).collect();
     if built_linker().or_else(own_linker).is_none() {
         missing.push(format!("bpf-linker {LINKER_VERSION}"));
     }
@@ -156,32 +147,17 @@ pub(crate) fn missing() -> Vec<String> {
 }
 
 fn install_debian() -> Result<()> {
-    packages::install(
-        &packages::missing_packages(DEBIAN_PACKAGES),
-        "building BPF programs",
-    )?;
+    packages::install(&packages::missing_packages(DEBIAN_PACKAGES), "building BPF programs")?;
     if !Path::new(DEBIAN_CORE).is_dir() {
-        bail!(
-            "{DEBIAN_CORE} does not exist: this distribution does not ship Rust's core library for BPF"
-        );
+        bail!("{DEBIAN_CORE} does not exist: this distribution does not ship Rust's core library for BPF");
     }
     if built_linker().is_some() {
         return Ok(());
     }
     let root = tools()?;
-    println!(
-        "Building bpf-linker {LINKER_VERSION} into {} (once; a minute or two)",
-        root.display()
-    );
+    println!("Building bpf-linker {LINKER_VERSION} into {} (once; a minute or two)", root.display());
     run(cargo()
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            LINKER_VERSION,
-            "--locked",
-            "--no-default-features",
-        ])
+        .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features"])
         .args(["--features", &format!("llvm-{LLVM}"), "--root"])
         .arg(&root)
         // Not the clone's: its profile and lints do not concern a tool.

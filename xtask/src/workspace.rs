@@ -35,11 +35,10 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn tools() -> Result<PathBuf> {
     let cache = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => PathBuf::from(
-            std::env::var_os("HOME")
-                .context("neither XDG_CACHE_HOME nor HOME is set: set one of them")?,
-        )
-        .join(".cache"),
+        _ => {
+            PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set: set one of them")?)
+                .join(".cache")
+        }
     };
     Ok(cache.join("sekimori/tools"))
 }
@@ -76,13 +75,7 @@ pub(crate) fn cargo() -> Command {
     // Not $CARGO: that is one toolchain's cargo, which does not understand `+nightly`.
     let mut command = Command::new("cargo");
     command.current_dir(root());
-    for name in [
-        "CARGO",
-        "CARGO_MANIFEST_DIR",
-        "CARGO_MANIFEST_PATH",
-        "CARGO_PKG_NAME",
-        "CARGO_PKG_VERSION",
-    ] {
+    for name in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);
     }
     if std::env::var_os("CARGO_TARGET_DIR").is_some() {
@@ -95,10 +88,7 @@ pub(crate) fn cargo() -> Command {
 /// Runs to the end with our output; an error says what was run.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("could not start `{shown}`"))?;
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("could not start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
@@ -107,15 +97,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Standard output, if the command exists and succeeds.
 pub(crate) fn output_of(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The command as somebody would type it.

@@ -48,13 +48,7 @@ pub struct Config {
 impl Config {
     /// With this policy, native XDP, no management path, no adoption.
     pub fn new(policy: impl Into<PathBuf>) -> Self {
-        Self {
-            policy: policy.into(),
-            management: json!([]),
-            xdp: "native",
-            adopt_seconds: 0,
-            extra: Vec::new(),
-        }
+        Self { policy: policy.into(), management: json!([]), xdp: "native", adopt_seconds: 0, extra: Vec::new() }
     }
 }
 
@@ -81,10 +75,7 @@ impl Agent {
     pub fn prepare(ns: &Ns, config: &Config) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sk-agent-").tempdir()?;
         let pins = PinFolder::new()?;
-        let policy = config
-            .policy
-            .canonicalize()
-            .with_context(|| format!("the policy {}", config.policy.display()))?;
+        let policy = config.policy.canonicalize().with_context(|| format!("the policy {}", config.policy.display()))?;
         let mut text = json!({
             "instance": "test",
             "policy": policy,
@@ -102,24 +93,13 @@ impl Agent {
             text[*name] = value.clone();
         }
         // JSON is YAML.
-        fs::write(
-            folder.path().join("agent.yaml"),
-            serde_json::to_vec_pretty(&text)?,
-        )?;
-        Ok(Self {
-            ns: ns.clone(),
-            process: None,
-            folder,
-            pins,
-        })
+        fs::write(folder.path().join("agent.yaml"), serde_json::to_vec_pretty(&text)?)?;
+        Ok(Self { ns: ns.clone(), process: None, folder, pins })
     }
 
     /// Starts the process without waiting for it.
     pub fn spawn(&mut self) -> Result<()> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = self.ns.command(program()?);
         command
             .args(["agent", "--config"])
@@ -142,18 +122,11 @@ impl Agent {
                 return Ok(Some(Err(status)));
             }
             let said = self.cli(["status", "--format", "json"])?;
-            if said.ok() {
-                Ok(Some(Ok(())))
-            } else {
-                bail!("status: {:?} {}{}", said.code, said.out, said.err)
-            }
+            if said.ok() { Ok(Some(Ok(()))) } else { bail!("status: {:?} {}{}", said.code, said.out, said.err) }
         });
         match waited {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(status)) => bail!(
-                "the agent ended by itself ({status}); it said:\n{}",
-                self.log()
-            ),
+            Ok(Err(status)) => bail!("the agent ended by itself ({status}); it said:\n{}", self.log()),
             Err(error) => Err(error.context(format!("the agent said:\n{}", self.log()))),
         }
     }
@@ -161,18 +134,12 @@ impl Agent {
     /// Runs the command line against this instance, in its namespace.
     pub fn cli<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Result<Said> {
         let mut command = self.ns.command(program()?);
-        command
-            .args(arguments)
-            .env("SEKIMORI_CONFIG", self.config_path())
-            .env("LANG", "C.UTF-8");
+        command.args(arguments).env("SEKIMORI_CONFIG", self.config_path()).env("LANG", "C.UTF-8");
         tool::run(&mut command, COMMAND)
     }
 
     /// The same with `--format json`, parsed; the exit code beside it.
-    pub fn json<'b>(
-        &self,
-        arguments: impl IntoIterator<Item = &'b str>,
-    ) -> Result<(Option<i32>, Value)> {
+    pub fn json<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Result<(Option<i32>, Value)> {
         let said = self.cli(arguments.into_iter().chain(["--format", "json"]))?;
         let value = serde_json::from_str(&said.out)
             .with_context(|| format!("not JSON: {:?} (stderr: {:?})", said.out, said.err))?;
@@ -220,23 +187,13 @@ impl Agent {
     /// What the metrics address serves.
     pub fn metrics(&self) -> Result<String> {
         let mut curl = self.ns.command("curl");
-        curl.args([
-            "-sS",
-            "--fail",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "5",
-            &format!("http://{METRICS}/metrics"),
-        ]);
+        curl.args(["-sS", "--fail", "--noproxy", "*", "--max-time", "5", &format!("http://{METRICS}/metrics")]);
         Ok(tool::must(&mut curl, COMMAND)?.out)
     }
 
     /// Everything the processes of this instance wrote.
     pub fn log(&self) -> String {
-        fs::read(self.log_path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The configuration file.
@@ -266,10 +223,7 @@ impl Agent {
             && tool::wait(&mut child, START)?.is_none()
             && signal != Signal::SIGKILL
         {
-            bail!(
-                "the agent did not end within {START:?} of {signal}; it said:\n{}",
-                self.log()
-            );
+            bail!("the agent did not end within {START:?} of {signal}; it said:\n{}", self.log());
         }
         Ok(())
     }
@@ -281,8 +235,7 @@ impl Drop for Agent {
         if let Err(error) = self.stop() {
             eprintln!("stopping the agent: {error:#}");
         }
-        let anything =
-            fs::read_dir(self.pins.path()).is_ok_and(|mut entries| entries.next().is_some());
+        let anything = fs::read_dir(self.pins.path()).is_ok_and(|mut entries| entries.next().is_some());
         if anything && let Err(error) = self.cli(["detach", "--reason", "end of the test"]) {
             eprintln!("opening the gate: {error:#}");
         }
@@ -294,12 +247,9 @@ impl Drop for Agent {
 
 /// The built program: `SEKIMORI_BIN`, else the workspace's debug build.
 pub fn program() -> Result<PathBuf> {
-    let path = std::env::var_os("SEKIMORI_BIN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/sekimori"),
-        PathBuf::from,
-    );
-    path.canonicalize()
-        .with_context(|| format!("{}: run `cargo xtask build` first", path.display()))
+    let path = std::env::var_os("SEKIMORI_BIN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/sekimori"), PathBuf::from);
+    path.canonicalize().with_context(|| format!("{}: run `cargo xtask build` first", path.display()))
 }
 
 /// A killed test must not leave an agent behind.

@@ -21,8 +21,7 @@ impl PinFolder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(ROOT).join(format!("sk-{}-{number}", std::process::id()));
-        fs::create_dir(&path)
-            .with_context(|| format!("creating {} (`mount -t bpf bpf {ROOT}`?)", path.display()))?;
+        fs::create_dir(&path).with_context(|| format!("creating {} (`mount -t bpf bpf {ROOT}`?)", path.display()))?;
         Ok(Self(path))
     }
 

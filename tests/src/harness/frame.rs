@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use etherparse::{
-    NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice, UdpHeader,
-};
+use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice, UdpHeader};
 
 use super::townhall::MacAddr;
 
@@ -26,14 +24,8 @@ impl Frame {
     /// Source and destination, if it is IP.
     pub fn ips(&self) -> Option<(IpAddr, IpAddr)> {
         match SlicedPacket::from_ethernet(&self.0).ok()?.net? {
-            NetSlice::Ipv4(ip) => Some((
-                ip.header().source_addr().into(),
-                ip.header().destination_addr().into(),
-            )),
-            NetSlice::Ipv6(ip) => Some((
-                ip.header().source_addr().into(),
-                ip.header().destination_addr().into(),
-            )),
+            NetSlice::Ipv4(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
+            NetSlice::Ipv6(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
             NetSlice::Arp(_) => None,
         }
     }
@@ -63,22 +55,13 @@ impl Frame {
     }
 
     fn mac_at(&self, offset: usize) -> MacAddr {
-        self.0
-            .get(offset..offset + 6)
-            .and_then(|bytes| bytes.try_into().ok())
-            .unwrap_or_default()
+        self.0.get(offset..offset + 6).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
     }
 }
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} bytes {:02x?} > {:02x?}",
-            self.0.len(),
-            self.from_mac(),
-            self.to_mac()
-        )?;
+        write!(f, "{} bytes {:02x?} > {:02x?}", self.0.len(), self.from_mac(), self.to_mac())?;
         if let Some((src, dst)) = self.ips() {
             write!(f, " {src} > {dst} protocol {:?}", self.protocol())?;
         }
@@ -90,12 +73,7 @@ impl std::fmt::Debug for Frame {
 }
 
 /// A UDP packet with these ends, checksums right. Mixed families give an empty frame, which no test mistakes for one.
-pub fn udp(
-    macs: (MacAddr, MacAddr),
-    src: (IpAddr, u16),
-    dst: (IpAddr, u16),
-    payload: &[u8],
-) -> Frame {
+pub fn udp(macs: (MacAddr, MacAddr), src: (IpAddr, u16), dst: (IpAddr, u16), payload: &[u8]) -> Frame {
     let Some(builder) = ip(macs, src.0, dst.0) else {
         return Frame(Vec::new());
     };
@@ -108,18 +86,11 @@ pub fn udp(
 }
 
 /// Ethernet and IP headers to build on; `None` for mixed families. `macs` are source and destination.
-pub fn ip(
-    macs: (MacAddr, MacAddr),
-    src: IpAddr,
-    dst: IpAddr,
-) -> Option<PacketBuilderStep<etherparse::IpHeaders>> {
+pub fn ip(macs: (MacAddr, MacAddr), src: IpAddr, dst: IpAddr) -> Option<PacketBuilderStep<etherparse::IpHeaders>> {
     let ethernet = PacketBuilder::ethernet2(macs.0, macs.1);
     let headers = match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let mut header = etherparse::Ipv4Header {
-                time_to_live: 64,
-                ..Default::default()
-            };
+            let mut header = etherparse::Ipv4Header { time_to_live: 64, ..Default::default() };
             header.source = src.octets();
             header.destination = dst.octets();
             etherparse::IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default())

@@ -30,11 +30,7 @@ pub struct Plug<'a> {
 
 /// The end called `name` in `ns`.
 pub fn plug<'a>(ns: &'a Ns, name: &'a str) -> Plug<'a> {
-    Plug {
-        ns,
-        name,
-        mac: None,
-    }
+    Plug { ns, name, mac: None }
 }
 
 impl Plug<'_> {
@@ -61,23 +57,10 @@ pub fn veth(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
         .append_extra_attribute(LinkAttribute::NetNsFd(b.ns.as_fd().as_raw_fd()))
         .build();
     far.header.index = fresh_index();
-    let mut near = a
-        .describe(LinkVeth::new(a.name, b.name))
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
-        .build();
+    let mut near = a.describe(LinkVeth::new(a.name, b.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(far))).build();
     near.header.index = fresh_index();
-    netlink(a.ns, async move |handle| {
-        Ok(handle.link().add(near).execute().await?)
-    })
-    .with_context(|| {
-        format!(
-            "laying a wire from {} ({}) to {} ({})",
-            a.ns.name(),
-            a.name,
-            b.ns.name(),
-            b.name
-        )
-    })?;
+    netlink(a.ns, async move |handle| Ok(handle.link().add(near).execute().await?))
+        .with_context(|| format!("laying a wire from {} ({}) to {} ({})", a.ns.name(), a.name, b.ns.name(), b.name))?;
     for end in [a, b] {
         offload::set(end.ns, end.name, false)?;
         up(end.ns, end.name)?;
@@ -89,20 +72,14 @@ pub fn veth(a: Plug<'_>, b: Plug<'_>) -> Result<()> {
 /// Waits until frames really go through: for a moment after it is set up, an interface swallows what is sent.
 pub fn carrying(ns: &Ns, name: &str) -> Result<()> {
     let index = index(ns, name)?;
-    tool::until(
-        &format!("{name} of {} to carry", ns.name()),
-        Duration::from_secs(5),
-        || {
-            let flags = netlink(ns, async move |handle| {
-                let mut links = handle.link().get().match_index(index).execute();
-                let link = links.try_next().await?.context("the interface is gone")?;
-                Ok(link.header.flags)
-            })?;
-            Ok(flags
-                .contains(LinkFlags::Running | LinkFlags::LowerUp)
-                .then_some(()))
-        },
-    )
+    tool::until(&format!("{name} of {} to carry", ns.name()), Duration::from_secs(5), || {
+        let flags = netlink(ns, async move |handle| {
+            let mut links = handle.link().get().match_index(index).execute();
+            let link = links.try_next().await?.context("the interface is gone")?;
+            Ok(link.header.flags)
+        })?;
+        Ok(flags.contains(LinkFlags::Running | LinkFlags::LowerUp).then_some(()))
+    })
 }
 
 /// An interface index that no other interface of this process has. Left to the kernel, both ends of a wire between
@@ -115,15 +92,11 @@ fn fresh_index() -> u32 {
 /// Creates a bridge over existing ports, up. No spanning tree, no snooping: frames go through unchanged at once.
 pub fn bridge(ns: &Ns, name: &str, ports: &[&str]) -> Result<()> {
     let link = LinkBridge::new(name).mcast_snooping(false).up().build();
-    netlink(ns, async move |handle| {
-        Ok(handle.link().add(link).execute().await?)
-    })
-    .with_context(|| format!("creating the bridge {name} in {}", ns.name()))?;
+    netlink(ns, async move |handle| Ok(handle.link().add(link).execute().await?))
+        .with_context(|| format!("creating the bridge {name} in {}", ns.name()))?;
     let bridge = index(ns, name)?;
     for port in ports {
-        let link = LinkUnspec::new_with_index(index(ns, port)?)
-            .controller(bridge)
-            .build();
+        let link = LinkUnspec::new_with_index(index(ns, port)?).controller(bridge).build();
         change(ns, link).with_context(|| format!("plugging {port} into {name}"))?;
     }
     Ok(())
@@ -132,32 +105,26 @@ pub fn bridge(ns: &Ns, name: &str, ports: &[&str]) -> Result<()> {
 /// Sets an interface up.
 pub fn up(ns: &Ns, name: &str) -> Result<()> {
     let index = index(ns, name)?;
-    change(ns, LinkUnspec::new_with_index(index).up().build())
-        .with_context(|| format!("setting {name} up"))
+    change(ns, LinkUnspec::new_with_index(index).up().build()).with_context(|| format!("setting {name} up"))
 }
 
 /// Sets an interface down: the other end sees its carrier go, as when a cable is pulled.
 pub fn down(ns: &Ns, name: &str) -> Result<()> {
     let index = index(ns, name)?;
-    change(ns, LinkUnspec::new_with_index(index).down().build())
-        .with_context(|| format!("setting {name} down"))
+    change(ns, LinkUnspec::new_with_index(index).down().build()).with_context(|| format!("setting {name} down"))
 }
 
 /// Removes an interface, and with a veth its other end.
 pub fn delete(ns: &Ns, name: &str) -> Result<()> {
     let index = index(ns, name)?;
-    netlink(ns, async move |handle| {
-        Ok(handle.link().del(index).execute().await?)
-    })
-    .with_context(|| format!("removing {name} from {}", ns.name()))
+    netlink(ns, async move |handle| Ok(handle.link().del(index).execute().await?))
+        .with_context(|| format!("removing {name} from {}", ns.name()))
 }
 
 /// Changes a MAC; the interface may be up.
 pub fn set_mac(ns: &Ns, name: &str, mac: MacAddr) -> Result<()> {
     let index = index(ns, name)?;
-    let link = LinkUnspec::new_with_index(index)
-        .address(mac.to_vec())
-        .build();
+    let link = LinkUnspec::new_with_index(index).address(mac.to_vec()).build();
     change(ns, link).with_context(|| format!("setting the MAC of {name}"))
 }
 
@@ -168,10 +135,7 @@ pub fn address(ns: &Ns, name: &str, address: impl Into<IpAddr>, length: u8) -> R
     netlink(ns, async move |handle| {
         let mut request = handle.address().add(index, address, length);
         if address.is_ipv6() {
-            request
-                .message_mut()
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         Ok(request.execute().await?)
     })
@@ -183,11 +147,7 @@ pub fn remove_address(ns: &Ns, name: &str, address: impl Into<IpAddr>, length: u
     let address = address.into();
     let index = index(ns, name)?;
     netlink(ns, async move |handle| {
-        let add = handle
-            .address()
-            .add(index, address, length)
-            .message_mut()
-            .clone();
+        let add = handle.address().add(index, address, length).message_mut().clone();
         Ok(handle.address().del(add).execute().await?)
     })
     .with_context(|| format!("removing {address}/{length} from {name} in {}", ns.name()))
@@ -207,10 +167,8 @@ pub fn route(ns: &Ns, to: IpNet, via: impl Into<IpAddr>) -> Result<()> {
             .build(),
         _ => bail!("a route to {to} cannot lead by way of {via}: different families"),
     };
-    netlink(ns, async move |handle| {
-        Ok(handle.route().add(message).execute().await?)
-    })
-    .with_context(|| format!("routing {to} by way of {via} in {}", ns.name()))
+    netlink(ns, async move |handle| Ok(handle.route().add(message).execute().await?))
+        .with_context(|| format!("routing {to} by way of {via} in {}", ns.name()))
 }
 
 /// The kernel's index of an interface.
@@ -220,17 +178,13 @@ pub fn index(ns: &Ns, name: &str) -> Result<u32> {
 }
 
 fn change(ns: &Ns, link: rtnetlink::packet_route::link::LinkMessage) -> Result<()> {
-    netlink(ns, async move |handle| {
-        Ok(handle.link().set(link).execute().await?)
-    })
+    netlink(ns, async move |handle| Ok(handle.link().set(link).execute().await?))
 }
 
 /// Runs `ask` with a netlink connection that lives inside the namespace.
 fn netlink<T: Send>(ns: &Ns, ask: impl AsyncFnOnce(Handle) -> Result<T> + Send) -> Result<T> {
     ns.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         runtime.block_on(async {
             let (connection, handle, _) = rtnetlink::new_connection()?;
             tokio::spawn(connection);

@@ -53,16 +53,9 @@ impl Ns {
         fs::create_dir_all(FOLDER).with_context(|| format!("creating {FOLDER} (are you root?)"))?;
         File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         let bind = || -> Result<()> {
-            unshare(CloneFlags::CLONE_NEWNET)
-                .context("creating a network namespace (are you root?)")?;
-            mount(
-                Some("/proc/thread-self/ns/net"),
-                &path,
-                None::<&str>,
-                MsFlags::MS_BIND,
-                None::<&str>,
-            )
-            .with_context(|| format!("binding the namespace to {}", path.display()))
+            unshare(CloneFlags::CLONE_NEWNET).context("creating a network namespace (are you root?)")?;
+            mount(Some("/proc/thread-self/ns/net"), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                .with_context(|| format!("binding the namespace to {}", path.display()))
         };
         if let Err(error) = in_thread(bind) {
             fs::remove_file(&path).ok();
@@ -92,8 +85,7 @@ impl Ns {
     /// Runs `work` on a thread inside the namespace. A socket opened there stays there, whichever thread uses it.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         in_thread(|| {
-            setns(&self.0.handle, CloneFlags::CLONE_NEWNET)
-                .with_context(|| format!("entering {}", self.0.name))?;
+            setns(&self.0.handle, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {}", self.0.name))?;
             work()
         })
     }
@@ -115,8 +107,7 @@ impl Ns {
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         self.run(|| {
             let file = Path::new("/proc/sys").join(key);
-            fs::write(&file, value)
-                .with_context(|| format!("writing {value} to {}", file.display()))
+            fs::write(&file, value).with_context(|| format!("writing {value} to {}", file.display()))
         })
     }
 
@@ -169,10 +160,8 @@ fn orphans(folder: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter(|entry| {
             let name = entry.file_name();
-            let owner = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(PREFIX))
-                .and_then(|rest| rest.split('-').next());
+            let owner =
+                name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
             owner
                 .and_then(|pid| pid.parse::<u32>().ok())
                 .is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())

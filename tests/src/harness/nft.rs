@@ -22,11 +22,7 @@ pub fn load(ns: &Ns, rules: &str) -> Result<()> {
     }
     let said = nft.wait_with_output()?;
     if !said.status.success() {
-        bail!(
-            "nft in {} refused:\n{rules}\n{}",
-            ns.name(),
-            String::from_utf8_lossy(&said.stderr)
-        );
+        bail!("nft in {} refused:\n{rules}\n{}", ns.name(), String::from_utf8_lossy(&said.stderr));
     }
     Ok(())
 }

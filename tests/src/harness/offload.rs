@@ -28,15 +28,8 @@ pub fn set(ns: &Ns, name: &str, on: bool) -> Result<()> {
     ns.run(|| {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
         for cmd in commands {
-            apply(
-                &socket,
-                name,
-                EthtoolValue {
-                    cmd,
-                    data: u32::from(on),
-                },
-            )
-            .with_context(|| format!("ethtool command {cmd:#x} on {name}"))?;
+            apply(&socket, name, EthtoolValue { cmd, data: u32::from(on) })
+                .with_context(|| format!("ethtool command {cmd:#x} on {name}"))?;
         }
         Ok(())
     })

@@ -25,9 +25,7 @@ impl RawPort {
     pub fn open(ns: &Ns, interface: &str) -> Result<Self> {
         let index = link::index(ns, interface)?;
         let place = format!("{interface} of {}", ns.name());
-        let socket = ns
-            .run(|| open(index))
-            .with_context(|| format!("opening a packet socket on {place}"))?;
+        let socket = ns.run(|| open(index)).with_context(|| format!("opening a packet socket on {place}"))?;
         Ok(Self { socket, place })
     }
 
@@ -35,28 +33,15 @@ impl RawPort {
     pub fn send(&self, frame: &Frame) -> Result<()> {
         let bytes = &frame.0;
         // SAFETY: the pointer and length describe `bytes`, which outlives the call.
-        let sent = unsafe {
-            libc::send(
-                self.socket.as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                0,
-            )
-        };
+        let sent = unsafe { libc::send(self.socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
         if usize::try_from(sent).ok() != Some(bytes.len()) {
-            return Err(io::Error::last_os_error())
-                .with_context(|| format!("sending {frame:?} on {}", self.place));
+            return Err(io::Error::last_os_error()).with_context(|| format!("sending {frame:?} on {}", self.place));
         }
         Ok(())
     }
 
     /// The next frame for which `wanted` holds; other frames are skipped.
-    pub fn expect(
-        &self,
-        what: &str,
-        within: Duration,
-        mut wanted: impl FnMut(&Frame) -> bool,
-    ) -> Result<Frame> {
+    pub fn expect(&self, what: &str, within: Duration, mut wanted: impl FnMut(&Frame) -> bool) -> Result<Frame> {
         let deadline = Instant::now() + within;
         let mut others = Vec::new();
         while let Some(frame) = self.next(deadline)? {
@@ -65,10 +50,7 @@ impl RawPort {
             }
             others.push(frame);
         }
-        bail!(
-            "{what} did not arrive on {} within {within:?}; other frames: {others:#?}",
-            self.place
-        )
+        bail!("{what} did not arrive on {} within {within:?}; other frames: {others:#?}", self.place)
     }
 
     /// Proves that no frame for which `unwanted` holds arrived before the marker. `send_marker` sends, after whatever
@@ -92,10 +74,7 @@ impl RawPort {
                 return Ok(());
             }
         }
-        bail!(
-            "the marker did not arrive on {} within {within:?}, so nothing is known about {what}",
-            self.place
-        )
+        bail!("the marker did not arrive on {} within {within:?}, so nothing is known about {what}", self.place)
     }
 
     /// Everything that has arrived and was not read yet.
@@ -112,26 +91,20 @@ impl RawPort {
     pub fn next(&self, deadline: Instant) -> Result<Option<Frame>> {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up: a wait of no time at all would turn the last millisecond into a busy loop.
-        let timeout =
-            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
         let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, timeout) {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(self.receive()?)),
             Err(nix::errno::Errno::EINTR) => self.next(deadline),
-            Err(error) => {
-                Err(error).with_context(|| format!("waiting for frames on {}", self.place))
-            }
+            Err(error) => Err(error).with_context(|| format!("waiting for frames on {}", self.place)),
         }
     }
 
     fn receive(&self) -> Result<Frame> {
         let mut bytes = vec![0_u8; 70_000];
         let mut control = [0_u64; 16];
-        let mut vector = libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
-        };
+        let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         // SAFETY: `msghdr` is plain old data for which all zeroes is a valid value.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = &raw mut vector;
@@ -141,8 +114,7 @@ impl RawPort {
         // SAFETY: every pointer in `message` leads to a buffer of the stated length that outlives the call.
         let received = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
         let Ok(length) = usize::try_from(received) else {
-            return Err(io::Error::last_os_error())
-                .with_context(|| format!("reading a frame on {}", self.place));
+            return Err(io::Error::last_os_error()).with_context(|| format!("reading a frame on {}", self.place));
         };
         bytes.truncate(length);
         if let Some((protocol, control_information)) = stripped_tag(&message)
@@ -197,17 +169,10 @@ fn set<T>(socket: &OwnedFd, name: i32, value: &T) -> Result<()> {
     let length = u32::try_from(size_of::<T>())?;
     // SAFETY: the pointer and length describe `value`, which outlives the call.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            name,
-            std::ptr::from_ref(value).cast(),
-            length,
-        )
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, name, std::ptr::from_ref(value).cast(), length)
     };
     if result < 0 {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("packet socket option {name}"));
+        return Err(io::Error::last_os_error()).with_context(|| format!("packet socket option {name}"));
     }
     Ok(())
 }
@@ -221,11 +186,7 @@ fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
         let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
         if level == libc::SOL_PACKET && kind == libc::PACKET_AUXDATA {
             // SAFETY: a message of this level and type carries a `tpacket_auxdata`; alignment is not promised.
-            let aux = unsafe {
-                libc::CMSG_DATA(header)
-                    .cast::<libc::tpacket_auxdata>()
-                    .read_unaligned()
-            };
+            let aux = unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
             let valid = aux.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
             return valid.then_some((aux.tp_vlan_tpid, aux.tp_vlan_tci));
         }

@@ -59,13 +59,7 @@ impl Server {
                 thread::spawn(move || serve(stream));
             }
         });
-        Ok(Self {
-            address,
-            stop,
-            listener: Some(listener),
-            streams,
-            thread: Some(thread),
-        })
+        Ok(Self { address, stop, listener: Some(listener), streams, thread: Some(thread) })
     }
 
     /// UDP: `answer` gets each datagram; what it returns goes back.
@@ -88,22 +82,13 @@ impl Server {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else {
                     continue;
                 };
-                if let Some(reply) = buffer
-                    .get(..length)
-                    .and_then(|datagram| answer(datagram, from))
-                {
+                if let Some(reply) = buffer.get(..length).and_then(|datagram| answer(datagram, from)) {
                     // A reply that cannot be sent shows at the client.
                     socket.send_to(&reply, from).ok();
                 }
             }
         });
-        Ok(Self {
-            address,
-            stop,
-            listener: None,
-            streams: Arc::default(),
-            thread: Some(thread),
-        })
+        Ok(Self { address, stop, listener: None, streams: Arc::default(), thread: Some(thread) })
     }
 
     /// TCP echo on every address of the namespace, both families.
@@ -111,10 +96,7 @@ impl Server {
         Self::tcp(ns, (Ipv6Addr::UNSPECIFIED, port), |mut stream| {
             let mut buffer = vec![0; 65_536];
             while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                if stream
-                    .write_all(buffer.get(..length).unwrap_or_default())
-                    .is_err()
-                {
+                if stream.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
                     break;
                 }
             }
@@ -123,9 +105,7 @@ impl Server {
 
     /// UDP echo on one address (so that replies come from it).
     pub fn udp_echo(ns: &Ns, address: impl Into<IpAddr>, port: u16) -> Result<Self> {
-        Self::udp(ns, (address.into(), port), |datagram, _| {
-            Some(datagram.to_vec())
-        })
+        Self::udp(ns, (address.into(), port), |datagram, _| Some(datagram.to_vec()))
     }
 
     /// Says one line to whoever connects, as an ssh server does.
@@ -163,12 +143,7 @@ impl Drop for Server {
 }
 
 /// Connects from inside a namespace, from any of its addresses or from `source`.
-pub fn connect(
-    ns: &Ns,
-    source: Option<IpAddr>,
-    to: impl Into<SocketAddr>,
-    within: Duration,
-) -> Result<TcpStream> {
+pub fn connect(ns: &Ns, source: Option<IpAddr>, to: impl Into<SocketAddr>, within: Duration) -> Result<TcpStream> {
     let to = to.into();
     ns.run(|| {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
@@ -195,25 +170,14 @@ pub fn tcp_exchange(
     let mut stream = connect(ns, source, to, within)?;
     stream.write_all(message)?;
     let mut reply = vec![0; message.len()];
-    stream
-        .read_exact(&mut reply)
-        .with_context(|| format!("no echo of {} bytes", message.len()))?;
+    stream.read_exact(&mut reply).with_context(|| format!("no echo of {} bytes", message.len()))?;
     Ok(reply)
 }
 
 /// A UDP socket inside a namespace, connected to `to`, with this receive deadline.
-pub fn udp_socket(
-    ns: &Ns,
-    source: Option<IpAddr>,
-    to: impl Into<SocketAddr>,
-    within: Duration,
-) -> Result<UdpSocket> {
+pub fn udp_socket(ns: &Ns, source: Option<IpAddr>, to: impl Into<SocketAddr>, within: Duration) -> Result<UdpSocket> {
     let to = to.into();
-    let any = if to.is_ipv4() {
-        IpAddr::from(Ipv4Addr::UNSPECIFIED)
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
+    let any = if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
     ns.run(|| {
         let socket = UdpSocket::bind((source.unwrap_or(any), 0))?;
         socket.connect(to)?;

@@ -57,36 +57,21 @@ pub fn run(command: &mut Command, within: Duration) -> Result<Said> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| {
-            format!("starting {name} (`cargo xtask setup` installs what the tests run)")
-        })?;
+        .with_context(|| format!("starting {name} (`cargo xtask setup` installs what the tests run)"))?;
     let out = collect(child.stdout.take());
     let err = collect(child.stderr.take());
     let code = wait(&mut child, within)?;
     let text = |reader: thread::JoinHandle<Vec<u8>>| {
-        reader
-            .join()
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        reader.join().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     };
-    Ok(Said {
-        code,
-        out: text(out),
-        err: text(err),
-        took: start.elapsed(),
-    })
+    Ok(Said { code, out: text(out), err: text(err), took: start.elapsed() })
 }
 
 /// Runs to the end; anything but success is an error that carries what the program said.
 pub fn must(command: &mut Command, within: Duration) -> Result<Said> {
     let said = run(command, within)?;
     if !said.ok() {
-        bail!(
-            "{command:?} failed ({:?}):\n{}{}",
-            said.code,
-            said.out,
-            said.err
-        );
+        bail!("{command:?} failed ({:?}):\n{}{}", said.code, said.out, said.err);
     }
     Ok(said)
 }
@@ -108,11 +93,7 @@ pub fn wait(child: &mut Child, within: Duration) -> Result<Option<i32>> {
 }
 
 /// Asks again until the answer is there; the error says what was waited for and the last answer.
-pub fn until<T>(
-    what: &str,
-    within: Duration,
-    mut ask: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + within;
     loop {
         let answer = ask();

@@ -33,28 +33,16 @@ impl Town {
     pub fn build(hosts: &[&'static Host]) -> Result<Self> {
         let gateway = Ns::new("gateway")?;
         gateway.forward()?;
-        let mut town = Self {
-            gateway,
-            hosts: Vec::new(),
-            _switches: Vec::new(),
-        };
+        let mut town = Self { gateway, hosts: Vec::new(), _switches: Vec::new() };
         let mut sides: Vec<&'static Side> = Vec::new();
         for host in hosts {
-            if !sides
-                .iter()
-                .any(|side| side.interface == host.side.interface)
-            {
+            if !sides.iter().any(|side| side.interface == host.side.interface) {
                 sides.push(host.side);
             }
         }
         for side in sides {
-            let here: Vec<_> = hosts
-                .iter()
-                .filter(|host| host.side.interface == side.interface)
-                .copied()
-                .collect();
-            town.lay(side, &here)
-                .with_context(|| format!("building the side of {}", side.interface))?;
+            let here: Vec<_> = hosts.iter().filter(|host| host.side.interface == side.interface).copied().collect();
+            town.lay(side, &here).with_context(|| format!("building the side of {}", side.interface))?;
         }
         Ok(town)
     }
@@ -111,14 +99,9 @@ impl Town {
                 // The switch itself says nothing on the wire.
                 switch.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
                 link::veth(near, plug(&switch, "up"))?;
-                let names: Vec<_> = (0..hosts.len())
-                    .map(|number| format!("port{number}"))
-                    .collect();
+                let names: Vec<_> = (0..hosts.len()).map(|number| format!("port{number}")).collect();
                 for ((host, machine), name) in hosts.iter().zip(&machines).zip(&names) {
-                    link::veth(
-                        plug(&switch, name),
-                        plug(machine, HOST_INTERFACE).mac(host.mac),
-                    )?;
+                    link::veth(plug(&switch, name), plug(machine, HOST_INTERFACE).mac(host.mac))?;
                 }
                 let ports: Vec<_> = names.iter().map(String::as_str).chain(["up"]).collect();
                 link::bridge(&switch, "switch", &ports)?;
@@ -127,6 +110,10 @@ impl Town {
         }
         link::address(&self.gateway, side.interface, side.v4.0, side.v4.1)?;
         link::address(&self.gateway, side.interface, side.v6.0, side.v6.1)?;
+        if matches!(side.routed, Routed::Default) {
+            // After the gateway's own, so that what it sends itself does not come from here.
+            link::address(&self.gateway, side.interface, PUBLIC_WEB_V4, side.v4.1)?;
+        }
         for (host, machine) in hosts.iter().zip(&machines) {
             settle(host, machine)?;
         }
@@ -159,21 +146,11 @@ fn settle(host: &Host, machine: &Ns) -> Result<()> {
         link::address(machine, "lo", *v6, 128)?;
     }
     let everywhere: [(IpNet, IpAddr); 2] = [
-        (
-            Ipv4Net::new(Ipv4Addr::UNSPECIFIED, 0)?.into(),
-            side.v4.0.into(),
-        ),
-        (
-            Ipv6Net::new(Ipv6Addr::UNSPECIFIED, 0)?.into(),
-            side.v6.0.into(),
-        ),
+        (Ipv4Net::new(Ipv4Addr::UNSPECIFIED, 0)?.into(), side.v4.0.into()),
+        (Ipv6Net::new(Ipv6Addr::UNSPECIFIED, 0)?.into(), side.v6.0.into()),
     ];
     for (to, via) in everywhere {
         link::route(machine, to, via)?;
-    }
-    if matches!(side.routed, Routed::Default) {
-        // Part of the segment's prefix, yet behind the gateway: nobody answers ARP for it.
-        link::route(machine, Ipv4Net::new(PUBLIC_WEB_V4, 32)?.into(), side.v4.0)?;
     }
     Ok(())
 }

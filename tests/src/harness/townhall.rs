@@ -23,8 +23,9 @@
 //! | network `vendor` | `vnd0` | 172.16.77.0/29 (.2) and 10.77.0.0/24 | 2001:db8:77::/64 (::2) and 2001:db8:7700::/48 | 02:00:00:00:77:02 | 02:00:00:00:77:01, 172.16.77.1, 2001:db8:77::1 |
 //! | nobody's | `ctr0` | 172.31.0.0/24 (.1) | 2001:db8:31::/64 (::1) | 02:00:00:00:31:01 | |
 //!
-//! The web server is published as 203.0.113.10: port 443 leads to 192.168.20.10:8443, port 80 to its port 80. Over IPv6 it
-//! is reached by its own address. What leaves by `wan0` from inside is masqueraded as 203.0.113.2.
+//! The web server is published as 203.0.113.10, which the gateway has on `wan0` beside its own address: port 443
+//! leads to 192.168.20.10:8443, port 80 to its port 80. Over IPv6 it is reached by its own address. What leaves by
+//! `wan0` from inside is masqueraded as 203.0.113.2.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -154,101 +155,32 @@ pub static UNGUARDED: Side = Side {
 };
 
 /// A registered office terminal.
-pub static PC_017: Host = host(
-    "pc-017",
-    &OFFICE,
-    0x10,
-    0x17,
-    v4(192, 168, 10, 17),
-    v6(0x10, 0x17),
-);
+pub static PC_017: Host = host("pc-017", &OFFICE, 0x10, 0x17, v4(192, 168, 10, 17), v6(0x10, 0x17));
 /// The administrator's terminal, registered.
-pub static ADMIN_PC: Host = host(
-    "admin-pc",
-    &OFFICE,
-    0x10,
-    0x18,
-    v4(192, 168, 10, 18),
-    v6(0x10, 0x18),
-);
+pub static ADMIN_PC: Host = host("admin-pc", &OFFICE, 0x10, 0x18, v4(192, 168, 10, 18), v6(0x10, 0x18));
 /// A terminal nobody registered.
-pub static STRANGER: Host = host(
-    "stranger",
-    &OFFICE,
-    0x10,
-    0x66,
-    v4(192, 168, 10, 66),
-    v6(0x10, 0x66),
-);
+pub static STRANGER: Host = host("stranger", &OFFICE, 0x10, 0x66, v4(192, 168, 10, 66), v6(0x10, 0x66));
 /// The published web server.
-pub static WEB: Host = host(
-    "web",
-    &DMZ,
-    0x20,
-    0x10,
-    v4(192, 168, 20, 10),
-    v6(0x20, 0x10),
-);
+pub static WEB: Host = host("web", &DMZ, 0x20, 0x10, v4(192, 168, 20, 10), v6(0x20, 0x10));
 /// A registered terminal that uses LGWAN.
-pub static LGWAN_PC: Host = host(
-    "lgwan-pc",
-    &LGWAN_FACING,
-    0x30,
-    0x31,
-    v4(192, 168, 30, 31),
-    v6(0x30, 0x31),
-);
+pub static LGWAN_PC: Host = host("lgwan-pc", &LGWAN_FACING, 0x30, 0x31, v4(192, 168, 30, 31), v6(0x30, 0x31));
 /// The business server the vendor maintains over ssh, registered.
-pub static BIZ_SERVER: Host = host(
-    "biz-server",
-    &LGWAN_FACING,
-    0x30,
-    0x10,
-    v4(192, 168, 30, 10),
-    v6(0x30, 0x10),
-);
+pub static BIZ_SERVER: Host = host("biz-server", &LGWAN_FACING, 0x30, 0x10, v4(192, 168, 30, 10), v6(0x30, 0x10));
 /// The Internet: its router and everything behind it.
 pub static INTERNET_ROUTER: Host = Host {
-    behind: &[
-        (CLOUD_V4, CLOUD_V6),
-        (DNS_V4, DNS_V6),
-        (ATTACKER_V4, ATTACKER_V6),
-    ],
-    ..host(
-        "internet",
-        &INTERNET,
-        0x99,
-        0x01,
-        v4(203, 0, 113, 1),
-        v6(0x99, 1),
-    )
+    behind: &[(CLOUD_V4, CLOUD_V6), (DNS_V4, DNS_V6), (ATTACKER_V4, ATTACKER_V6)],
+    ..host("internet", &INTERNET, 0x99, 0x01, v4(203, 0, 113, 1), v6(0x99, 1))
 };
 /// LGWAN: its router and the application service behind it.
-pub static LGWAN_ROUTER: Host = Host {
-    behind: &[(ASP_V4, ASP_V6)],
-    ..host("lgwan", &LGWAN, 0x88, 0x01, v4(172, 16, 88, 1), v6(0x88, 1))
-};
+pub static LGWAN_ROUTER: Host =
+    Host { behind: &[(ASP_V4, ASP_V6)], ..host("lgwan", &LGWAN, 0x88, 0x01, v4(172, 16, 88, 1), v6(0x88, 1)) };
 /// The vendor: its router and the maintenance terminal behind it.
 pub static VENDOR_ROUTER: Host = Host {
     behind: &[(VENDOR_PC_V4, VENDOR_PC_V6)],
-    ..host(
-        "vendor",
-        &VENDOR,
-        0x77,
-        0x01,
-        v4(172, 16, 77, 1),
-        v6(0x77, 1),
-    )
+    ..host("vendor", &VENDOR, 0x77, 0x01, v4(172, 16, 77, 1), v6(0x77, 1))
 };
 /// A container on the box's own unguarded bridge.
-pub static CONTAINER: Host = host(
-    "container",
-    &UNGUARDED,
-    0x31,
-    0x05,
-    v4(172, 31, 0, 5),
-    v6(0x31, 5),
-);
+pub static CONTAINER: Host = host("container", &UNGUARDED, 0x31, 0x05, v4(172, 31, 0, 5), v6(0x31, 5));
 
 /// Web of a cloud service on the Internet (http, https).
 pub const CLOUD_V4: Ipv4Addr = v4(198, 51, 100, 5);
@@ -275,20 +207,6 @@ pub const PUBLIC_WEB_V4: Ipv4Addr = v4(203, 0, 113, 10);
 /// The port behind the public 443.
 pub const WEB_TLS_PORT: u16 = 8443;
 
-const fn host(
-    name: &'static str,
-    side: &'static Side,
-    place: u8,
-    last: u8,
-    v4: Ipv4Addr,
-    v6: Ipv6Addr,
-) -> Host {
-    Host {
-        name,
-        side,
-        mac: mac(place, last),
-        v4,
-        v6,
-        behind: &[],
-    }
+const fn host(name: &'static str, side: &'static Side, place: u8, last: u8, v4: Ipv4Addr, v6: Ipv6Addr) -> Host {
+    Host { name, side, mac: mac(place, last), v4, v6, behind: &[] }
 }

@@ -37,11 +37,7 @@ pub(crate) fn policy_changes(teller: &Teller, stage: &Stage) -> Result<()> {
     let revision = revision(stage)?;
     teller.tried("gateway", "sekimori apply policy");
     let said = stage.sekimori(teller, &["apply", path(&stage.policy)?])?;
-    teller.quote(if said.err.trim().is_empty() {
-        &said.out
-    } else {
-        &said.err
-    });
+    teller.quote(if said.err.trim().is_empty() { &said.out } else { &said.err });
     if said.ok() {
         bail!("a policy with a mistake was applied: {}", said.out);
     }
@@ -49,10 +45,7 @@ pub(crate) fn policy_changes(teller: &Teller, stage: &Stage) -> Result<()> {
         bail!("a refused policy changed the revision in force");
     }
 
-    teller.step(&text(
-        "Corrected, it is applied in the middle of a download",
-        "訂正して、ダウンロードの最中に適用",
-    ));
+    teller.step(&text("Corrected, it is applied in the middle of a download", "訂正して、ダウンロードの最中に適用"));
     pc.does(teller, GET_TRIAL, Dropped(Reason::NoRule))?;
     fs::write(&edit, trial_rule("office"))?;
     let mut download = Download::start(pc)?;
@@ -72,11 +65,7 @@ pub(crate) fn policy_changes(teller: &Teller, stage: &Stage) -> Result<()> {
             at_switch / 1024,
             DOWNLOAD / 1024
         ),
-        format!(
-            "ダウンロードは切替え({} KiB時点)をまたいで完了: {} KiB",
-            at_switch / 1024,
-            DOWNLOAD / 1024
-        ),
+        format!("ダウンロードは切替え({} KiB時点)をまたいで完了: {} KiB", at_switch / 1024, DOWNLOAD / 1024),
     ));
     Ok(())
 }
@@ -85,42 +74,23 @@ pub(crate) fn policy_changes(teller: &Teller, stage: &Stage) -> Result<()> {
 pub(crate) fn cut_off(teller: &Teller, stage: &Stage) -> Result<()> {
     teller.chapter(&text("Emergency: the Internet turns dangerous", "緊急遮断"));
     let pc = Client::of(stage, &PC_017)?;
-    teller.step(&text(
-        "Cut off in the middle of a download",
-        "ダウンロードの最中に遮断",
-    ));
+    teller.step(&text("Cut off in the middle of a download", "ダウンロードの最中に遮断"));
     let mut download = Download::start(pc)?;
     download.reaches(DOWNLOAD / 4)?;
     switch(teller, stage, "cutoff", "malware on a partner site")?;
     let at_cut = download.size();
-    pc.does(
-        teller,
-        "curl -sS -m 1 http://198.51.100.5/",
-        Dropped(Reason::CutNetwork),
-    )?;
+    pc.does(teller, "curl -sS -m 1 http://198.51.100.5/", Dropped(Reason::CutNetwork))?;
     let later = download.size();
     // What the client had received before the cut may reach its file a moment after.
     if later > at_cut + 256 * 1024 {
         bail!("the download went on after the cut: {at_cut} bytes, then {later}");
     }
     teller.happened(&text(
-        format!(
-            "the download stands still at {} of {} KiB",
-            later / 1024,
-            DOWNLOAD / 1024
-        ),
-        format!(
-            "ダウンロードは {} / {} KiB で停止",
-            later / 1024,
-            DOWNLOAD / 1024
-        ),
+        format!("the download stands still at {} of {} KiB", later / 1024, DOWNLOAD / 1024),
+        format!("ダウンロードは {} / {} KiB で停止", later / 1024, DOWNLOAD / 1024),
     ));
     teller.step(&text("LGWAN is not touched", "LGWANには影響なし"));
-    Client::of(stage, &LGWAN_PC)?.does(
-        teller,
-        "curl -sS -m 2 http://10.80.1.10:443/",
-        Permitted,
-    )?;
+    Client::of(stage, &LGWAN_PC)?.does(teller, "curl -sS -m 2 http://10.80.1.10:443/", Permitted)?;
 
     teller.step(&text("Restored", "復旧"));
     switch(teller, stage, "restore", "partner site cleaned")?;
@@ -149,10 +119,7 @@ pub(crate) fn agent_killed(teller: &Teller, stage: &mut Stage) -> Result<()> {
     teller.tried(pc.name, denied);
     let said = tool::run(&mut pc.command(denied), Duration::from_secs(5))?;
     if !said.out.is_empty() {
-        bail!(
-            "with the agent dead, a denied connection was answered: {}",
-            said.out
-        );
+        bail!("with the agent dead, a denied connection was answered: {}", said.out);
     }
     teller.happened(&said_nothing(&said.err));
     stage.agent.restart()?;
@@ -173,10 +140,7 @@ fn said_nothing(complaint: &str) -> Text {
 
 /// `cutoff` or `restore` of the Internet.
 fn switch(teller: &Teller, stage: &Stage, verb: &str, reason: &str) -> Result<()> {
-    teller.tried(
-        "gateway",
-        &format!("sekimori {verb} network internet --reason '{reason}'"),
-    );
+    teller.tried("gateway", &format!("sekimori {verb} network internet --reason '{reason}'"));
     let said = stage.sekimori(teller, &[verb, "network", "internet", "--reason", reason])?;
     teller.quote(&said.out);
     if !said.ok() {
@@ -210,8 +174,7 @@ rules:
 }
 
 fn path(path: &std::path::Path) -> Result<&str> {
-    path.to_str()
-        .context("the temporary folder has a name that is not UTF-8")
+    path.to_str().context("the temporary folder has a name that is not UTF-8")
 }
 
 /// A download that runs beside the steps.
@@ -237,25 +200,17 @@ impl Download {
     }
 
     fn size(&self) -> usize {
-        fs::metadata(&self.file)
-            .ok()
-            .and_then(|meta| usize::try_from(meta.len()).ok())
-            .unwrap_or(0)
+        fs::metadata(&self.file).ok().and_then(|meta| usize::try_from(meta.len()).ok()).unwrap_or(0)
     }
 
     fn reaches(&mut self, bytes: usize) -> Result<()> {
-        soon(&format!("{bytes} bytes of the download"), || {
-            Ok((self.size() >= bytes).then_some(()))
-        })
+        soon(&format!("{bytes} bytes of the download"), || Ok((self.size() >= bytes).then_some(())))
     }
 
     fn finishes(&mut self) -> Result<()> {
         let code = tool::wait(&mut self.curl, Duration::from_secs(30))?;
         if code != Some(0) || self.size() != DOWNLOAD {
-            bail!(
-                "the download ended with {code:?} after {} of {DOWNLOAD} bytes",
-                self.size()
-            );
+            bail!("the download ended with {code:?} after {} of {DOWNLOAD} bytes", self.size());
         }
         Ok(())
     }

@@ -30,18 +30,11 @@ impl Counters {
     /// As the agent serves them now.
     pub(crate) fn read(agent: &Agent) -> Result<Self> {
         let mut counters = Self::default();
-        for line in agent
-            .metrics()?
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-        {
+        for line in agent.metrics()?.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else {
                 continue;
             };
-            let Some((name, labels)) = series
-                .strip_suffix('}')
-                .and_then(|series| series.split_once('{'))
-            else {
+            let Some((name, labels)) = series.strip_suffix('}').and_then(|series| series.split_once('{')) else {
                 continue;
             };
             if !name.ends_with("_packets_total") {
@@ -53,9 +46,7 @@ impl Counters {
                     (key == wanted).then(|| value.trim_matches('"').to_owned())
                 })
             };
-            let value: f64 = value
-                .parse()
-                .with_context(|| format!("a counter that is no number: {line}"))?;
+            let value: f64 = value.parse().with_context(|| format!("a counter that is no number: {line}"))?;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -65,11 +56,7 @@ impl Counters {
             if let Some(rule) = label("rule") {
                 *counters.rules.entry(rule).or_default() += value;
             } else if let Some(reason) = label("reason") {
-                let key = (
-                    reason,
-                    label("network").unwrap_or_default(),
-                    label("direction").unwrap_or_default(),
-                );
+                let key = (reason, label("network").unwrap_or_default(), label("direction").unwrap_or_default());
                 *counters.reasons.entry(key).or_default() += value;
             }
         }
@@ -78,44 +65,29 @@ impl Counters {
 
     /// What was counted since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
-        Self {
-            rules: grown(&self.rules, &before.rules),
-            reasons: grown(&self.reasons, &before.reasons),
-        }
+        Self { rules: grown(&self.rules, &before.rules), reasons: grown(&self.reasons, &before.reasons) }
     }
 
     /// The rule or reason that decided, for the audience; an error if it is not the expected one.
     pub(crate) fn verdict(&self, expected: Expected) -> Result<Text> {
         match expected {
             Expected::Permitted => {
-                let rules: Vec<_> = self
-                    .rules
-                    .iter()
-                    .map(|(rule, packets)| format!("{rule} (+{packets})"))
-                    .collect();
+                let rules: Vec<_> = self.rules.iter().map(|(rule, packets)| format!("{rule} (+{packets})")).collect();
                 if rules.is_empty() {
                     bail!("no rule counted a packet; counted: {self:?}");
                 }
                 let rules = rules.join(", ");
-                Ok(text(
-                    format!("permitted by rule {rules}"),
-                    format!("規則 {rules} により許可"),
-                ))
+                Ok(text(format!("permitted by rule {rules}"), format!("規則 {rules} により許可")))
             }
             Expected::Dropped(reason) => {
                 let places: Vec<_> = self
                     .reasons
                     .iter()
                     .filter(|((code, _, _), _)| code == reason.code())
-                    .map(|((_, network, direction), packets)| {
-                        format!("{network} {direction} +{packets}")
-                    })
+                    .map(|((_, network, direction), packets)| format!("{network} {direction} +{packets}"))
                     .collect();
                 if places.is_empty() {
-                    bail!(
-                        "nothing was dropped as {}; counted: {self:?}",
-                        reason.code()
-                    );
+                    bail!("nothing was dropped as {}; counted: {self:?}", reason.code());
                 }
                 let places = places.join(", ");
                 Ok(text(
@@ -134,15 +106,11 @@ impl Counters {
         }
         lines.push(String::new());
         for ((code, network, direction), packets) in &self.reasons {
-            let Some(reason) =
-                Reason::from_code(code).filter(|reason| reason.verdict() == Verdict::Drop)
-            else {
+            let Some(reason) = Reason::from_code(code).filter(|reason| reason.verdict() == Verdict::Drop) else {
                 continue;
             };
             let why = if japanese { reason.ja() } else { reason.en() };
-            lines.push(format!(
-                "{packets:>8}  {network:<13} {direction:<4} {code}: {why}"
-            ));
+            lines.push(format!("{packets:>8}  {network:<13} {direction:<4} {code}: {why}"));
         }
         lines.join("\n")
     }

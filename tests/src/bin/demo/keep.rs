@@ -29,9 +29,7 @@ const PID_FILE: &str = "/run/sekimori-demo.pid";
 /// Starts the holder, shows what it says, and returns when the demonstration stands.
 pub(crate) fn start() -> Result<()> {
     if let Some(pid) = holder() {
-        bail!(
-            "a demonstration is already running (process {pid}); end it with `cargo xtask demo --stop`"
-        );
+        bail!("a demonstration is already running (process {pid}); end it with `cargo xtask demo --stop`");
     }
     let mut holder = Command::new(std::env::current_exe()?)
         .arg(HOLD)
@@ -58,8 +56,7 @@ pub(crate) fn hold() -> Result<()> {
     ending.add(Signal::SIGTERM);
     ending.add(Signal::SIGINT);
     ending.thread_block()?;
-    fs::write(PID_FILE, std::process::id().to_string())
-        .with_context(|| format!("writing {PID_FILE}"))?;
+    fs::write(PID_FILE, std::process::id().to_string()).with_context(|| format!("writing {PID_FILE}"))?;
     let result = play_and_wait(&ending);
     fs::remove_file(PID_FILE).ok();
     result
@@ -72,10 +69,7 @@ fn play_and_wait(ending: &SigSet) -> Result<()> {
     for line in stage.how_to_play()? {
         println!("    {line}");
     }
-    teller.remark(&text(
-        "End it with:  cargo xtask demo --stop",
-        "終了:  cargo xtask demo --stop",
-    ));
+    teller.remark(&text("End it with:  cargo xtask demo --stop", "終了:  cargo xtask demo --stop"));
     std::io::stdout().flush()?;
     let nowhere = fs::File::options().write(true).open("/dev/null")?;
     for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
@@ -95,9 +89,7 @@ pub(crate) fn stop() -> Result<()> {
         return Ok(());
     };
     kill(Pid::from_raw(pid), Signal::SIGTERM)?;
-    tool::until("the demonstration to end", Duration::from_secs(60), || {
-        Ok(holder().is_none().then_some(()))
-    })
+    tool::until("the demonstration to end", Duration::from_secs(60), || Ok(holder().is_none().then_some(())))
 }
 
 /// The process that holds a demonstration, if one does.
@@ -105,8 +97,5 @@ fn holder() -> Option<i32> {
     let pid: i32 = fs::read_to_string(PID_FILE).ok()?.trim().parse().ok()?;
     let command = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).ok()?;
     // The number may belong to somebody else by now.
-    command
-        .split(|byte| *byte == 0)
-        .any(|word| word == HOLD.as_bytes())
-        .then_some(pid)
+    command.split(|byte| *byte == 0).any(|word| word == HOLD.as_bytes()).then_some(pid)
 }

@@ -34,10 +34,7 @@ fn answer(mut stream: TcpStream, greeting: &str) -> std::io::Result<()> {
     }
     match request.split(' ').nth(1) {
         Some("/file") => {
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Length: {DOWNLOAD}\r\nConnection: close\r\n\r\n"
-            )?;
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {DOWNLOAD}\r\nConnection: close\r\n\r\n")?;
             for _ in 0..DOWNLOAD / PIECE {
                 stream.write_all(&[b'.'; PIECE])?;
                 thread::sleep(PAUSE);
@@ -53,11 +50,7 @@ fn answer(mut stream: TcpStream, greeting: &str) -> std::io::Result<()> {
 }
 
 fn reply(stream: &mut TcpStream, body: &str) -> std::io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
 /// A name server that knows one answer to every question about an IPv4 address.

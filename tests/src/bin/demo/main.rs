@@ -44,8 +44,5 @@ fn perform(teller: &Teller) -> Result<Stage> {
 }
 
 fn usage(arguments: &[&str]) -> Result<()> {
-    bail!(
-        "not understood: {}\nusage: demo [--keep | --stop]",
-        arguments.join(" ")
-    )
+    bail!("not understood: {}\nusage: demo [--keep | --stop]", arguments.join(" "))
 }

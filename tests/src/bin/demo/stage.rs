@@ -14,8 +14,8 @@ use sekimori_tests::harness::{
     tool::Said,
     town::Town,
     townhall::{
-        ADMIN_PC, BIZ_SERVER, CLOUD_V4, DNS_V4, INTERNET_ROUTER, LGWAN_PC, LGWAN_ROUTER, OFFICE,
-        PC_017, STRANGER, VENDOR_ROUTER, WEB, WEB_TLS_PORT,
+        ADMIN_PC, BIZ_SERVER, CLOUD_V4, DNS_V4, INTERNET_ROUTER, LGWAN_PC, LGWAN_ROUTER, OFFICE, PC_017, STRANGER,
+        VENDOR_ROUTER, WEB, WEB_TLS_PORT,
     },
 };
 use serde_json::json;
@@ -42,10 +42,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Builds the town, starts its servers, puts the gate up.
     pub(crate) fn build(teller: &Teller) -> Result<Self> {
-        teller.chapter(&text(
-            "A town hall and five networks",
-            "役所と五つのネットワーク",
-        ));
+        teller.chapter(&text("A town hall and five networks", "役所と五つのネットワーク"));
         teller.quote(MAP);
         let town = Town::build(&[
             &PC_017,
@@ -65,52 +62,30 @@ impl Stage {
         let policy = folder.path().join("policy");
         copy_policy(&source_policy()?, &policy)?;
         let mut config = Config::new(&policy);
-        config.management = json!([{"interface": OFFICE.interface, "sources": [format!("{}/32", ADMIN_PC.v4)], "port": 22}]);
+        config.management =
+            json!([{"interface": OFFICE.interface, "sources": [format!("{}/32", ADMIN_PC.v4)], "port": 22}]);
         let agent = Agent::start(&town.gateway, &config)?;
-        Ok(Self {
-            agent,
-            policy,
-            folder,
-            _servers: servers,
-            town,
-        })
+        Ok(Self { agent, policy, folder, _servers: servers, town })
     }
 
     /// Runs the command line on the gateway, in the audience's language.
     pub(crate) fn sekimori(&self, teller: &Teller, arguments: &[&str]) -> Result<Said> {
-        self.agent.cli(
-            arguments
-                .iter()
-                .copied()
-                .chain(["--lang", teller.language()]),
-        )
+        self.agent.cli(arguments.iter().copied().chain(["--lang", teller.language()]))
     }
 
     /// What to type while it stays up.
     pub(crate) fn how_to_play(&self) -> Result<Vec<String>> {
         let enter = |ns: &Ns| format!("nsenter --net={}", ns.path().display());
         let gateway = enter(&self.town.gateway);
-        let control = format!(
-            "SEKIMORI_CONFIG={} {gateway} {}",
-            self.agent.config_path().display(),
-            program()?.display()
-        );
+        let control =
+            format!("SEKIMORI_CONFIG={} {gateway} {}", self.agent.config_path().display(), program()?.display());
         Ok(vec![
             format!("{control} status"),
             format!("{control} cutoff network internet --reason practice"),
             format!("{control} restore network internet --reason practice"),
-            format!(
-                "{gateway} curl http://{}/metrics",
-                sekimori_tests::harness::agent::METRICS
-            ),
-            format!(
-                "{} curl -m 2 http://{CLOUD_V4}/",
-                enter(self.town.host(&PC_017)?)
-            ),
-            format!(
-                "{} nmap -Pn -n 203.0.113.10",
-                enter(self.town.host(&INTERNET_ROUTER)?)
-            ),
+            format!("{gateway} curl http://{}/metrics", sekimori_tests::harness::agent::METRICS),
+            format!("{} curl -m 2 http://{CLOUD_V4}/", enter(self.town.host(&PC_017)?)),
+            format!("{} nmap -Pn -n 203.0.113.10", enter(self.town.host(&INTERNET_ROUTER)?)),
         ])
     }
 

@@ -43,23 +43,14 @@ pub(crate) fn all(teller: &Teller, stage: &mut Stage) -> Result<()> {
     let counted = Counters::read(&stage.agent)?.since(&beginning);
     teller.quote(&counted.table(teller.language() == "ja"));
     teller.remark(&text(
-        format!(
-            "{} s; every verdict above was read from the kernel's counters.",
-            start.elapsed().as_secs()
-        ),
-        format!(
-            "{} 秒。上の判定はすべてカーネルの計数で確かめたものです。",
-            start.elapsed().as_secs()
-        ),
+        format!("{} s; every verdict above was read from the kernel's counters.", start.elapsed().as_secs()),
+        format!("{} 秒。上の判定はすべてカーネルの計数で確かめたものです。", start.elapsed().as_secs()),
     ));
     Ok(())
 }
 
 fn gate(teller: &Teller, stage: &Stage) -> Result<()> {
-    teller.step(&text(
-        "The gate is up: whatever no rule permits is dropped",
-        "関所を開設: 規則にない通信はすべて破棄",
-    ));
+    teller.step(&text("The gate is up: whatever no rule permits is dropped", "関所を開設: 規則にない通信はすべて破棄"));
     teller.tried("gateway", "sekimori status");
     let said = stage.sekimori(teller, &["status"])?;
     teller.quote(&said.out);
@@ -93,17 +84,10 @@ fn outwards(teller: &Teller, stage: &Stage) -> Result<()> {
         "dig +short +time=2 +tries=1 @198.51.100.53 www.example.jp",
         Permitted,
     )?;
-    let gateway = Client {
-        stage,
-        name: "gateway",
-        ns: &stage.town.gateway,
-    };
+    let gateway = Client { stage, name: "gateway", ns: &stage.town.gateway };
     gateway.tries(
         teller,
-        &text(
-            "The gateway itself may ask too, by a rule of its own",
-            "関所自身の名前解決も専用の規則による",
-        ),
+        &text("The gateway itself may ask too, by a rule of its own", "関所自身の名前解決も専用の規則による"),
         "dig +short +time=2 +tries=1 @198.51.100.53 ntp.example.jp",
         Permitted,
     )?;
@@ -120,20 +104,14 @@ fn strangers(teller: &Teller, stage: &Stage) -> Result<()> {
     let stranger = Client::of(stage, &STRANGER)?;
     stranger.tries(
         teller,
-        &text(
-            "A terminal that was never registered: not even its ARP is answered",
-            "未登録端末はARPにも答えない",
-        ),
+        &text("A terminal that was never registered: not even its ARP is answered", "未登録端末はARPにも答えない"),
         "curl -sS -m 1 http://198.51.100.5/",
         Dropped(Reason::UnknownDevice),
     )?;
     link::address(stranger.ns, HOST_INTERFACE, PC_017.v4, 32)?;
     let result = stranger.tries(
         teller,
-        &text(
-            "It takes a registered terminal's address, with its own MAC",
-            "登録端末のIPアドレスを騙る(MACは別)",
-        ),
+        &text("It takes a registered terminal's address, with its own MAC", "登録端末のIPアドレスを騙る(MACは別)"),
         "curl -sS -m 1 --interface 192.168.10.17 http://198.51.100.5/",
         Dropped(Reason::MacMismatch),
     );
@@ -143,37 +121,24 @@ fn strangers(teller: &Teller, stage: &Stage) -> Result<()> {
 
 fn inwards(teller: &Teller, stage: &Stage) -> Result<()> {
     teller.chapter(&text("From the Internet inwards", "インターネットから中へ"));
-    let attacker = Client {
-        stage,
-        name: "attacker",
-        ns: stage.town.host(&INTERNET_ROUTER)?,
-    };
+    let attacker = Client { stage, name: "attacker", ns: stage.town.host(&INTERNET_ROUTER)? };
     attacker.tries(
         teller,
-        &text(
-            "The published web server answers",
-            "公開Webサーバーは見える",
-        ),
+        &text("The published web server answers", "公開Webサーバーは見える"),
         "curl -sS -m 2 --interface 198.51.100.66 http://203.0.113.10/",
         Permitted,
     )?;
     attacker.scans(teller)?;
     attacker.tries(
         teller,
-        &text(
-            "Logging in to the gateway from outside",
-            "外部から関所へのログイン",
-        ),
+        &text("Logging in to the gateway from outside", "外部から関所へのログイン"),
         "curl -sS -m 1 --interface 198.51.100.66 telnet://203.0.113.2:22",
         Dropped(Reason::NoRule),
     )?;
     let admin = Client::of(stage, &ADMIN_PC)?;
     admin.tries(
         teller,
-        &text(
-            "The administrator may, from a registered terminal",
-            "管理者は登録端末から可能",
-        ),
+        &text("The administrator may, from a registered terminal", "管理者は登録端末から可能"),
         "curl -sS -m 1 telnet://192.168.10.1:22",
         Permitted,
     )
@@ -184,44 +149,26 @@ fn separated(teller: &Teller, stage: &Stage) -> Result<()> {
     let lgwan_pc = Client::of(stage, &LGWAN_PC)?;
     lgwan_pc.tries(
         teller,
-        &text(
-            "The LGWAN terminal uses its application",
-            "LGWAN接続系端末からASPを利用",
-        ),
+        &text("The LGWAN terminal uses its application", "LGWAN接続系端末からASPを利用"),
         "curl -sS -m 2 http://10.80.1.10:443/",
         Permitted,
     )?;
     lgwan_pc.tries(
         teller,
-        &text(
-            "The same terminal tries the Internet",
-            "同じ端末からインターネットへ",
-        ),
+        &text("The same terminal tries the Internet", "同じ端末からインターネットへ"),
         "curl -sS -m 1 http://198.51.100.5/",
         Dropped(Reason::NoRule),
     )?;
     Client::of(stage, &PC_017)?.tries(
         teller,
-        &text(
-            "An office terminal tries LGWAN",
-            "インターネット接続系端末からLGWANへ",
-        ),
+        &text("An office terminal tries LGWAN", "インターネット接続系端末からLGWANへ"),
         "curl -sS -m 1 http://10.80.1.10:443/",
         Dropped(Reason::NoRule),
     )?;
-    let vendor = Client {
-        stage,
-        name: "vendor",
-        ns: stage.town.host(&VENDOR_ROUTER)?,
-    };
+    let vendor = Client { stage, name: "vendor", ns: stage.town.host(&VENDOR_ROUTER)? };
     let ssh = "curl -sS -m 1 --interface 10.77.0.20 telnet://192.168.30.10:22";
     // Maintenance has hours; what to expect depends on when this is played.
-    let (_, answer) = stage.agent.json([
-        "explain",
-        "--in",
-        "vnd0",
-        "tcp 10.77.0.20:40000 > 192.168.30.10:22",
-    ])?;
+    let (_, answer) = stage.agent.json(["explain", "--in", "vnd0", "tcp 10.77.0.20:40000 > 192.168.30.10:22"])?;
     let expected = match answer["reason"].as_str().and_then(Reason::from_code) {
         Some(Reason::Rule) => Permitted,
         Some(reason) => Dropped(reason),
@@ -254,24 +201,13 @@ pub(crate) struct Client<'a> {
 
 impl<'a> Client<'a> {
     pub(crate) fn of(stage: &'a Stage, host: &Host) -> Result<Self> {
-        Ok(Self {
-            stage,
-            name: host.name,
-            ns: stage.town.host(host)?,
-        })
+        Ok(Self { stage, name: host.name, ns: stage.town.host(host)? })
     }
 
     /// A step with one command that must succeed if it is permitted and fail if it is not.
-    pub(crate) fn tries(
-        &self,
-        teller: &Teller,
-        title: &Text,
-        command: &str,
-        expected: Expected,
-    ) -> Result<()> {
+    pub(crate) fn tries(&self, teller: &Teller, title: &Text, command: &str, expected: Expected) -> Result<()> {
         teller.step(title);
-        self.does(teller, command, expected)
-            .with_context(|| format!("step: {}", teller.pick(title)))
+        self.does(teller, command, expected).with_context(|| format!("step: {}", teller.pick(title)))
     }
 
     /// The same without a heading.
@@ -294,19 +230,13 @@ impl<'a> Client<'a> {
 
     /// nmap against the public address.
     fn scans(&self, teller: &Teller) -> Result<()> {
-        teller.step(&text(
-            "The attacker scans the public address",
-            "攻撃者によるポートスキャン",
-        ));
-        let command = "nmap -Pn -n -sS -S 198.51.100.66 -e eth0 --max-retries 0 -p 21-23,80,443,445,3389,8443 203.0.113.10";
+        teller.step(&text("The attacker scans the public address", "攻撃者によるポートスキャン"));
+        let command =
+            "nmap -Pn -n -sS -S 198.51.100.66 -e eth0 --max-retries 0 -p 21-23,80,443,445,3389,8443 203.0.113.10";
         teller.tried(self.name, command);
         let before = Counters::read(&self.stage.agent)?;
         let said = tool::must(&mut self.command(command), PATIENCE)?;
-        let states: Vec<_> = said
-            .out
-            .lines()
-            .filter(|line| line.contains("/tcp "))
-            .collect();
+        let states: Vec<_> = said.out.lines().filter(|line| line.contains("/tcp ")).collect();
         teller.quote(&states.join("\n"));
         let counted = Counters::read(&self.stage.agent)?.since(&before);
         teller.decided(&counted.verdict(Permitted)?);
@@ -330,14 +260,7 @@ impl<'a> Client<'a> {
         let mut command = self.ns.command(words.next().unwrap_or_default());
         command.args(words);
         // The machine's own proxy is not part of the town.
-        for name in [
-            "http_proxy",
-            "https_proxy",
-            "all_proxy",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-        ] {
+        for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(name);
         }
         command
@@ -346,15 +269,8 @@ impl<'a> Client<'a> {
 
 /// One line of what a program said: its answer, else its complaint.
 fn outcome(said: &Said) -> String {
-    let line = |text: &str| {
-        text.trim()
-            .lines()
-            .next()
-            .map(|line| line.trim_end().to_owned())
-    };
-    line(&said.out)
-        .or_else(|| line(&said.err))
-        .unwrap_or_else(|| format!("exit code {:?}", said.code))
+    let line = |text: &str| text.trim().lines().next().map(|line| line.trim_end().to_owned());
+    line(&said.out).or_else(|| line(&said.err)).unwrap_or_else(|| format!("exit code {:?}", said.code))
 }
 
 /// Polls until `ready`, for things that happen beside the step.

@@ -11,10 +11,7 @@ pub(crate) struct Text {
 
 /// Both versions of a text.
 pub(crate) fn text(en: impl Into<String>, ja: impl Into<String>) -> Text {
-    Text {
-        en: en.into(),
-        ja: ja.into(),
-    }
+    Text { en: en.into(), ja: ja.into() }
 }
 
 /// Speaks one of them.
@@ -51,19 +48,13 @@ impl Teller {
 
     /// A chapter: bilingual, so that both halves of a room can follow.
     pub(crate) fn chapter(&self, title: &Text) {
-        println!(
-            "\n{}",
-            self.paint("1;36", &format!("{} / {}", title.ja, title.en))
-        );
+        println!("\n{}", self.paint("1;36", &format!("{} / {}", title.ja, title.en)));
     }
 
     /// The next numbered step.
     pub(crate) fn step(&self, title: &Text) {
         self.step.set(self.step.get() + 1);
-        println!(
-            "\n{}",
-            self.paint("1", &format!("{:2}. {}", self.step.get(), self.pick(title)))
-        );
+        println!("\n{}", self.paint("1", &format!("{:2}. {}", self.step.get(), self.pick(title))));
     }
 
     /// What somebody typed, and where.
@@ -95,19 +86,11 @@ impl Teller {
 
     fn line(&self, label: &Text, what: &str) {
         // Two Japanese characters are as wide as four Latin ones.
-        let label = if self.japanese {
-            format!("{}    ", label.ja)
-        } else {
-            format!("{:<8}", label.en)
-        };
+        let label = if self.japanese { format!("{}    ", label.ja) } else { format!("{:<8}", label.en) };
         println!("    {}  {what}", self.paint("2", &label));
     }
 
     fn paint(&self, code: &str, what: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{what}\x1b[0m")
-        } else {
-            what.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{what}\x1b[0m") } else { what.to_owned() }
     }
 }
