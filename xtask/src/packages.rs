@@ -97,7 +97,7 @@ pub(crate) fn unpack(wanted: &[Tool]) -> Result<()> {
         update_once()?;
     }
     let downloads = target().join("downloads");
-    fs::create_dir_all(&downloads)?;
+    fs::create_dir_all(tools.join("unpacked"))?;
     for package in missing {
         let before = downloads.join(package);
         if before.exists() {
