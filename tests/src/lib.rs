@@ -1,1 +1,3 @@
 //! The harness (namespaces, veths, senders, sinks) and the oracle.
+
+pub mod harness;

@@ -1,0 +1,14 @@
+//! Namespaces, wires and the machines at their ends.
+
+pub mod agent;
+pub mod bpffs;
+pub mod frame;
+pub mod link;
+pub mod netns;
+pub mod nft;
+pub mod offload;
+pub mod raw;
+pub mod service;
+pub mod tool;
+pub mod town;
+pub mod townhall;

@@ -1,0 +1,55 @@
+//! Checksum and segmentation offloads of an interface.
+
+use std::os::fd::AsRawFd as _;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::netns::Ns;
+
+// linux/ethtool.h: commands that take one value, and structs of that value.
+const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_STSO: u32 = 0x1f;
+const ETHTOOL_SGSO: u32 = 0x24;
+const ETHTOOL_SGRO: u32 = 0x2c;
+
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+/// Turns tx checksums, TSO, GSO and GRO on or off, as `ethtool -K NAME tx tso gso gro` would.
+pub fn set(ns: &Ns, name: &str, on: bool) -> Result<()> {
+    // Segmentation needs checksums: the order that never asks for one without the other.
+    let mut commands = [ETHTOOL_SGRO, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_STXCSUM];
+    if on {
+        commands.reverse();
+    }
+    ns.run(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        for cmd in commands {
+            apply(&socket, name, EthtoolValue { cmd, data: u32::from(on) })
+                .with_context(|| format!("ethtool command {cmd:#x} on {name}"))?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("in {}", ns.name()))
+}
+
+fn apply(socket: &std::net::UdpSocket, name: &str, mut value: EthtoolValue) -> Result<()> {
+    // SAFETY: `ifreq` is plain old data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        bail!("{name} is too long for an interface name");
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request names an `EthtoolValue` that outlives the call, which is what these commands read and write.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
