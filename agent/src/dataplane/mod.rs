@@ -1,6 +1,7 @@
 //! The loaded programs, their maps and links: load or adopt, stage and switch, read back.
 
 pub mod object;
+pub mod seed;
 
 use std::path::PathBuf;
 
