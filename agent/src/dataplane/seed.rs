@@ -65,10 +65,7 @@ impl Error {
             Self::Call { source, .. } | Self::Refused { source, .. } => *source,
             _ => return false,
         };
-        matches!(
-            source,
-            Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOENT
-        )
+        matches!(source, Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOENT)
     }
 }
 

@@ -47,17 +47,8 @@ impl<R: Read> Capture<R> {
     /// [`Fault`] with offset 0 if it is no capture, or one of another link type.
     pub fn open(inner: R) -> Result<Self, Fault> {
         let mut source = Source::new(inner);
-        let format = Self::format(&mut source).map_err(|flaw| Fault {
-            offset: 0,
-            packets: 0,
-            flaw,
-        })?;
-        Ok(Self {
-            source,
-            format,
-            packets: 0,
-            broken: false,
-        })
+        let format = Self::format(&mut source).map_err(|flaw| Fault { offset: 0, packets: 0, flaw })?;
+        Ok(Self { source, format, packets: 0, broken: false })
     }
 
     fn format(source: &mut Source<R>) -> Result<Format, Flaw> {
@@ -93,11 +84,7 @@ impl<R: Read> Capture<R> {
             Ok(false) => Ok(false),
             Err(flaw) => {
                 self.broken = true;
-                Err(Fault {
-                    offset: good,
-                    packets: self.packets,
-                    flaw,
-                })
+                Err(Fault { offset: good, packets: self.packets, flaw })
             }
         }
     }

@@ -34,11 +34,7 @@ pub(super) struct Tick {
 impl Clock {
     pub(super) fn new(at: Option<Timestamp>) -> Self {
         let fixed = at.map(|at| u64::try_from(at.as_nanosecond()).unwrap_or_default());
-        Self {
-            fixed,
-            now: None,
-            laid_out: None,
-        }
+        Self { fixed, now: None, laid_out: None }
     }
 
     pub(super) fn tick(&mut self, time: Option<u64>) -> Tick {
@@ -99,10 +95,7 @@ mod tests {
         let mut clock = Clock::new(Timestamp::from_second(1_800_000_000).ok());
         for time in [Some(5), None, Some(u64::MAX)] {
             let tick = clock.tick(time);
-            assert_eq!(
-                (tick.now, tick.behind, tick.unknown),
-                (1_800_000_000_000_000_000, 0, false)
-            );
+            assert_eq!((tick.now, tick.behind, tick.unknown), (1_800_000_000_000_000_000, 0, false));
         }
     }
 

@@ -87,11 +87,7 @@ impl std::fmt::Display for Fault {
 impl Fault {
     /// The whole message.
     pub fn text(&self, lang: Lang) -> String {
-        let Self {
-            offset,
-            packets,
-            flaw,
-        } = self;
+        let Self { offset, packets, flaw } = self;
         match lang {
             Lang::En => format!(
                 "capture: byte {offset}, after packet {packets}: {}. Verdicts given before this stand. {}",
@@ -132,10 +128,7 @@ impl Flaw {
                 format!("a packet of interface {number}, which its section does not describe")
             }
             Self::TooManyInterfaces => "more than 65,536 interfaces in one section".into(),
-            Self::LinkType { number } => format!(
-                "link type {number} ({}) is not Ethernet",
-                link_name(*number)
-            ),
+            Self::LinkType { number } => format!("link type {number} ({}) is not Ethernet", link_name(*number)),
             Self::Read(error) => format!("the file cannot be read: {error}"),
         }
     }
@@ -163,22 +156,17 @@ impl Flaw {
             Self::NoInterface { number } => {
                 format!("セクションに記述のないインターフェース{number}のパケットです")
             }
-            Self::TooManyInterfaces => {
-                "1セクションのインターフェースが65,536個を超えています".into()
+            Self::TooManyInterfaces => "1セクションのインターフェースが65,536個を超えています".into(),
+            Self::LinkType { number } => {
+                format!("リンク種別{number}({})はイーサネットではありません", link_name(*number))
             }
-            Self::LinkType { number } => format!(
-                "リンク種別{number}({})はイーサネットではありません",
-                link_name(*number)
-            ),
             Self::Read(error) => format!("ファイルを読めません: {error}"),
         }
     }
 
     fn hint_en(&self) -> &'static str {
         match self {
-            Self::Empty => {
-                "Capture again, and stop the capture tool with Ctrl-C so that it writes out what it holds."
-            }
+            Self::Empty => "Capture again, and stop the capture tool with Ctrl-C so that it writes out what it holds.",
             Self::NotACapture { magic } => match packed(magic) {
                 Some(_) => "It looks compressed: unpack it first.",
                 None => "Convert it with `editcap -F pcapng IN OUT`.",
@@ -193,9 +181,7 @@ impl Flaw {
 
     fn hint_ja(&self) -> &'static str {
         match self {
-            Self::Empty => {
-                "取り直してください。採取の終了はCtrl-Cで行うと、保持分が書き出されます。"
-            }
+            Self::Empty => "取り直してください。採取の終了はCtrl-Cで行うと、保持分が書き出されます。",
             Self::NotACapture { magic } => match packed(magic) {
                 Some(_) => "圧縮されているようです。展開してから渡してください。",
                 None => "`editcap -F pcapng 元 先` で変換してください。",
@@ -215,16 +201,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// gzip, zstd, xz, bzip2.
 fn packed(magic: &[u8; 4]) -> Option<()> {
-    let starts = [
-        &[0x1f, 0x8b][..],
-        &[0x28, 0xb5, 0x2f, 0xfd],
-        &[0xfd, 0x37, 0x7a, 0x58],
-        b"BZh",
-    ];
-    starts
-        .iter()
-        .any(|start| magic.starts_with(start))
-        .then_some(())
+    let starts = [&[0x1f, 0x8b][..], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, 0x37, 0x7a, 0x58], b"BZh"];
+    starts.iter().any(|start| magic.starts_with(start)).then_some(())
 }
 
 /// Names of link types people do meet (tcpdump.org/linktypes.html).

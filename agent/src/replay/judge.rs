@@ -49,11 +49,5 @@ pub trait Judge {
     ///
     /// # Errors
     /// If the program cannot be run.
-    fn egress(
-        &mut self,
-        frame: &[u8],
-        interface: &str,
-        origin: Origin<'_>,
-        now: u64,
-    ) -> anyhow::Result<Judged>;
+    fn egress(&mut self, frame: &[u8], interface: &str, origin: Origin<'_>, now: u64) -> anyhow::Result<Judged>;
 }

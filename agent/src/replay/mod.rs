@@ -96,19 +96,14 @@ pub fn run(
     report.head().map_err(Error::Output)?;
     let mut packet = capture::Packet::default();
     while capture.next(&mut packet).map_err(Error::Capture)? {
-        let failed = |source| Error::Judge {
-            packet: packet.number,
-            source,
-        };
+        let failed = |source| Error::Judge { packet: packet.number, source };
         let tick = clock.tick(packet.time);
         if let Some(at) = tick.lay_out {
             judge.set_clock(at).map_err(failed)?;
         }
         let played = player.play(judge, &packet, &tick).map_err(failed)?;
         summary.count(&played);
-        report
-            .line(&packet, tick.now, &played, policy)
-            .map_err(Error::Output)?;
+        report.line(&packet, tick.now, &played, policy).map_err(Error::Output)?;
     }
     report.tail(summary).map_err(Error::Output)
 }

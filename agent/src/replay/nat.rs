@@ -59,9 +59,5 @@ fn ends(sight: &Sight) -> Option<Key> {
     let proto = sight.proto.filter(|proto| matches!(*proto, TCP | UDP))?;
     let (src, dst) = sight.ends?;
     let (sport, dport) = sight.ports.filter(|_| !sight.fragment)?;
-    Some((
-        proto,
-        SocketAddr::new(src, sport),
-        SocketAddr::new(dst, dport),
-    ))
+    Some((proto, SocketAddr::new(src, sport), SocketAddr::new(dst, dport)))
 }

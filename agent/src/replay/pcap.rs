@@ -29,11 +29,7 @@ impl Pcap {
         };
         let header = source.array::<20>()?;
         let half = |at: usize| [header[at], header[at + 1]];
-        let major = if big {
-            u16::from_be_bytes(half(0))
-        } else {
-            u16::from_le_bytes(half(0))
-        };
+        let major = if big { u16::from_be_bytes(half(0)) } else { u16::from_le_bytes(half(0)) };
         if major != 2 {
             return Err(Flaw::Version { major });
         }
@@ -43,29 +39,18 @@ impl Pcap {
         if number != ETHERNET {
             return Err(Flaw::LinkType { number });
         }
-        let fcs = if link & 1 << 26 != 0 {
-            (link >> 28) * 2
-        } else {
-            0
-        };
+        let fcs = if link & 1 << 26 != 0 { (link >> 28) * 2 } else { 0 };
         Ok(Self { big, unit, fcs })
     }
 
-    pub(super) fn next(
-        &mut self,
-        source: &mut Source<impl Read>,
-        packet: &mut Packet,
-    ) -> Result<bool, Flaw> {
+    pub(super) fn next(&mut self, source: &mut Source<impl Read>, packet: &mut Packet) -> Result<bool, Flaw> {
         let Some(header) = source.record::<16>()? else {
             return Ok(false);
         };
         let [seconds, fraction, captured, wire] =
             std::array::from_fn(|i| word(self.big, std::array::from_fn(|j| header[4 * i + j])));
         if captured > PACKET_LIMIT {
-            return Err(Flaw::PacketLength {
-                length: captured.into(),
-                limit: PACKET_LIMIT.into(),
-            });
+            return Err(Flaw::PacketLength { length: captured.into(), limit: PACKET_LIMIT.into() });
         }
         source.bytes(captured as usize, &mut packet.data)?;
         packet.time = Some(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit);
@@ -80,9 +65,5 @@ impl Pcap {
 }
 
 fn word(big: bool, bytes: [u8; 4]) -> u32 {
-    if big {
-        u32::from_be_bytes(bytes)
-    } else {
-        u32::from_le_bytes(bytes)
-    }
+    if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
 }

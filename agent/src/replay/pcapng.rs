@@ -44,11 +44,7 @@ struct Interface {
 impl Pcapng {
     /// The first section; its block type has been read.
     pub(super) fn open(source: &mut Source<impl Read>) -> Result<Self, Flaw> {
-        let mut new = Self {
-            big: false,
-            interfaces: Vec::new(),
-            block: Vec::new(),
-        };
+        let mut new = Self { big: false, interfaces: Vec::new(), block: Vec::new() };
         let length = source.array::<4>()?;
         new.section(source, length)?;
         Ok(new)
@@ -79,10 +75,7 @@ impl Pcapng {
             match kind {
                 INTERFACE | OBSOLETE_PACKET | SIMPLE_PACKET | ENHANCED_PACKET => {
                     if length > KEPT_LIMIT {
-                        return Err(Flaw::PacketLength {
-                            length,
-                            limit: KEPT_LIMIT,
-                        });
+                        return Err(Flaw::PacketLength { length, limit: KEPT_LIMIT });
                     }
                     let mut block = std::mem::take(&mut self.block);
                     source.bytes(length as usize - 12, &mut block)?;
@@ -126,23 +119,13 @@ impl Pcapng {
 
     fn trailer(&self, source: &mut Source<impl Read>, head: u64) -> Result<(), Flaw> {
         let tail = u64::from(self.word(&source.array::<4>()?, 0));
-        if tail == head {
-            Ok(())
-        } else {
-            Err(Flaw::BlockTrailer { head, tail })
-        }
+        if tail == head { Ok(()) } else { Err(Flaw::BlockTrailer { head, tail }) }
     }
 
     /// A block that is kept; true if it was a packet.
     fn known(&mut self, kind: u32, block: &[u8], packet: &mut Packet) -> Result<bool, Flaw> {
         let short = |wanted: usize| {
-            if block.len() < wanted {
-                Err(Flaw::BlockLength {
-                    length: block.len() as u64 + 12,
-                })
-            } else {
-                Ok(())
-            }
+            if block.len() < wanted { Err(Flaw::BlockLength { length: block.len() as u64 + 12 }) } else { Ok(()) }
         };
         let (number, ticks, captured, wire, data) = match kind {
             INTERFACE => {
@@ -153,16 +136,9 @@ impl Pcapng {
             SIMPLE_PACKET => {
                 short(4)?;
                 let wire = self.word(block, 0);
-                let snaplen = self
-                    .interfaces
-                    .first()
-                    .map_or(0, |interface| interface.snaplen);
+                let snaplen = self.interfaces.first().map_or(0, |interface| interface.snaplen);
                 let data = block.get(4..).unwrap_or_default();
-                let limit = if snaplen == 0 {
-                    wire
-                } else {
-                    wire.min(snaplen)
-                };
+                let limit = if snaplen == 0 { wire } else { wire.min(snaplen) };
                 (0, None, limit.min(data.len() as u32), wire, data)
             }
             _ => {
@@ -173,23 +149,12 @@ impl Pcapng {
                 };
                 let ticks = u64::from(self.word(block, 4)) << 32 | u64::from(self.word(block, 8));
                 let data = block.get(20..).unwrap_or_default();
-                (
-                    number,
-                    Some(ticks),
-                    self.word(block, 12),
-                    self.word(block, 16),
-                    data,
-                )
+                (number, Some(ticks), self.word(block, 12), self.word(block, 16), data)
             }
         };
-        let interface = *self
-            .interfaces
-            .get(number as usize)
-            .ok_or(Flaw::NoInterface { number })?;
+        let interface = *self.interfaces.get(number as usize).ok_or(Flaw::NoInterface { number })?;
         if interface.link != ETHERNET {
-            return Err(Flaw::LinkType {
-                number: interface.link,
-            });
+            return Err(Flaw::LinkType { number: interface.link });
         }
         let data = match data.get(..captured as usize) {
             Some(data) if captured <= PACKET_LIMIT => data,
@@ -211,12 +176,8 @@ impl Pcapng {
         if self.interfaces.len() == INTERFACES {
             return Err(Flaw::TooManyInterfaces);
         }
-        let mut interface = Interface {
-            link: self.half(block, 0),
-            snaplen: self.word(block, 4),
-            resolution: 6,
-            offset: 0,
-        };
+        let mut interface =
+            Interface { link: self.half(block, 0), snaplen: self.word(block, 4), resolution: 6, offset: 0 };
         let mut options = block.get(8..).unwrap_or_default();
         while options.len() >= 4 {
             let (code, length) = (self.half(options, 0), usize::from(self.half(options, 2)));
@@ -228,17 +189,11 @@ impl Pcapng {
                 (OPTION_TSRESOL, [resolution]) => interface.resolution = *resolution,
                 (OPTION_TSOFFSET, &[a, b, c, d, e, f, g, h]) => {
                     let bytes = [a, b, c, d, e, f, g, h];
-                    interface.offset = if self.big {
-                        i64::from_be_bytes(bytes)
-                    } else {
-                        i64::from_le_bytes(bytes)
-                    };
+                    interface.offset = if self.big { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) };
                 }
                 _ => {}
             }
-            options = options
-                .get(4 + length.next_multiple_of(4)..)
-                .unwrap_or_default();
+            options = options.get(4 + length.next_multiple_of(4)..).unwrap_or_default();
         }
         self.interfaces.push(interface);
         Ok(())
@@ -246,27 +201,13 @@ impl Pcapng {
 
     /// The 32-bit number at `at`; 0 past the end.
     fn word(&self, bytes: &[u8], at: usize) -> u32 {
-        let word = bytes
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok())
-            .unwrap_or_default();
-        if self.big {
-            u32::from_be_bytes(word)
-        } else {
-            u32::from_le_bytes(word)
-        }
+        let word = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+        if self.big { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
     }
 
     fn half(&self, bytes: &[u8], at: usize) -> u16 {
-        let half = bytes
-            .get(at..at + 2)
-            .and_then(|bytes| bytes.try_into().ok())
-            .unwrap_or_default();
-        if self.big {
-            u16::from_be_bytes(half)
-        } else {
-            u16::from_le_bytes(half)
-        }
+        let half = bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+        if self.big { u16::from_be_bytes(half) } else { u16::from_le_bytes(half) }
     }
 }
 

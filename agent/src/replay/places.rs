@@ -40,10 +40,7 @@ impl<'p> Places<'p> {
         for (index, net) in policy.nets.iter().enumerate() {
             for prefix in &net.prefixes {
                 let length = wide_length(prefix);
-                by_length
-                    .entry(length)
-                    .or_default()
-                    .insert(wide(prefix.network()) & mask(length), index);
+                by_length.entry(length).or_default().insert(wide(prefix.network()) & mask(length), index);
             }
             macs.extend(net.routers.iter().map(|mac| (*mac, index)));
         }
@@ -59,18 +56,9 @@ impl<'p> Places<'p> {
             addresses: policy
                 .devices
                 .iter()
-                .flat_map(|device| {
-                    device
-                        .addresses
-                        .iter()
-                        .map(|address| (*address, device.mac))
-                })
+                .flat_map(|device| device.addresses.iter().map(|address| (*address, device.mac)))
                 .collect(),
-            nowhere: Port {
-                interface: String::new(),
-                outer: 0,
-                inner: 0,
-            },
+            nowhere: Port { interface: String::new(), outer: 0, inner: 0 },
         }
     }
 
@@ -88,10 +76,7 @@ impl<'p> Places<'p> {
             return Owner::Nobody;
         }
         let wide = wide(address);
-        let found = self
-            .prefixes
-            .iter()
-            .find_map(|(length, nets)| nets.get(&(wide & mask(*length))).copied());
+        let found = self.prefixes.iter().find_map(|(length, nets)| nets.get(&(wide & mask(*length))).copied());
         found.or(self.default).map_or(Owner::Nobody, Owner::Net)
     }
 
@@ -102,30 +87,16 @@ impl<'p> Places<'p> {
 
     /// The MAC an original frame from this address has: the device's, or the net's first router's.
     pub(super) fn sender(&self, address: IpAddr, net: NetIndex) -> Option<Mac> {
-        let router = || {
-            self.policy
-                .nets
-                .get(net)
-                .and_then(|net| net.routers.first())
-                .copied()
-        };
+        let router = || self.policy.nets.get(net).and_then(|net| net.routers.first()).copied();
         self.addresses.get(&address).copied().or_else(router)
     }
 
     /// The net's port for these tags, or its first, or another than `not` if there is a choice.
     pub(super) fn port(&self, net: NetIndex, tags: (u16, u16), not: Option<&Port>) -> &Port {
-        let ports = self
-            .policy
-            .nets
-            .get(net)
-            .map(|net| net.ports.as_slice())
-            .unwrap_or_default();
+        let ports = self.policy.nets.get(net).map(|net| net.ports.as_slice()).unwrap_or_default();
         let mut free = ports.iter().filter(|port| Some(*port) != not);
         let tagged = free.clone().find(|port| (port.outer, port.inner) == tags);
-        tagged
-            .or(free.next())
-            .or(ports.first())
-            .unwrap_or(&self.nowhere)
+        tagged.or(free.next()).or(ports.first()).unwrap_or(&self.nowhere)
     }
 
     /// Whether some net is seen with these tags.
@@ -135,14 +106,9 @@ impl<'p> Places<'p> {
 
     /// The port for a frame that names no place of its own: the tags', else the default network's, else the first.
     pub(super) fn any_port(&self, tags: (u16, u16)) -> &Port {
-        let tagged = self
-            .ports()
-            .find(|port| tags != (0, 0) && (port.outer, port.inner) == tags);
+        let tagged = self.ports().find(|port| tags != (0, 0) && (port.outer, port.inner) == tags);
         let default = || self.default.map(|net| self.port(net, tags, None));
-        tagged
-            .or_else(default)
-            .or(self.ports().next())
-            .unwrap_or(&self.nowhere)
+        tagged.or_else(default).or(self.ports().next()).unwrap_or(&self.nowhere)
     }
 
     /// Where a packet with this source, this MAC and these tags enters; `true` if its source said so.
@@ -165,9 +131,7 @@ impl<'p> Places<'p> {
 /// Unspecified, link-local, multicast and broadcast addresses live nowhere in particular.
 fn says_nothing(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => {
-            v4.is_unspecified() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
-        }
+        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast(),
     }
 }
@@ -187,7 +151,5 @@ fn wide_length(prefix: &IpNet) -> u8 {
 }
 
 fn mask(length: u8) -> u128 {
-    u128::MAX
-        .checked_shl(128 - u32::from(length))
-        .unwrap_or_default()
+    u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or_default()
 }

@@ -42,8 +42,7 @@ pub(super) struct Played {
 impl Played {
     /// Whether it passes.
     pub(super) fn passes(&self) -> bool {
-        self.reason
-            .is_some_and(|reason| reason.verdict() == Verdict::Pass)
+        self.reason.is_some_and(|reason| reason.verdict() == Verdict::Pass)
     }
 }
 
@@ -93,12 +92,7 @@ impl<'p> Player<'p> {
         }
     }
 
-    pub(super) fn play(
-        &mut self,
-        judge: &mut dyn Judge,
-        packet: &Packet,
-        tick: &Tick,
-    ) -> anyhow::Result<Played> {
+    pub(super) fn play(&mut self, judge: &mut dyn Judge, packet: &Packet, tick: &Tick) -> anyhow::Result<Played> {
         let mut notes = Vec::new();
         if tick.behind > 0 {
             notes.push(Note::ClockBack(tick.behind));
@@ -115,14 +109,7 @@ impl<'p> Player<'p> {
             notes.push(Note::Padded);
         }
         let sight = Sight::of(&frame);
-        let mut played = Played {
-            reason: None,
-            rule: None,
-            entered: None,
-            left: None,
-            notes,
-            line: sight.line(),
-        };
+        let mut played = Played { reason: None, rule: None, entered: None, left: None, notes, line: sight.line() };
         if !fits {
             played.notes.push(Note::TooLarge);
             played.entered = Some(self.door(&sight));
@@ -161,9 +148,7 @@ impl<'p> Player<'p> {
         played: &mut Played,
     ) -> anyhow::Result<()> {
         let mut entering = frame.to_vec();
-        let source = sight
-            .ends
-            .map_or(Owner::Nobody, |(src, _)| self.places.owner(src));
+        let source = sight.ends.map_or(Owner::Nobody, |(src, _)| self.places.owner(src));
         let mut origin = match source {
             Owner::Net(net) => Some(net),
             _ => sight.src_mac.and_then(|mac| self.places.mac_net(mac)),
@@ -189,10 +174,7 @@ impl<'p> Player<'p> {
                 self.places.any_port(sight.tags).clone()
             }
         };
-        let sent_on = source == Owner::Box
-            || sight
-                .src_mac
-                .is_some_and(|mac| self.own_macs.contains(&mac));
+        let sent_on = source == Owner::Box || sight.src_mac.is_some_and(|mac| self.own_macs.contains(&mac));
         if let (true, Some(net), Some(address)) = (sent_on, origin, address)
             && let Some(mac) = self.places.sender(address, net)
         {
@@ -206,14 +188,7 @@ impl<'p> Player<'p> {
 
         played.entered = Some(port.interface.clone());
         let entering_sight = Sight::of(&entering);
-        let judged = way_in(
-            judge,
-            &entering,
-            &entering_sight,
-            &port.interface,
-            now,
-            &mut played.notes,
-        )?;
+        let judged = way_in(judge, &entering, &entering_sight, &port.interface, now, &mut played.notes)?;
         let Some(judged) = judged else { return Ok(()) };
         played.reason = Some(judged.reason);
         played.rule = judged.rule;
@@ -235,12 +210,10 @@ impl<'p> Player<'p> {
     ) -> anyhow::Result<()> {
         played.notes.push(Note::FromBox);
         let net = sight.ends.and_then(|(src, dst)| {
-            [self.places.owner(dst), self.places.net(src)]
-                .into_iter()
-                .find_map(|owner| match owner {
-                    Owner::Net(net) => Some(net),
-                    _ => None,
-                })
+            [self.places.owner(dst), self.places.net(src)].into_iter().find_map(|owner| match owner {
+                Owner::Net(net) => Some(net),
+                _ => None,
+            })
         });
         let port = match net {
             Some(net) => self.places.port(net, sight.tags, None).clone(),
@@ -253,22 +226,15 @@ impl<'p> Player<'p> {
         }
         played.left = Some(port.interface.clone());
         let sight = Sight::of(&leaving);
-        let judged = pieces(
-            judge.longest(),
-            &leaving,
-            &sight,
-            &mut played.notes,
-            &mut |piece| judge.egress(piece, &port.interface, Origin::Box, now),
-        )?;
+        let judged = pieces(judge.longest(), &leaving, &sight, &mut played.notes, &mut |piece| {
+            judge.egress(piece, &port.interface, Origin::Box, now)
+        })?;
         played.reason = judged.map(|judged| judged.reason);
         played.rule = judged.and_then(|judged| judged.rule);
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one packet's whole circumstances, used here only"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one packet's whole circumstances, used here only")]
     fn way_out(
         &mut self,
         judge: &mut dyn Judge,
@@ -283,10 +249,8 @@ impl<'p> Player<'p> {
         if !matches!(judged.reason, Adopted | Flow | Fragment | Related | Rule) {
             return Ok(());
         }
-        let published = judged
-            .rule
-            .and_then(|rule| self.policy.rules.get(rule))
-            .and_then(|rule| rule.published.as_ref());
+        let published =
+            judged.rule.and_then(|rule| self.policy.rules.get(rule)).and_then(|rule| rule.published.as_ref());
         if let (Rule | Adopted, Some(server)) = (judged.reason, published) {
             self.nat.remember(sight, (server.address, server.port));
         }
@@ -301,9 +265,7 @@ impl<'p> Player<'p> {
             dst = real.ip();
         } else if let Some(public) = self.nat.public(sight) {
             translate(&mut frame, sight, End::Source, public.ip(), public.port());
-            if sight.ends.is_some_and(|(src, _)| src != public.ip())
-                && !played.notes.contains(&Note::Translated)
-            {
+            if sight.ends.is_some_and(|(src, _)| src != public.ip()) && !played.notes.contains(&Note::Translated) {
                 played.notes.push(Note::Translated);
             }
         }
@@ -316,17 +278,10 @@ impl<'p> Player<'p> {
         }
         played.left = Some(out.interface.clone());
         let sight = Sight::of(&frame);
-        let origin = Origin::Interface {
-            name: &port.interface,
-            mark: judged.mark,
-        };
-        let left = pieces(
-            judge.longest(),
-            &frame,
-            &sight,
-            &mut played.notes,
-            &mut |piece| judge.egress(piece, &out.interface, origin, now),
-        )?;
+        let origin = Origin::Interface { name: &port.interface, mark: judged.mark };
+        let left = pieces(judge.longest(), &frame, &sight, &mut played.notes, &mut |piece| {
+            judge.egress(piece, &out.interface, origin, now)
+        })?;
         match left {
             None => played.reason = None,
             Some(left) if left.reason.verdict() == Verdict::Drop => {
@@ -349,20 +304,14 @@ impl<'p> Player<'p> {
             Owner::Nobody => false,
         };
         let unicast = mac.0[0] & 1 == 0;
-        if elsewhere
-            && unicast
-            && self.places.mac_net(mac).is_none()
-            && self.own_macs.len() < OWN_MACS
-        {
+        if elsewhere && unicast && self.places.mac_net(mac).is_none() && self.own_macs.len() < OWN_MACS {
             self.own_macs.insert(mac);
         }
     }
 
     /// Tags that some side uses, but not this one. Tags nobody uses are left for the programs to drop.
     fn tags_of_another_side(&self, sight: &Sight, port: &Port) -> bool {
-        sight.tag_bytes <= 8
-            && sight.tags != (port.outer, port.inner)
-            && self.places.tags_known(sight.tags)
+        sight.tag_bytes <= 8 && sight.tags != (port.outer, port.inner) && self.places.tags_known(sight.tags)
     }
 }
 
@@ -374,9 +323,7 @@ fn way_in(
     now: u64,
     notes: &mut Vec<Note>,
 ) -> anyhow::Result<Option<Judged>> {
-    pieces(judge.longest(), frame, sight, notes, &mut |piece| {
-        judge.ingress(piece, interface, now)
-    })
+    pieces(judge.longest(), frame, sight, notes, &mut |piece| judge.ingress(piece, interface, now))
 }
 
 /// Judges a frame, in pieces where one run does not take it: the first that is dropped speaks for all, else the first.

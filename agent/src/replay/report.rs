@@ -76,11 +76,7 @@ impl<'o> Report<'o> {
     pub(super) fn head(&mut self) -> std::io::Result<()> {
         match (self.format, self.lang) {
             (Format::Json, _) => Ok(()),
-            (Format::Text, Lang::En) => row(
-                self.out,
-                ["n", "time", "verdict", "reason", "rule", "way", "packet"],
-                &[],
-            ),
+            (Format::Text, Lang::En) => row(self.out, ["n", "time", "verdict", "reason", "rule", "way", "packet"], &[]),
             // Ideographs are two columns wide: the columns are padded by hand.
             (Format::Text, Lang::Ja) => writeln!(
                 self.out,
@@ -89,17 +85,8 @@ impl<'o> Report<'o> {
         }
     }
 
-    pub(super) fn line(
-        &mut self,
-        packet: &Packet,
-        now: u64,
-        played: &Played,
-        policy: &Policy,
-    ) -> std::io::Result<()> {
-        let rule = played
-            .rule
-            .and_then(|rule| policy.rules.get(rule))
-            .map(|rule| rule.id.as_str());
+    pub(super) fn line(&mut self, packet: &Packet, now: u64, played: &Played, policy: &Policy) -> std::io::Result<()> {
+        let rule = played.rule.and_then(|rule| policy.rules.get(rule)).map(|rule| rule.id.as_str());
         let passes = played.passes();
         let time = timestamp(now).to_string();
         match self.format {
@@ -130,20 +117,9 @@ impl<'o> Report<'o> {
                     played.entered.as_deref().unwrap_or("box"),
                     played.left.as_deref().unwrap_or("-")
                 );
-                let notes: Vec<String> = played
-                    .notes
-                    .iter()
-                    .map(|note| note.text(self.lang))
-                    .collect();
-                let cells = [
-                    &packet.number.to_string(),
-                    &time,
-                    verdict,
-                    code(played),
-                    rule.unwrap_or("-"),
-                    &way,
-                    &played.line,
-                ];
+                let notes: Vec<String> = played.notes.iter().map(|note| note.text(self.lang)).collect();
+                let cells =
+                    [&packet.number.to_string(), &time, verdict, code(played), rule.unwrap_or("-"), &way, &played.line];
                 row(self.out, cells, &notes)
             }
         }
@@ -153,28 +129,17 @@ impl<'o> Report<'o> {
         if self.format == Format::Json {
             return self.out.flush();
         }
-        let Summary {
-            packets,
-            passed,
-            reasons,
-        } = summary;
+        let Summary { packets, passed, reasons } = summary;
         let dropped = packets - passed;
         match self.lang {
-            Lang::En => writeln!(
-                self.out,
-                "\n{packets} packets: {passed} pass, {dropped} drop"
-            )?,
-            Lang::Ja => writeln!(
-                self.out,
-                "\n{packets}個のパケット: 通過 {passed}、遮断 {dropped}"
-            )?,
+            Lang::En => writeln!(self.out, "\n{packets} packets: {passed} pass, {dropped} drop")?,
+            Lang::Ja => writeln!(self.out, "\n{packets}個のパケット: 通過 {passed}、遮断 {dropped}")?,
         }
         for (code, count) in reasons {
-            let text =
-                sekimori_ebpf::reason::Reason::from_code(code).map(|reason| match self.lang {
-                    Lang::En => reason.en(),
-                    Lang::Ja => reason.ja(),
-                });
+            let text = sekimori_ebpf::reason::Reason::from_code(code).map(|reason| match self.lang {
+                Lang::En => reason.en(),
+                Lang::Ja => reason.ja(),
+            });
             let text = text.unwrap_or(match self.lang {
                 Lang::En => "longer than one run takes, not judged by the programs",
                 Lang::Ja => "一度に判定できる長さを超えるため、プログラムでは未判定",
@@ -187,10 +152,7 @@ impl<'o> Report<'o> {
 
 fn row(out: &mut dyn Write, cells: [&str; 7], notes: &[String]) -> std::io::Result<()> {
     let [n, time, verdict, reason, rule, way, packet] = cells;
-    write!(
-        out,
-        "{n:>6}  {time:<30}  {verdict:<7}  {reason:<18} {rule:<24} {way:<16} {packet}"
-    )?;
+    write!(out, "{n:>6}  {time:<30}  {verdict:<7}  {reason:<18} {rule:<24} {way:<16} {packet}")?;
     match notes {
         [] => writeln!(out),
         notes => writeln!(out, "  [{}]", notes.join("; ")),
@@ -235,12 +197,8 @@ impl Note {
             (Lang::Ja, Self::NoTime) => "採取時刻なし".into(),
             (Lang::En, Self::Retagged) => "captured with another side's VLAN".into(),
             (Lang::Ja, Self::Retagged) => "別の側のVLANで採取".into(),
-            (Lang::En, Self::SentOn) => {
-                "captured after the box sent it on; first sender's MAC assumed".into()
-            }
-            (Lang::Ja, Self::SentOn) => {
-                "本装置が送り出した後の採取。元の送信元MACとみなした".into()
-            }
+            (Lang::En, Self::SentOn) => "captured after the box sent it on; first sender's MAC assumed".into(),
+            (Lang::Ja, Self::SentOn) => "本装置が送り出した後の採取。元の送信元MACとみなした".into(),
             (Lang::En, Self::FromBox) => "sent by the box (or masqueraded by it)".into(),
             (Lang::Ja, Self::FromBox) => "本装置発(またはアドレス変換後)".into(),
             (Lang::En, Self::Translated) => "published server's address translated".into(),

@@ -9,11 +9,7 @@ use crate::policy::model::{Mac, Port};
 pub(super) fn retag(frame: &mut Vec<u8>, sight: &Sight, port: &Port) {
     let mut tags = Vec::with_capacity(8);
     if port.outer != 0 {
-        tags.extend_from_slice(if port.inner != 0 {
-            &[0x88, 0xa8]
-        } else {
-            &[0x81, 0x00]
-        });
+        tags.extend_from_slice(if port.inner != 0 { &[0x88, 0xa8] } else { &[0x81, 0x00] });
         tags.extend_from_slice(&port.outer.to_be_bytes());
     }
     if port.inner != 0 {
@@ -42,13 +38,7 @@ pub(super) enum End {
 
 /// Replaces an address and a port, and mends the checksums, as NAT does. False, and nothing done, if the frame is no
 /// whole TCP or UDP packet of that family.
-pub(super) fn translate(
-    frame: &mut [u8],
-    sight: &Sight,
-    end: End,
-    address: IpAddr,
-    port: u16,
-) -> bool {
+pub(super) fn translate(frame: &mut [u8], sight: &Sight, end: End, address: IpAddr, port: u16) -> bool {
     let (Some((src, _)), Some(l4), false) = (sight.ends, sight.l4, sight.fragment) else {
         return false;
     };
@@ -67,11 +57,8 @@ pub(super) fn translate(
         IpAddr::V4(v4) => (v4.octets().to_vec(), sight.l3 + 12 + 4 * far),
         IpAddr::V6(v6) => (v6.octets().to_vec(), sight.l3 + 8 + 16 * far),
     };
-    let mut writes: Vec<(usize, [u8; 2])> = new
-        .chunks_exact(2)
-        .enumerate()
-        .map(|(i, pair)| (at + 2 * i, [pair[0], pair[1]]))
-        .collect();
+    let mut writes: Vec<(usize, [u8; 2])> =
+        new.chunks_exact(2).enumerate().map(|(i, pair)| (at + 2 * i, [pair[0], pair[1]])).collect();
     let addresses = writes.len();
     writes.push((l4 + 2 * far, port.to_be_bytes()));
     for (number, (at, new)) in writes.into_iter().enumerate() {

@@ -35,11 +35,7 @@ pub(super) fn segments(frame: &[u8], sight: &Sight, longest: usize) -> Option<Ve
         return None;
     }
 
-    let flags = if proto == TCP {
-        *frame.get(l4 + 13)?
-    } else {
-        0
-    };
+    let flags = if proto == TCP { *frame.get(l4 + 13)? } else { 0 };
     let chunks = payload.len().div_ceil(room);
     // A SYN carries no second piece: the first alone shows that it holds data.
     let wanted = if flags & SYN != 0 { 1 } else { chunks };
@@ -85,9 +81,7 @@ fn put(frame: &mut [u8], at: usize, value: u16) {
 fn sum(frame: &mut [u8], l3: usize, end: usize) {
     put(frame, l3 + 10, 0);
     let words = frame.get(l3..end).unwrap_or_default().chunks_exact(2);
-    let mut total: u32 = words
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
+    let mut total: u32 = words.map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
     }

@@ -40,11 +40,8 @@ pub(super) struct Sight {
 
 impl Sight {
     pub(super) fn of(frame: &[u8]) -> Self {
-        let mut sight = Self {
-            dst_mac: bytes(frame, 0).map(Mac),
-            src_mac: bytes(frame, 6).map(Mac),
-            ..Self::default()
-        };
+        let mut sight =
+            Self { dst_mac: bytes(frame, 0).map(Mac), src_mac: bytes(frame, 6).map(Mac), ..Self::default() };
         let mut at = 12;
         let mut ids = Vec::new();
         while let Some(kind) = half(frame, at) {
@@ -58,10 +55,7 @@ impl Sight {
         sight.tag_bytes = ids.len() * 4;
         // An id of 0 is a priority, not a VLAN.
         ids.retain(|id| *id != 0);
-        sight.tags = (
-            ids.first().copied().unwrap_or_default(),
-            ids.get(1).copied().unwrap_or_default(),
-        );
+        sight.tags = (ids.first().copied().unwrap_or_default(), ids.get(1).copied().unwrap_or_default());
         sight.l3 = at + 2;
         match sight.ethertype {
             ARP => sight.arp(frame),
@@ -92,9 +86,7 @@ impl Sight {
         };
         self.fragment = fragment & 0x3fff != 0;
         if fragment & 0x1fff == 0 {
-            self.l4 = frame
-                .get(self.l3)
-                .map(|first| self.l3 + usize::from(first & 0x0f) * 4);
+            self.l4 = frame.get(self.l3).map(|first| self.l3 + usize::from(first & 0x0f) * 4);
         }
     }
 
@@ -115,8 +107,7 @@ impl Sight {
                     at += (usize::from(length) + 1) * 8;
                 }
                 44 => {
-                    let (Some(following), Some(offset)) = (frame.get(at), half(frame, at + 2))
-                    else {
+                    let (Some(following), Some(offset)) = (frame.get(at), half(frame, at + 2)) else {
                         return;
                     };
                     next = *following;

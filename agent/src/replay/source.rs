@@ -12,10 +12,7 @@ pub(super) struct Source<R> {
 
 impl<R: Read> Source<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self {
-            inner: BufReader::with_capacity(1 << 18, inner),
-            offset: 0,
-        }
+        Self { inner: BufReader::with_capacity(1 << 18, inner), offset: 0 }
     }
 
     /// Bytes consumed so far.
@@ -28,20 +25,14 @@ impl<R: Read> Source<R> {
         let mut bytes = [0; N];
         match self.fill(&mut bytes)? {
             0 if N > 0 => Ok(None),
-            got if got < N => Err(Flaw::Cut {
-                wanted: N as u64,
-                got: got as u64,
-            }),
+            got if got < N => Err(Flaw::Cut { wanted: N as u64, got: got as u64 }),
             _ => Ok(Some(bytes)),
         }
     }
 
     /// The next `N` bytes, which must be there.
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
-        self.record()?.ok_or(Flaw::Cut {
-            wanted: N as u64,
-            got: 0,
-        })
+        self.record()?.ok_or(Flaw::Cut { wanted: N as u64, got: 0 })
     }
 
     /// Replaces `into` by the next `length` bytes. The caller has bounded `length`.
@@ -50,29 +41,14 @@ impl<R: Read> Source<R> {
         into.resize(length, 0);
         let got = self.fill(into)?;
         into.truncate(got);
-        if got < length {
-            Err(Flaw::Cut {
-                wanted: length as u64,
-                got: got as u64,
-            })
-        } else {
-            Ok(())
-        }
+        if got < length { Err(Flaw::Cut { wanted: length as u64, got: got as u64 }) } else { Ok(()) }
     }
 
     /// Passes over `length` bytes without keeping them.
     pub(super) fn skip(&mut self, length: u64) -> Result<(), Flaw> {
-        let got = std::io::copy(&mut self.inner.by_ref().take(length), &mut std::io::sink())
-            .map_err(Flaw::from)?;
+        let got = std::io::copy(&mut self.inner.by_ref().take(length), &mut std::io::sink()).map_err(Flaw::from)?;
         self.offset += got;
-        if got < length {
-            Err(Flaw::Cut {
-                wanted: length,
-                got,
-            })
-        } else {
-            Ok(())
-        }
+        if got < length { Err(Flaw::Cut { wanted: length, got }) } else { Ok(()) }
     }
 
     fn fill(&mut self, into: &mut [u8]) -> Result<usize, Flaw> {

@@ -16,24 +16,14 @@ pub(super) fn pcap(big: bool, nano: bool, link: u32) -> Vec<u8> {
 /// One record of a classic capture.
 pub(super) fn record(big: bool, seconds: u32, fraction: u32, wire: u32, data: &[u8]) -> Vec<u8> {
     let header = [seconds, fraction, data.len() as u32, wire];
-    header
-        .iter()
-        .flat_map(|field| word(big, *field))
-        .chain(data.iter().copied())
-        .collect()
+    header.iter().flat_map(|field| word(big, *field)).chain(data.iter().copied()).collect()
 }
 
 /// A little-endian microsecond capture of whole frames, one a millisecond from 2026-12-01T01:00:00Z.
 pub(super) fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut out = pcap(false, false, 1);
     for (number, frame) in frames.iter().enumerate() {
-        out.extend(record(
-            false,
-            1_796_086_800,
-            number as u32 * 1000,
-            frame.len() as u32,
-            frame,
-        ));
+        out.extend(record(false, 1_796_086_800, number as u32 * 1000, frame.len() as u32, frame));
     }
     out
 }
@@ -43,23 +33,11 @@ pub(super) fn block(big: bool, kind: u32, body: &[u8]) -> Vec<u8> {
     let mut body = body.to_vec();
     body.resize(body.len().next_multiple_of(4), 0);
     let length = body.len() as u32 + 12;
-    [
-        word(big, kind).to_vec(),
-        word(big, length).to_vec(),
-        body,
-        word(big, length).to_vec(),
-    ]
-    .concat()
+    [word(big, kind).to_vec(), word(big, length).to_vec(), body, word(big, length).to_vec()].concat()
 }
 
 pub(super) fn section(big: bool) -> Vec<u8> {
-    let body = [
-        &word(big, 0x1a2b_3c4d)[..],
-        &half(big, 1),
-        &half(big, 0),
-        &[0xff; 8],
-    ]
-    .concat();
+    let body = [&word(big, 0x1a2b_3c4d)[..], &half(big, 1), &half(big, 0), &[0xff; 8]].concat();
     block(big, 0x0a0d_0d0a, &body)
 }
 
@@ -75,18 +53,8 @@ pub(super) fn interface(big: bool, link: u16, snaplen: u32, options: &[(u16, &[u
 }
 
 pub(super) fn enhanced(big: bool, interface: u32, ticks: u64, wire: u32, data: &[u8]) -> Vec<u8> {
-    let fields = [
-        interface,
-        (ticks >> 32) as u32,
-        ticks as u32,
-        data.len() as u32,
-        wire,
-    ];
-    let body: Vec<u8> = fields
-        .iter()
-        .flat_map(|field| word(big, *field))
-        .chain(data.iter().copied())
-        .collect();
+    let fields = [interface, (ticks >> 32) as u32, ticks as u32, data.len() as u32, wire];
+    let body: Vec<u8> = fields.iter().flat_map(|field| word(big, *field)).chain(data.iter().copied()).collect();
     block(big, 6, &body)
 }
 
@@ -95,19 +63,11 @@ pub(super) fn simple(big: bool, wire: u32, data: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn word(big: bool, value: u32) -> [u8; 4] {
-    if big {
-        value.to_be_bytes()
-    } else {
-        value.to_le_bytes()
-    }
+    if big { value.to_be_bytes() } else { value.to_le_bytes() }
 }
 
 pub(super) fn half(big: bool, value: u16) -> [u8; 2] {
-    if big {
-        value.to_be_bytes()
-    } else {
-        value.to_le_bytes()
-    }
+    if big { value.to_be_bytes() } else { value.to_le_bytes() }
 }
 
 /// `02:00:00:00:place:host`.
@@ -116,13 +76,7 @@ pub(super) fn mac(place: u8, host: u8) -> [u8; 6] {
 }
 
 /// An Ethernet frame with VLAN ids.
-pub(super) fn ethernet(
-    dst: [u8; 6],
-    src: [u8; 6],
-    tags: &[u16],
-    kind: u16,
-    body: &[u8],
-) -> Vec<u8> {
+pub(super) fn ethernet(dst: [u8; 6], src: [u8; 6], tags: &[u16], kind: u16, body: &[u8]) -> Vec<u8> {
     let mut out = [dst, src].concat();
     for tag in tags {
         out.extend([0x81, 0]);
@@ -147,13 +101,7 @@ pub(super) fn ipv4(proto: u8, src: [u8; 4], dst: [u8; 4], body: &[u8]) -> Vec<u8
 }
 
 /// A TCP segment with its checksum.
-pub(super) fn tcp(
-    ends: ([u8; 4], u16),
-    far: ([u8; 4], u16),
-    flags: u8,
-    sequence: u32,
-    data: &[u8],
-) -> Vec<u8> {
+pub(super) fn tcp(ends: ([u8; 4], u16), far: ([u8; 4], u16), flags: u8, sequence: u32, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(ends.1.to_be_bytes());
     out.extend(far.1.to_be_bytes());
@@ -179,20 +127,13 @@ pub(super) fn udp(ends: ([u8; 4], u16), far: ([u8; 4], u16), data: &[u8]) -> Vec
 
 fn pseudo(proto: u8, src: [u8; 4], dst: [u8; 4], length: usize) -> u32 {
     let addresses = [src, dst].concat();
-    let words = addresses
-        .chunks(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let words = addresses.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     words.sum::<u32>() + u32::from(proto) + length as u32
 }
 
 /// RFC 1071, from a partial sum.
 pub(super) fn checksum(bytes: &[u8], partial: u32) -> u16 {
-    let words = bytes.chunks(2).map(|pair| {
-        u32::from(u16::from_be_bytes([
-            pair[0],
-            pair.get(1).copied().unwrap_or(0),
-        ]))
-    });
+    let words = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])));
     let mut sum = partial + words.sum::<u32>();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -203,9 +144,7 @@ pub(super) fn checksum(bytes: &[u8], partial: u32) -> u16 {
 /// Whether an untagged IPv4 TCP or UDP frame has right checksums.
 pub(super) fn sums_hold(frame: &[u8]) -> bool {
     let (header, body) = (&frame[14..34], &frame[34..]);
-    let (src, dst): ([u8; 4], [u8; 4]) = (
-        std::array::from_fn(|i| header[12 + i]),
-        std::array::from_fn(|i| header[16 + i]),
-    );
+    let (src, dst): ([u8; 4], [u8; 4]) =
+        (std::array::from_fn(|i| header[12 + i]), std::array::from_fn(|i| header[16 + i]));
     checksum(header, 0) == 0 && checksum(body, pseudo(header[9], src, dst, body.len())) == 0
 }

@@ -16,8 +16,8 @@ use super::{
     run,
 };
 use crate::policy::model::{
-    Builtin, Device, DeviceMode, External, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place,
-    Policy, Port, Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
+    Published, Rule, Service,
 };
 
 /// One question put to the judge.
@@ -39,25 +39,12 @@ struct Witness<F> {
 
 impl<F: FnMut(&str, &[u8]) -> Judged> Witness<F> {
     fn new(answer: F) -> Self {
-        Self {
-            answer,
-            asked: Vec::new(),
-            clocks: Vec::new(),
-            longest: 3500,
-        }
+        Self { answer, asked: Vec::new(), clocks: Vec::new(), longest: 3500 }
     }
     fn ask(&mut self, way: String, frame: &[u8], now: u64) -> anyhow::Result<Judged> {
-        assert!(
-            frame.len() >= 14 && frame.len() <= self.longest,
-            "a run takes no frame of {}",
-            frame.len()
-        );
+        assert!(frame.len() >= 14 && frame.len() <= self.longest, "a run takes no frame of {}", frame.len());
         let judged = (self.answer)(&way, frame);
-        self.asked.push(Asked {
-            way,
-            frame: frame.to_vec(),
-            now,
-        });
+        self.asked.push(Asked { way, frame: frame.to_vec(), now });
         Ok(judged)
     }
 }
@@ -73,13 +60,7 @@ impl<F: FnMut(&str, &[u8]) -> Judged> Judge for Witness<F> {
     fn ingress(&mut self, frame: &[u8], interface: &str, now: u64) -> anyhow::Result<Judged> {
         self.ask(format!("in {interface}"), frame, now)
     }
-    fn egress(
-        &mut self,
-        frame: &[u8],
-        interface: &str,
-        origin: Origin<'_>,
-        now: u64,
-    ) -> anyhow::Result<Judged> {
+    fn egress(&mut self, frame: &[u8], interface: &str, origin: Origin<'_>, now: u64) -> anyhow::Result<Judged> {
         let from = match origin {
             Origin::Box => "box".to_owned(),
             Origin::Interface { name, mark } => format!("{name} {mark}"),
@@ -89,20 +70,11 @@ impl<F: FnMut(&str, &[u8]) -> Judged> Judge for Witness<F> {
 }
 
 fn says(reason: Reason) -> Judged {
-    Judged {
-        reason,
-        rule: None,
-        mark: 7,
-    }
+    Judged { reason, rule: None, mark: 7 }
 }
 
 fn options(entry: Entry) -> Options {
-    Options {
-        entry,
-        at: None,
-        format: Format::Json,
-        lang: Lang::En,
-    }
+    Options { entry, at: None, format: Format::Json, lang: Lang::En }
 }
 
 /// Replays, and returns the JSON lines, the summary and how it ended.
@@ -114,37 +86,16 @@ fn replay(
     let mut out = Vec::new();
     let mut summary = Summary::default();
     let ended = run(bytes, &policy(), judge, options, &mut out, &mut summary);
-    let lines = out
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    (
-        lines
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect(),
-        summary,
-        ended,
-    )
+    let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    (lines.map(|line| serde_json::from_slice(line).unwrap()).collect(), summary, ended)
 }
 
-fn net(
-    name: &str,
-    kind: NetKind,
-    port: (&str, u16),
-    prefixes: &[&str],
-    routers: &[[u8; 6]],
-) -> Net {
+fn net(name: &str, kind: NetKind, port: (&str, u16), prefixes: &[&str], routers: &[[u8; 6]]) -> Net {
     Net {
         name: name.into(),
         kind,
-        ports: vec![Port {
-            interface: port.0.into(),
-            outer: port.1,
-            inner: 0,
-        }],
-        prefixes: prefixes
-            .iter()
-            .map(|prefix| prefix.parse().unwrap())
-            .collect(),
+        ports: vec![Port { interface: port.0.into(), outer: port.1, inner: 0 }],
+        prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
         is_default: name == "internet",
         routers: routers.iter().copied().map(Mac).collect(),
         builtin: NetBuiltin::default(),
@@ -153,9 +104,7 @@ fn net(
 
 /// Office on `lan0`, cameras on VLAN 60 of `lan1`, a web server in `dmz`, the Internet on `wan0`, a leased line.
 fn policy() -> Policy {
-    let zone = || NetKind::Zone {
-        devices: DeviceMode::Registered,
-    };
+    let zone = || NetKind::Zone { devices: DeviceMode::Registered };
     let external = || NetKind::External(External::default());
     let device = |name: &str, net, host: [u8; 6], address: &str| Device {
         name: name.into(),
@@ -165,36 +114,18 @@ fn policy() -> Policy {
         owner: "総務課".into(),
         until: None,
     };
-    let party = |place, prefixes| Party {
-        place: vec![place],
-        prefixes,
-        devices: None,
-    };
+    let party = |place, prefixes| Party { place: vec![place], prefixes, devices: None };
     Policy {
         organisation: "試験".into(),
         timezone: jiff::tz::TimeZone::UTC,
         holidays: Vec::new(),
-        box_addresses: ["192.168.10.1", "203.0.113.2", "203.0.113.10"]
-            .map(|a| a.parse().unwrap())
-            .to_vec(),
+        box_addresses: ["192.168.10.1", "203.0.113.2", "203.0.113.10"].map(|a| a.parse().unwrap()).to_vec(),
         nets: vec![
             net("office", zone(), ("lan0", 0), &["192.168.10.0/24"], &[]),
             net("cameras", zone(), ("lan1", 60), &["192.168.60.0/24"], &[]),
             net("dmz", zone(), ("dmz0", 0), &["192.168.20.0/24"], &[]),
-            net(
-                "internet",
-                external(),
-                ("wan0", 0),
-                &["203.0.113.0/28"],
-                &[[2, 0, 0, 0, 0x99, 1]],
-            ),
-            net(
-                "leased",
-                external(),
-                ("lgw0", 0),
-                &["10.80.0.0/16", "10.80.9.0/24"],
-                &[],
-            ),
+            net("internet", external(), ("wan0", 0), &["203.0.113.0/28"], &[[2, 0, 0, 0, 0x99, 1]]),
+            net("leased", external(), ("lgw0", 0), &["10.80.0.0/16", "10.80.9.0/24"], &[]),
         ],
         devices: vec![
             device("pc-017", 0, [2, 0, 0, 0, 0x10, 0x17], "192.168.10.17"),
@@ -205,10 +136,7 @@ fn policy() -> Policy {
         rules: vec![Rule {
             id: "city-web".into(),
             from: party(Place::Net(3), None),
-            to: party(
-                Place::Net(2),
-                Some(vec!["203.0.113.10/32".parse().unwrap()]),
-            ),
+            to: party(Place::Net(2), Some(vec!["203.0.113.10/32".parse().unwrap()])),
             services: vec![Service::Tcp(443, 443)],
             hours: None,
             until: None,

@@ -66,10 +66,7 @@ pub(super) fn dump() -> Result<Vec<ConntrackEntry>, Error> {
             return Ok(());
         }
         if entries.len() == MAX_ENTRIES {
-            return Err(Error::Limit {
-                table: TABLE,
-                what: "more than 4,194,304 entries",
-            });
+            return Err(Error::Limit { table: TABLE, what: "more than 4,194,304 entries" });
         }
         entries.extend(entry(payload)?);
         Ok(())
@@ -80,9 +77,7 @@ pub(super) fn dump() -> Result<Vec<ConntrackEntry>, Error> {
 /// One entry; `None` for what is no IP conversation or is about to go.
 fn entry(payload: &[u8]) -> Result<Option<ConntrackEntry>, Error> {
     let malformed = |what| Error::Malformed { table: TABLE, what };
-    let attributes = payload
-        .get(GENMSG..)
-        .ok_or_else(|| malformed("an entry cut short"))?;
+    let attributes = payload.get(GENMSG..).ok_or_else(|| malformed("an entry cut short"))?;
     let number = |kind| attribute(attributes, kind).and_then(|value| u32_net(value, 0));
 
     let status = number(CTA_STATUS).unwrap_or_default();
@@ -100,12 +95,8 @@ fn entry(payload: &[u8]) -> Result<Option<ConntrackEntry>, Error> {
         return Err(malformed("an entry whose two sides do not belong together"));
     }
 
-    let tcp =
-        attribute(attributes, CTA_PROTOINFO).and_then(|info| attribute(info, CTA_PROTOINFO_TCP));
-    let byte = |kind| {
-        tcp.and_then(|tcp| attribute(tcp, kind))
-            .and_then(|value| value.first().copied())
-    };
+    let tcp = attribute(attributes, CTA_PROTOINFO).and_then(|info| attribute(info, CTA_PROTOINFO_TCP));
+    let byte = |kind| tcp.and_then(|tcp| attribute(tcp, kind)).and_then(|value| value.first().copied());
     Ok(Some(ConntrackEntry {
         proto,
         original,
@@ -115,9 +106,7 @@ fn entry(payload: &[u8]) -> Result<Option<ConntrackEntry>, Error> {
         scale: byte(CTA_PROTOINFO_TCP_WSCALE_ORIGINAL).zip(byte(CTA_PROTOINFO_TCP_WSCALE_REPLY)),
         seen_reply: status & SEEN_REPLY != 0,
         timeout: number(CTA_TIMEOUT).unwrap_or_default(),
-        zone: attribute(attributes, CTA_ZONE)
-            .and_then(|value| u16_net(value, 0))
-            .unwrap_or_default(),
+        zone: attribute(attributes, CTA_ZONE).and_then(|value| u16_net(value, 0)).unwrap_or_default(),
     }))
 }
 
@@ -125,16 +114,8 @@ fn entry(payload: &[u8]) -> Result<Option<ConntrackEntry>, Error> {
 fn tuple(buffer: &[u8]) -> Option<(u8, Tuple, Option<u8>)> {
     let ip = attribute(buffer, CTA_TUPLE_IP)?;
     let l4 = attribute(buffer, CTA_TUPLE_PROTO)?;
-    let v4 = |kind| {
-        attribute(ip, kind)
-            .and_then(|value| bytes::<4>(value, 0))
-            .map(IpAddr::from)
-    };
-    let v6 = |kind| {
-        attribute(ip, kind)
-            .and_then(|value| bytes::<16>(value, 0))
-            .map(IpAddr::from)
-    };
+    let v4 = |kind| attribute(ip, kind).and_then(|value| bytes::<4>(value, 0)).map(IpAddr::from);
+    let v6 = |kind| attribute(ip, kind).and_then(|value| bytes::<16>(value, 0)).map(IpAddr::from);
     let (src, dst) = match (v4(CTA_IP_V4_SRC), v4(CTA_IP_V4_DST)) {
         (Some(src), Some(dst)) => (src, dst),
         _ => (v6(CTA_IP_V6_SRC)?, v6(CTA_IP_V6_DST)?),
@@ -145,22 +126,10 @@ fn tuple(buffer: &[u8]) -> Option<(u8, Tuple, Option<u8>)> {
     let id = port(CTA_PROTO_ICMP_ID).or(port(CTA_PROTO_ICMPV6_ID));
     let (sport, dport) = match id {
         Some(id) => (id, id),
-        None => (
-            port(CTA_PROTO_SRC_PORT).unwrap_or_default(),
-            port(CTA_PROTO_DST_PORT).unwrap_or_default(),
-        ),
+        None => (port(CTA_PROTO_SRC_PORT).unwrap_or_default(), port(CTA_PROTO_DST_PORT).unwrap_or_default()),
     };
     let icmp_type = byte(CTA_PROTO_ICMP_TYPE).or(byte(CTA_PROTO_ICMPV6_TYPE));
-    Some((
-        proto,
-        Tuple {
-            src,
-            dst,
-            sport,
-            dport,
-        },
-        icmp_type,
-    ))
+    Some((proto, Tuple { src, dst, sport, dport }, icmp_type))
 }
 
 fn state(number: u8) -> TcpState {
@@ -194,14 +163,7 @@ mod tests {
     fn side(kind: u16, src: [u8; 4], dst: [u8; 4], l4: &[Vec<u8>]) -> Vec<u8> {
         let ip = [attr(CTA_IP_V4_SRC, &src), attr(CTA_IP_V4_DST, &dst)].concat();
         // NLA_F_NESTED, as the kernel sets it.
-        attr(
-            0x8000 | kind,
-            &[
-                attr(0x8000 | CTA_TUPLE_IP, &ip),
-                attr(0x8000 | CTA_TUPLE_PROTO, &l4.concat()),
-            ]
-            .concat(),
-        )
+        attr(0x8000 | kind, &[attr(0x8000 | CTA_TUPLE_IP, &ip), attr(0x8000 | CTA_TUPLE_PROTO, &l4.concat())].concat())
     }
     fn tcp(sport: u16, dport: u16) -> Vec<Vec<u8>> {
         vec![
@@ -212,31 +174,13 @@ mod tests {
     }
     /// 192.168.10.17:40000 → 198.51.100.5:443, masqueraded as 203.0.113.2:1024.
     fn masqueraded(status: u32) -> Vec<u8> {
-        let info = [
-            attr(CTA_PROTOINFO_TCP_STATE, &[3]),
-            attr(2, &[7]),
-            attr(3, &[9]),
-        ]
-        .concat();
+        let info = [attr(CTA_PROTOINFO_TCP_STATE, &[3]), attr(2, &[7]), attr(3, &[9])].concat();
         [
             vec![2, 0, 0, 0],
-            side(
-                CTA_TUPLE_ORIG,
-                [192, 168, 10, 17],
-                [198, 51, 100, 5],
-                &tcp(40000, 443),
-            ),
-            side(
-                CTA_TUPLE_REPLY,
-                [198, 51, 100, 5],
-                [203, 0, 113, 2],
-                &tcp(443, 1024),
-            ),
+            side(CTA_TUPLE_ORIG, [192, 168, 10, 17], [198, 51, 100, 5], &tcp(40000, 443)),
+            side(CTA_TUPLE_REPLY, [198, 51, 100, 5], [203, 0, 113, 2], &tcp(443, 1024)),
             attr(CTA_STATUS, &status.to_be_bytes()),
-            attr(
-                0x8000 | CTA_PROTOINFO,
-                &attr(0x8000 | CTA_PROTOINFO_TCP, &info),
-            ),
+            attr(0x8000 | CTA_PROTOINFO, &attr(0x8000 | CTA_PROTOINFO_TCP, &info)),
             attr(CTA_TIMEOUT, &431_999u32.to_be_bytes()),
             attr(CTA_ZONE, &5u16.to_be_bytes()),
         ]
@@ -253,10 +197,7 @@ mod tests {
         assert_eq!((entry.reply.sport, entry.reply.dport), (443, 1024));
         assert_eq!(entry.tcp, Some(TcpState::Established));
         assert_eq!(entry.scale, Some((7, 9)));
-        assert_eq!(
-            (entry.seen_reply, entry.timeout, entry.zone),
-            (true, 431_999, 5)
-        );
+        assert_eq!((entry.seen_reply, entry.timeout, entry.zone), (true, 431_999, 5));
         assert_eq!(entry.icmp_type, None);
     }
 
@@ -265,18 +206,11 @@ mod tests {
         let (src, dst) = ([0x20; 16], [0x21; 16]);
         let ip = |a: &[u8], b: &[u8]| [attr(CTA_IP_V6_SRC, a), attr(CTA_IP_V6_DST, b)].concat();
         let l4 = |kind: u8| {
-            [
-                attr(CTA_PROTO_NUM, &[58]),
-                attr(CTA_PROTO_ICMPV6_ID, &[0x12, 0x34]),
-                attr(CTA_PROTO_ICMPV6_TYPE, &[kind]),
-            ]
-            .concat()
+            [attr(CTA_PROTO_NUM, &[58]), attr(CTA_PROTO_ICMPV6_ID, &[0x12, 0x34]), attr(CTA_PROTO_ICMPV6_TYPE, &[kind])]
+                .concat()
         };
         let side = |kind, ip: Vec<u8>, l4: Vec<u8>| {
-            attr(
-                kind,
-                &[attr(CTA_TUPLE_IP, &ip), attr(CTA_TUPLE_PROTO, &l4)].concat(),
-            )
+            attr(kind, &[attr(CTA_TUPLE_IP, &ip), attr(CTA_TUPLE_PROTO, &l4)].concat())
         };
         let buffer = [
             vec![10, 0, 0, 0],
@@ -286,10 +220,7 @@ mod tests {
         .concat();
         let entry = entry(&buffer).unwrap().unwrap();
         assert_eq!(entry.original.src, IpAddr::from(src));
-        assert_eq!(
-            (entry.original.sport, entry.original.dport, entry.icmp_type),
-            (0x1234, 0x1234, Some(128))
-        );
+        assert_eq!((entry.original.sport, entry.original.dport, entry.icmp_type), (0x1234, 0x1234, Some(128)));
         assert_eq!((entry.tcp, entry.seen_reply), (None, false));
     }
 
@@ -305,10 +236,7 @@ mod tests {
         for cut in 0..good.len() {
             refused += u32::from(entry(&good[..cut]).is_err());
         }
-        assert!(
-            refused > 100,
-            "a cut inside the tuples is an error: {refused}"
-        );
+        assert!(refused > 100, "a cut inside the tuples is an error: {refused}");
         for at in 0..good.len() {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut bad = good.clone();

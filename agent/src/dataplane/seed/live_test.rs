@@ -34,8 +34,7 @@ fn running_connections_are_found_in_this_namespace() {
             ],
         );
 
-        let listeners =
-            ["127.0.0.1:0", "[::1]:0"].map(|address| TcpListener::bind(address).unwrap());
+        let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| TcpListener::bind(address).unwrap());
         let open: Vec<_> = listeners
             .iter()
             .map(|listener| {
@@ -50,45 +49,20 @@ fn running_connections_are_found_in_this_namespace() {
         let tracked = conntrack().unwrap();
         for (client, server) in &open {
             let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-            let mine = sockets
-                .iter()
-                .find(|s| s.local == here && s.remote == there)
-                .unwrap();
-            assert_eq!(
-                (mine.kind, mine.state, mine.accepted),
-                (SocketKind::Tcp, 1, false)
-            );
-            let theirs = sockets
-                .iter()
-                .find(|s| s.local == server.local_addr().unwrap() && s.remote == here)
-                .unwrap();
+            let mine = sockets.iter().find(|s| s.local == here && s.remote == there).unwrap();
+            assert_eq!((mine.kind, mine.state, mine.accepted), (SocketKind::Tcp, 1, false));
+            let theirs = sockets.iter().find(|s| s.local == server.local_addr().unwrap() && s.remote == here).unwrap();
             assert!(theirs.accepted);
-            let entry = tracked
-                .iter()
-                .find(|e| e.proto == 6 && e.original.sport == here.port())
-                .unwrap();
-            assert_eq!(
-                (entry.original.src, entry.original.dst),
-                (here.ip(), there.ip())
-            );
-            assert_eq!(
-                (entry.reply.sport, entry.reply.dport),
-                (there.port(), here.port())
-            );
+            let entry = tracked.iter().find(|e| e.proto == 6 && e.original.sport == here.port()).unwrap();
+            assert_eq!((entry.original.src, entry.original.dst), (here.ip(), there.ip()));
+            assert_eq!((entry.reply.sport, entry.reply.dport), (there.port(), here.port()));
             assert_eq!(entry.tcp, Some(TcpState::Established));
             assert!(entry.seen_reply && entry.timeout > 0);
         }
-        let datagrams: Vec<_> = sockets
-            .iter()
-            .filter(|s| s.kind == SocketKind::Udp)
-            .collect();
+        let datagrams: Vec<_> = sockets.iter().filter(|s| s.kind == SocketKind::Udp).collect();
         assert_eq!(datagrams.len(), 1);
         assert_eq!(datagrams[0].local, udp.local_addr().unwrap());
-        assert_eq!(
-            sockets.len(),
-            5,
-            "nothing from other namespaces: {sockets:?}"
-        );
+        assert_eq!(sockets.len(), 5, "nothing from other namespaces: {sockets:?}");
     });
     assert!(test.join().is_ok());
 }

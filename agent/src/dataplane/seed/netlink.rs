@@ -10,8 +10,8 @@ use nix::{
     libc,
     sys::{
         socket::{
-            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv,
-            send, setsockopt, socket, sockopt,
+            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, setsockopt,
+            socket, sockopt,
         },
         time::TimeVal,
     },
@@ -55,30 +55,17 @@ pub(super) enum Progress {
 /// Sends the request and hands every message's type and payload to `each` until the dump is over.
 pub(super) fn dump(request: &Request<'_>, each: Each<'_>) -> Result<(), Error> {
     let call = |what: &'static str| move |source: Errno| Error::Call { what, source };
-    let fd: OwnedFd = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        request.protocol,
-    )
-    .map_err(call("open a socket"))?;
+    let fd: OwnedFd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, request.protocol)
+        .map_err(call("open a socket"))?;
     // Connected to port 0, a netlink socket takes messages from the kernel only.
     connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(call("connect"))?;
     setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).map_err(call("set a timeout"))?;
 
     let sequence = 1;
-    let message = message(
-        request.kind,
-        (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16,
-        sequence,
-        request.body,
-    );
+    let message = message(request.kind, (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16, sequence, request.body);
     send(fd.as_raw_fd(), &message, MsgFlags::empty()).map_err(call("send a request"))?;
 
-    let limit = |what| Error::Limit {
-        table: request.table,
-        what,
-    };
+    let limit = |what| Error::Limit { table: request.table, what };
     let mut buffer = vec![0; BUFFER];
     let started = Instant::now();
     loop {
@@ -90,15 +77,10 @@ pub(super) fn dump(request: &Request<'_>, each: Each<'_>) -> Result<(), Error> {
             Err(Errno::EINTR) => continue,
             Err(Errno::EAGAIN) => return Err(limit("no answer within 5 s")),
             Err(source) => {
-                return Err(Error::Call {
-                    what: "read a reply",
-                    source,
-                });
+                return Err(Error::Call { what: "read a reply", source });
             }
         };
-        let received = buffer
-            .get(..length)
-            .ok_or_else(|| limit("a reply larger than the buffer"))?;
+        let received = buffer.get(..length).ok_or_else(|| limit("a reply larger than the buffer"))?;
         if messages(received, sequence, request, each)? == Progress::Done {
             return Ok(());
         }
@@ -112,17 +94,12 @@ pub(super) fn messages(
     request: &Request<'_>,
     each: Each<'_>,
 ) -> Result<Progress, Error> {
-    let malformed = |what| Error::Malformed {
-        table: request.table,
-        what,
-    };
+    let malformed = |what| Error::Malformed { table: request.table, what };
     while !rest.is_empty() {
         let length = u32_native(rest, 0).ok_or_else(|| malformed("a header cut short"))? as usize;
         let kind = u16_native(rest, 4).ok_or_else(|| malformed("a header cut short"))?;
         let number = u32_native(rest, 8).ok_or_else(|| malformed("a header cut short"))?;
-        let payload = rest
-            .get(HEADER..length)
-            .ok_or_else(|| malformed("a message longer than its buffer"))?;
+        let payload = rest.get(HEADER..length).ok_or_else(|| malformed("a message longer than its buffer"))?;
         rest = rest.get(align(length)..).unwrap_or_default();
         if number != sequence {
             continue;
@@ -133,11 +110,7 @@ pub(super) fn messages(
                 let code = u32_native(payload, 0).unwrap_or_default().cast_signed();
                 if code != 0 {
                     let source = Errno::from_raw(code.saturating_neg());
-                    return Err(Error::Refused {
-                        table: request.table,
-                        module: request.module,
-                        source,
-                    });
+                    return Err(Error::Refused { table: request.table, module: request.module, source });
                 }
                 return Ok(Progress::Done);
             }
@@ -174,9 +147,7 @@ pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
 
 /// The first attribute of this type.
 pub(super) fn attribute(buffer: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(buffer)
-        .find(|(kind, _)| *kind == wanted)
-        .map(|(_, payload)| payload)
+    attributes(buffer).find(|(kind, _)| *kind == wanted).map(|(_, payload)| payload)
 }
 
 /// The `N` bytes at `at`.
@@ -213,13 +184,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const REQUEST: Request<'static> = Request {
-        protocol: SockProtocol::NetlinkNetFilter,
-        kind: 0,
-        body: &[],
-        table: "tests",
-        module: "none",
-    };
+    const REQUEST: Request<'static> =
+        Request { protocol: SockProtocol::NetlinkNetFilter, kind: 0, body: &[], table: "tests", module: "none" };
 
     fn walk(buffer: &[u8]) -> (Result<Progress, Error>, Vec<Vec<u8>>) {
         let mut seen = Vec::new();
@@ -244,23 +210,9 @@ mod tests {
     fn a_dump_ends_with_done_and_an_error_is_told() {
         let done = message(libc::NLMSG_DONE as u16, 0, 7, &0i32.to_ne_bytes());
         assert_eq!(walk(&done).0.unwrap(), Progress::Done);
-        let refused = message(
-            libc::NLMSG_ERROR as u16,
-            0,
-            7,
-            &(-libc::EOPNOTSUPP).to_ne_bytes(),
-        );
+        let refused = message(libc::NLMSG_ERROR as u16, 0, 7, &(-libc::EOPNOTSUPP).to_ne_bytes());
         let error = walk(&refused).0.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Refused {
-                    source: Errno::EOPNOTSUPP,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Refused { source: Errno::EOPNOTSUPP, .. }), "{error}");
         assert!(error.is_unavailable());
         let lowest = message(libc::NLMSG_ERROR as u16, 0, 7, &i32::MIN.to_ne_bytes());
         assert!(walk(&lowest).0.is_err());
@@ -270,18 +222,12 @@ mod tests {
     fn lengths_that_lie_are_errors() {
         let good = message(0x100, 0, 7, &[0; 12]);
         for cut in 1..good.len() {
-            assert!(
-                matches!(walk(&good[..cut]).0, Err(Error::Malformed { .. })),
-                "cut at {cut}"
-            );
+            assert!(matches!(walk(&good[..cut]).0, Err(Error::Malformed { .. })), "cut at {cut}");
         }
         for length in [0u32, 1, 15, 29, u32::MAX] {
             let mut bad = good.clone();
             bad[..4].copy_from_slice(&length.to_ne_bytes());
-            assert!(
-                matches!(walk(&bad).0, Err(Error::Malformed { .. })),
-                "length {length}"
-            );
+            assert!(matches!(walk(&bad).0, Err(Error::Malformed { .. })), "length {length}");
         }
     }
 

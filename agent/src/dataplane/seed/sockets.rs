@@ -41,10 +41,7 @@ pub(super) fn dump() -> Result<Vec<SocketEntry>, Error> {
                     return Ok(());
                 }
                 if found.len() == MAX_ENTRIES {
-                    return Err(Error::Limit {
-                        table: TABLE,
-                        what: "more than 4,194,304 sockets",
-                    });
+                    return Err(Error::Limit { table: TABLE, what: "more than 4,194,304 sockets" });
                 }
                 found.push(entry(kind, payload)?);
                 Ok(())
@@ -74,9 +71,7 @@ fn entry(kind: SocketKind, payload: &[u8]) -> Result<SocketEntry, Error> {
         let family = i32::from(*payload.first()?);
         let address = |at| match family {
             libc::AF_INET => bytes::<4>(payload, at).map(IpAddr::from),
-            libc::AF_INET6 => {
-                bytes::<16>(payload, at).map(|address| IpAddr::from(address).to_canonical())
-            }
+            libc::AF_INET6 => bytes::<16>(payload, at).map(|address| IpAddr::from(address).to_canonical()),
             _ => None,
         };
         Some(SocketEntry {
@@ -93,26 +88,16 @@ fn entry(kind: SocketKind, payload: &[u8]) -> Result<SocketEntry, Error> {
 
 /// Takes the listeners out and marks what was accepted by one of them.
 fn connected(found: Vec<SocketEntry>) -> Vec<SocketEntry> {
-    let listening: HashSet<SocketAddr> = found
-        .iter()
-        .filter(|s| s.state == LISTEN)
-        .map(|s| s.local)
-        .collect();
+    let listening: HashSet<SocketAddr> = found.iter().filter(|s| s.state == LISTEN).map(|s| s.local).collect();
     // A listener on `::` takes IPv4 too, unless it is v6-only: then nobody on IPv4 has its port.
     let any = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
     let accepted = |local: SocketAddr| {
-        listening.contains(&local)
-            || any
-                .iter()
-                .any(|any| listening.contains(&SocketAddr::new(*any, local.port())))
+        listening.contains(&local) || any.iter().any(|any| listening.contains(&SocketAddr::new(*any, local.port())))
     };
     found
         .into_iter()
         .filter(|socket| socket.state != LISTEN && socket.remote.port() != 0)
-        .map(|socket| SocketEntry {
-            accepted: socket.kind == SocketKind::Tcp && accepted(socket.local),
-            ..socket
-        })
+        .map(|socket| SocketEntry { accepted: socket.kind == SocketKind::Tcp && accepted(socket.local), ..socket })
         .collect()
 }
 
@@ -137,38 +122,18 @@ mod tests {
     fn an_accepted_connection_is_told_from_one_the_box_opened() {
         let parse = |buffer: &[u8]| entry(SocketKind::Tcp, buffer).unwrap();
         let listener = parse(&diag(libc::AF_INET6, LISTEN, (&[0; 16], 22), (&[0; 16], 0)));
-        let ssh = parse(&diag(
-            libc::AF_INET,
-            1,
-            (&[192, 168, 10, 1], 22),
-            (&[192, 168, 10, 5], 50000),
-        ));
-        let update = parse(&diag(
-            libc::AF_INET,
-            1,
-            (&[203, 0, 113, 2], 41000),
-            (&[198, 51, 100, 7], 443),
-        ));
+        let ssh = parse(&diag(libc::AF_INET, 1, (&[192, 168, 10, 1], 22), (&[192, 168, 10, 5], 50000)));
+        let update = parse(&diag(libc::AF_INET, 1, (&[203, 0, 113, 2], 41000), (&[198, 51, 100, 7], 443)));
         let all = connected(vec![listener, ssh, update]);
         assert_eq!(all.len(), 2);
-        assert_eq!(
-            (all[0].local.port(), all[0].accepted, all[0].ifindex),
-            (22, true, 3)
-        );
-        assert_eq!(
-            (all[1].remote, all[1].accepted),
-            ("198.51.100.7:443".parse().unwrap(), false)
-        );
+        assert_eq!((all[0].local.port(), all[0].accepted, all[0].ifindex), (22, true, 3));
+        assert_eq!((all[1].remote, all[1].accepted), ("198.51.100.7:443".parse().unwrap(), false));
     }
 
     #[test]
     fn a_mapped_address_is_given_as_ipv4() {
         let mapped = |last: u8| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, last];
-        let socket = entry(
-            SocketKind::Udp,
-            &diag(libc::AF_INET6, 1, (&mapped(1), 5), (&mapped(2), 53)),
-        )
-        .unwrap();
+        let socket = entry(SocketKind::Udp, &diag(libc::AF_INET6, 1, (&mapped(1), 5), (&mapped(2), 53))).unwrap();
         assert_eq!(socket.local, "192.0.2.1:5".parse().unwrap());
         assert_eq!(socket.remote, "192.0.2.2:53".parse().unwrap());
     }
@@ -177,18 +142,9 @@ mod tests {
     fn a_socket_cut_short_or_of_another_family_is_an_error() {
         let good = diag(libc::AF_INET6, 1, (&[0x20; 16], 1), (&[0x21; 16], 2));
         for cut in 0..44 {
-            assert!(
-                entry(SocketKind::Tcp, &good[..cut]).is_err(),
-                "cut at {cut}"
-            );
+            assert!(entry(SocketKind::Tcp, &good[..cut]).is_err(), "cut at {cut}");
         }
         assert!(entry(SocketKind::Tcp, &good[..44]).is_ok());
-        assert!(
-            entry(
-                SocketKind::Tcp,
-                &diag(libc::AF_UNIX, 1, (&[1; 4], 1), (&[2; 4], 2))
-            )
-            .is_err()
-        );
+        assert!(entry(SocketKind::Tcp, &diag(libc::AF_UNIX, 1, (&[1; 4], 1), (&[2; 4], 2))).is_err());
     }
 }

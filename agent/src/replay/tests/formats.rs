@@ -46,15 +46,9 @@ fn the_classic_format_is_read_in_both_orders_and_both_resolutions() {
             let (packets, fault) = read(&bytes);
             assert_eq!(fault, None);
             let unit = if nano { 1 } else { 1000 };
-            assert_eq!(
-                packets[0].time,
-                Some(1_700_000_000_000_000_000 + 123_456 * unit)
-            );
+            assert_eq!(packets[0].time, Some(1_700_000_000_000_000_000 + 123_456 * unit));
             assert_eq!((packets[0].number, &packets[0].data), (1, &frame(1)));
-            assert_eq!(
-                (packets[1].number, packets[1].wire, packets[1].data.len()),
-                (2, 45, 20)
-            );
+            assert_eq!((packets[1].number, packets[1].wire, packets[1].data.len()), (2, 45, 20));
         }
     }
 }
@@ -65,10 +59,7 @@ fn a_check_sequence_at_the_end_of_frames_is_taken_off() {
     let with_fcs = [frame(1), vec![1, 2, 3, 4]].concat();
     bytes.extend(record(false, 1, 0, with_fcs.len() as u32, &with_fcs));
     let (packets, _) = read(&bytes);
-    assert_eq!(
-        (&packets[0].data, packets[0].wire as usize),
-        (&frame(1), frame(1).len())
-    );
+    assert_eq!((&packets[0].data, packets[0].wire as usize), (&frame(1), frame(1).len()));
 }
 
 #[test]
@@ -83,12 +74,7 @@ fn pcapng_with_sections_of_both_orders_and_several_clocks_is_read() {
         enhanced(false, 0, 1_700_000_000_000_002, 43, &frame(2)),
         block(false, 0x0bad, &[7; 100]), // custom
         section(true),
-        interface(
-            true,
-            1,
-            30,
-            &[(9, &[0x80 | 20]), (14, &offset.to_be_bytes())],
-        ),
+        interface(true, 1, 30, &[(9, &[0x80 | 20]), (14, &offset.to_be_bytes())]),
         enhanced(true, 0, 3 << 19, 43, &frame(3)),
         simple(true, 43, &frame(4)[..30]),
     ]
@@ -114,71 +100,30 @@ fn an_obsolete_packet_block_is_read() {
         body.extend(word(false, field));
     }
     body.extend(frame(1));
-    let (packets, fault) = read(
-        &[
-            section(false),
-            interface(false, 1, 0, &[]),
-            block(false, 2, &body),
-        ]
-        .concat(),
-    );
-    assert_eq!(
-        (fault, packets[0].time, &packets[0].data),
-        (None, Some(5_000_000_000), &frame(1))
-    );
+    let (packets, fault) = read(&[section(false), interface(false, 1, 0, &[]), block(false, 2, &body)].concat());
+    assert_eq!((fault, packets[0].time, &packets[0].data), (None, Some(5_000_000_000), &frame(1)));
 }
 
 #[test]
 fn a_packet_of_an_interface_of_an_earlier_section_is_an_error() {
-    let first = [
-        section(false),
-        interface(false, 1, 0, &[]),
-        enhanced(false, 0, 1, 43, &frame(1)),
-    ]
-    .concat();
-    let bytes = [
-        first.clone(),
-        section(false),
-        enhanced(false, 0, 2, 43, &frame(2)),
-    ]
-    .concat();
+    let first = [section(false), interface(false, 1, 0, &[]), enhanced(false, 0, 1, 43, &frame(1))].concat();
+    let bytes = [first.clone(), section(false), enhanced(false, 0, 2, 43, &frame(2))].concat();
     let (packets, fault) = read(&bytes);
     let at = (first.len() + section(false).len()) as u64;
-    assert_eq!(
-        (packets.len(), fault),
-        (1, Some((at, Flaw::NoInterface { number: 0 })))
-    );
+    assert_eq!((packets.len(), fault), (1, Some((at, Flaw::NoInterface { number: 0 }))));
 }
 
 #[test]
 fn other_link_types_are_refused_with_a_hint() {
     for (link, name) in [(101, "raw IP"), (113, "SLL"), (276, "SLL2"), (9, "PPP")] {
         let classic = pcap(false, false, link);
-        let next = [
-            section(true),
-            interface(true, link as u16, 0, &[]),
-            enhanced(true, 0, 1, 43, &frame(1)),
-        ]
-        .concat();
+        let next = [section(true), interface(true, link as u16, 0, &[]), enhanced(true, 0, 1, 43, &frame(1))].concat();
         for bytes in [classic, next] {
             let mut judge = Witness::new(|_, _| says(Reason::Rule));
             let (lines, _, ended) = replay(&bytes, &mut judge, &options(Entry::Auto));
-            let Err(Error::Capture(fault)) = ended else {
-                panic!("{link} was taken for Ethernet")
-            };
-            assert_eq!(
-                (lines.len(), &fault.flaw),
-                (
-                    0,
-                    &Flaw::LinkType {
-                        number: link as u16
-                    }
-                )
-            );
-            assert!(
-                fault.text(Lang::En).contains(name)
-                    && fault.text(Lang::En).contains("tcpdump -i lan0")
-            );
+            let Err(Error::Capture(fault)) = ended else { panic!("{link} was taken for Ethernet") };
+            assert_eq!((lines.len(), &fault.flaw), (0, &Flaw::LinkType { number: link as u16 }));
+            assert!(fault.text(Lang::En).contains(name) && fault.text(Lang::En).contains("tcpdump -i lan0"));
             assert!(fault.text(Lang::Ja).contains("イーサネット"));
         }
     }
@@ -195,22 +140,10 @@ fn other_link_types_are_refused_with_a_hint() {
 #[test]
 fn what_is_no_capture_is_said_to_be_none() {
     assert_eq!(read(b"").1, Some((0, Flaw::Empty)));
-    assert_eq!(
-        read(b"\xd4\xc3").1,
-        Some((0, Flaw::Cut { wanted: 4, got: 2 }))
-    );
-    assert_eq!(
-        read(b"version: 1\nzones").1,
-        Some((0, Flaw::NotACapture { magic: *b"vers" }))
-    );
-    let (_, Some((_, gzip))) = read(&[0x1f, 0x8b, 8, 0, 0, 0]) else {
-        panic!("gzip was taken for a capture")
-    };
-    let fault = super::super::fault::Fault {
-        offset: 0,
-        packets: 0,
-        flaw: gzip,
-    };
+    assert_eq!(read(b"\xd4\xc3").1, Some((0, Flaw::Cut { wanted: 4, got: 2 })));
+    assert_eq!(read(b"version: 1\nzones").1, Some((0, Flaw::NotACapture { magic: *b"vers" })));
+    let (_, Some((_, gzip))) = read(&[0x1f, 0x8b, 8, 0, 0, 0]) else { panic!("gzip was taken for a capture") };
+    let fault = super::super::fault::Fault { offset: 0, packets: 0, flaw: gzip };
     assert!(fault.text(Lang::En).contains("unpack"));
 }
 
@@ -234,16 +167,8 @@ fn a_cut_anywhere_keeps_the_packets_before_it_and_names_the_byte() {
     let ends = |header: usize| [0, 1, 2, 3].map(|n| header + n * (16 + frame(1).len()));
     let blocks = [section(false), interface(false, 1, 0, &[])].concat().len();
     let one = enhanced(false, 0, 1, 43, &frame(1)).len();
-    let next = [
-        section(false),
-        interface(false, 1, 0, &[]),
-        enhanced(false, 0, 1, 43, &frame(1)).repeat(3),
-    ]
-    .concat();
-    for (bytes, good) in [
-        (classic, ends(24)),
-        (next, [0, 1, 2, 3].map(|n| blocks + n * one)),
-    ] {
+    let next = [section(false), interface(false, 1, 0, &[]), enhanced(false, 0, 1, 43, &frame(1)).repeat(3)].concat();
+    for (bytes, good) in [(classic, ends(24)), (next, [0, 1, 2, 3].map(|n| blocks + n * one))] {
         for cut in good[0]..bytes.len() {
             let (packets, fault) = read(&bytes[..cut]);
             let whole = good.iter().rposition(|end| *end <= cut).unwrap();
@@ -262,35 +187,14 @@ fn a_cut_anywhere_keeps_the_packets_before_it_and_names_the_byte() {
 #[test]
 fn lengths_that_lie_end_the_capture_without_taking_memory() {
     let mut bytes = capture(&[frame(1)]);
-    bytes.extend(
-        [
-            word(false, 1),
-            word(false, 0),
-            word(false, u32::MAX),
-            word(false, u32::MAX),
-        ]
-        .concat(),
-    );
+    bytes.extend([word(false, 1), word(false, 0), word(false, u32::MAX), word(false, u32::MAX)].concat());
     let (packets, fault) = read(&bytes);
-    assert_eq!(
-        (packets.len(), fault.unwrap().1),
-        (
-            1,
-            Flaw::PacketLength {
-                length: u32::MAX.into(),
-                limit: 262_144
-            }
-        )
-    );
+    assert_eq!((packets.len(), fault.unwrap().1), (1, Flaw::PacketLength { length: u32::MAX.into(), limit: 262_144 }));
 
     for length in [0u32, 8, 11, 13, u32::MAX] {
         let block = [word(false, 6), word(false, length), [0; 4]].concat();
         let (_, fault) = read(&[section(false), block].concat());
-        assert_eq!(
-            fault.unwrap().0,
-            section(false).len() as u64,
-            "length {length}"
-        );
+        assert_eq!(fault.unwrap().0, section(false).len() as u64, "length {length}");
     }
     let mut crooked = enhanced(false, 0, 1, 43, &frame(1));
     let end = crooked.len() - 4;

@@ -23,16 +23,9 @@ fn ways<F>(judge: &Witness<F>) -> Vec<&str> {
 
 #[test]
 fn by_one_interface_only_the_way_in_is_judged() {
-    let frames = [
-        office(&tcp(PC, CLOUD, SYN, 1, b"")),
-        internet(&tcp(CLOUD, PC, SYN_ACK, 1, b"")),
-    ];
+    let frames = [office(&tcp(PC, CLOUD, SYN, 1, b"")), internet(&tcp(CLOUD, PC, SYN_ACK, 1, b""))];
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
-    let (lines, summary, ended) = replay(
-        &capture(&frames),
-        &mut judge,
-        &options(Entry::Interface("lan0".into())),
-    );
+    let (lines, summary, ended) = replay(&capture(&frames), &mut judge, &options(Entry::Interface("lan0".into())));
     assert!(ended.is_ok());
     assert_eq!(ways(&judge), ["in lan0", "in lan0"]);
     assert_eq!((summary.packets, summary.passed), (2, 2));
@@ -43,38 +36,16 @@ fn by_one_interface_only_the_way_in_is_judged() {
 
 #[test]
 fn a_line_has_the_contracts_fields() {
-    let frames = [
-        internet(&tcp(CLOUD, PUBLIC, SYN, 1, b"")),
-        office(&tcp(PC, CLOUD, SYN, 1, b"")),
-    ];
+    let frames = [internet(&tcp(CLOUD, PUBLIC, SYN, 1, b"")), office(&tcp(PC, CLOUD, SYN, 1, b""))];
     let mut judge = Witness::new(|way, _| match way {
-        "in wan0" => Judged {
-            rule: Some(0),
-            ..says(Reason::Rule)
-        },
+        "in wan0" => Judged { rule: Some(0), ..says(Reason::Rule) },
         "in lan0" => says(Reason::NoRule),
         _ => says(Reason::Flow),
     });
     let (lines, _, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
     let of = |line: usize| ["n", "verdict", "reason", "rule"].map(|key| lines[line][key].clone());
-    assert_eq!(
-        of(0),
-        [
-            serde_json::json!(1),
-            "pass".into(),
-            "rule".into(),
-            "city-web".into()
-        ]
-    );
-    assert_eq!(
-        of(1),
-        [
-            serde_json::json!(2),
-            "drop".into(),
-            "no_rule".into(),
-            serde_json::Value::Null
-        ]
-    );
+    assert_eq!(of(0), [serde_json::json!(1), "pass".into(), "rule".into(), "city-web".into()]);
+    assert_eq!(of(1), [serde_json::json!(2), "drop".into(), "no_rule".into(), serde_json::Value::Null]);
 }
 
 #[test]
@@ -97,35 +68,18 @@ fn each_packet_enters_where_its_source_lives_and_leaves_where_it_goes() {
         "in lan0",
     ];
     assert_eq!(ways(&judge), expected);
-    assert_eq!(
-        lines[3]["out"],
-        serde_json::Value::Null,
-        "what is for the box does not leave"
-    );
+    assert_eq!(lines[3]["out"], serde_json::Value::Null, "what is for the box does not leave");
 }
 
 #[test]
 fn a_drop_at_the_way_in_is_final_and_a_drop_at_the_way_out_is_the_verdict() {
     let frames = [office(&tcp(PC, CLOUD, SYN, 1, b""))];
     let mut judge = Witness::new(|_, _| says(Reason::NoRule));
-    assert!(
-        replay(&capture(&frames), &mut judge, &options(Entry::Auto))
-            .2
-            .is_ok()
-    );
+    assert!(replay(&capture(&frames), &mut judge, &options(Entry::Auto)).2.is_ok());
     assert_eq!(ways(&judge), ["in lan0"]);
-    let mut judge = Witness::new(|way, _| {
-        says(if way.starts_with("in") {
-            Reason::Rule
-        } else {
-            Reason::WrongWay
-        })
-    });
+    let mut judge = Witness::new(|way, _| says(if way.starts_with("in") { Reason::Rule } else { Reason::WrongWay }));
     let (lines, _, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
-    assert_eq!(
-        (&lines[0]["verdict"], &lines[0]["reason"]),
-        (&"drop".into(), &"wrong_way".into())
-    );
+    assert_eq!((&lines[0]["verdict"], &lines[0]["reason"]), (&"drop".into(), &"wrong_way".into()));
 }
 
 #[test]
@@ -140,69 +94,26 @@ fn a_packet_from_the_box_is_judged_on_its_way_out_as_the_boxs() {
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
     let (lines, _, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
     assert_eq!(ways(&judge), ["out wan0 from box"]);
-    assert_eq!(
-        (&lines[0]["in"], &lines[0]["note"][0]),
-        (&serde_json::Value::Null, &"from_box".into())
-    );
+    assert_eq!((&lines[0]["in"], &lines[0]["note"][0]), (&serde_json::Value::Null, &"from_box".into()));
 }
 
 #[test]
 fn a_published_server_is_reached_and_answers_as_through_dnat() {
-    let from_server = ethernet(
-        mac(0x20, 1),
-        mac(0x20, 0x10),
-        &[],
-        0x0800,
-        &tcp(REAL, CLOUD, SYN_ACK, 5, b""),
-    );
-    let seen_outside = ethernet(
-        mac(0x99, 1),
-        mac(0x99, 2),
-        &[],
-        0x0800,
-        &tcp(PUBLIC, CLOUD, SYN_ACK, 5, b""),
-    );
-    let frames = [
-        internet(&tcp(CLOUD, PUBLIC, SYN, 1, b"")),
-        from_server.clone(),
-        seen_outside.clone(),
-    ];
+    let from_server = ethernet(mac(0x20, 1), mac(0x20, 0x10), &[], 0x0800, &tcp(REAL, CLOUD, SYN_ACK, 5, b""));
+    let seen_outside = ethernet(mac(0x99, 1), mac(0x99, 2), &[], 0x0800, &tcp(PUBLIC, CLOUD, SYN_ACK, 5, b""));
+    let frames = [internet(&tcp(CLOUD, PUBLIC, SYN, 1, b"")), from_server.clone(), seen_outside.clone()];
     let mut judge = Witness::new(|way, _| match way {
-        "in wan0" => Judged {
-            rule: Some(0),
-            ..says(Reason::Rule)
-        },
+        "in wan0" => Judged { rule: Some(0), ..says(Reason::Rule) },
         _ => says(Reason::Flow),
     });
-    assert!(
-        replay(&capture(&frames), &mut judge, &options(Entry::Auto))
-            .2
-            .is_ok()
-    );
-    let expected = [
-        "in wan0",
-        "out dmz0 from wan0 7",
-        "in dmz0",
-        "out wan0 from dmz0 7",
-        "in dmz0",
-        "out wan0 from dmz0 7",
-    ];
+    assert!(replay(&capture(&frames), &mut judge, &options(Entry::Auto)).2.is_ok());
+    let expected =
+        ["in wan0", "out dmz0 from wan0 7", "in dmz0", "out wan0 from dmz0 7", "in dmz0", "out wan0 from dmz0 7"];
     assert_eq!(ways(&judge), expected);
     let inside = &judge.asked[1].frame;
-    assert_eq!(
-        (&inside[30..34], &inside[36..38]),
-        (&REAL.0[..], &REAL.1.to_be_bytes()[..])
-    );
-    assert_eq!(
-        judge.asked[3].frame[26..38],
-        seen_outside[26..38],
-        "the client sees the public address"
-    );
-    assert_eq!(
-        judge.asked[4].frame[6..],
-        from_server[6..],
-        "what was seen outside is played as the server sent it"
-    );
+    assert_eq!((&inside[30..34], &inside[36..38]), (&REAL.0[..], &REAL.1.to_be_bytes()[..]));
+    assert_eq!(judge.asked[3].frame[26..38], seen_outside[26..38], "the client sees the public address");
+    assert_eq!(judge.asked[4].frame[6..], from_server[6..], "what was seen outside is played as the server sent it");
     for asked in &judge.asked {
         assert!(sums_hold(&asked.frame), "{}: a checksum broke", asked.way);
     }
@@ -211,13 +122,7 @@ fn a_published_server_is_reached_and_answers_as_through_dnat() {
 #[test]
 fn a_reply_captured_inside_enters_with_the_routers_mac() {
     // Captured on lan0: the reply already carries the box's MAC, learned from the request.
-    let reply = ethernet(
-        mac(0x10, 0x17),
-        mac(0x10, 1),
-        &[],
-        0x0800,
-        &tcp(CLOUD, PC, SYN_ACK, 1, b""),
-    );
+    let reply = ethernet(mac(0x10, 0x17), mac(0x10, 1), &[], 0x0800, &tcp(CLOUD, PC, SYN_ACK, 1, b""));
     let frames = [office(&tcp(PC, CLOUD, SYN, 1, b"")), reply.clone()];
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
     let (lines, _, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
@@ -225,11 +130,7 @@ fn a_reply_captured_inside_enters_with_the_routers_mac() {
     assert_eq!(lines[1]["note"][0], "sent_on");
     // A MAC nobody was seen to use as a gateway is left alone, for the programs to drop.
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
-    assert!(
-        replay(&capture(&[reply]), &mut judge, &options(Entry::Auto))
-            .2
-            .is_ok()
-    );
+    assert!(replay(&capture(&[reply]), &mut judge, &options(Entry::Auto)).2.is_ok());
     assert_eq!(judge.asked[0].frame[6..12], mac(0x10, 1));
 }
 
@@ -237,58 +138,24 @@ fn a_reply_captured_inside_enters_with_the_routers_mac() {
 fn tags_follow_the_side_but_unknown_tags_are_left_to_the_programs() {
     let body = tcp(([192, 168, 60, 11], 1), PC, SYN, 1, b"");
     let camera = |tags: &[u16]| ethernet(mac(0x60, 1), mac(0x60, 0x11), tags, 0x0800, &body);
-    let frames = [
-        camera(&[60]),
-        camera(&[]),
-        camera(&[99]),
-        camera(&[60, 1, 2]),
-    ];
+    let frames = [camera(&[60]), camera(&[]), camera(&[99]), camera(&[60, 1, 2])];
     let mut judge = Witness::new(|way, frame| {
-        says(if way == "in lan1" && frame[15] == 60 {
-            Reason::Rule
-        } else {
-            Reason::UnknownVlan
-        })
+        says(if way == "in lan1" && frame[15] == 60 { Reason::Rule } else { Reason::UnknownVlan })
     });
     let (lines, _, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
-    let asked: Vec<_> = judge
-        .asked
-        .iter()
-        .filter(|asked| asked.way == "in lan1")
-        .map(|asked| asked.frame.clone())
-        .collect();
-    assert_eq!(
-        asked,
-        [
-            camera(&[60]),
-            camera(&[60]),
-            camera(&[99]),
-            camera(&[60, 1, 2])
-        ]
-    );
+    let asked: Vec<_> =
+        judge.asked.iter().filter(|asked| asked.way == "in lan1").map(|asked| asked.frame.clone()).collect();
+    assert_eq!(asked, [camera(&[60]), camera(&[60]), camera(&[99]), camera(&[60, 1, 2])]);
     assert_eq!(lines[1]["note"][0], "retagged");
-    let out = judge
-        .asked
-        .iter()
-        .find(|asked| asked.way.starts_with("out lan0"))
-        .unwrap();
+    let out = judge.asked.iter().find(|asked| asked.way.starts_with("out lan0")).unwrap();
     assert_eq!(out.frame, camera(&[]), "it leaves untagged");
 }
 
 #[test]
 fn what_names_no_source_enters_by_its_mac_or_by_the_default_network() {
-    let stp = ethernet(
-        [1, 0x80, 0xc2, 0, 0, 0],
-        mac(0x44, 4),
-        &[],
-        0x0027,
-        &[0x42; 40],
-    );
+    let stp = ethernet([1, 0x80, 0xc2, 0, 0, 0], mac(0x44, 4), &[], 0x0027, &[0x42; 40]);
     let dhcp = udp(([0, 0, 0, 0], 68), ([255; 4], 67), b"?");
-    let frames = [
-        stp,
-        ethernet([0xff; 6], mac(0x10, 0x17), &[], 0x0800, &dhcp),
-    ];
+    let frames = [stp, ethernet([0xff; 6], mac(0x10, 0x17), &[], 0x0800, &dhcp)];
     let mut judge = Witness::new(|_, _| says(Reason::Builtin));
     let (lines, _, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
     assert_eq!(ways(&judge), ["in wan0", "in lan0"]);
@@ -304,12 +171,7 @@ fn a_frame_without_a_header_is_truncated_and_never_run() {
         let mut judge = Witness::new(|_, _| says(Reason::Rule));
         let (lines, _, _) = replay(&bytes, &mut judge, &options(entry));
         assert!(judge.asked.is_empty());
-        assert!(
-            lines
-                .iter()
-                .all(|line| line["reason"] == "truncated" && line["verdict"] == "drop"),
-            "{lines:?}"
-        );
+        assert!(lines.iter().all(|line| line["reason"] == "truncated" && line["verdict"] == "drop"), "{lines:?}");
         assert_eq!(lines.len(), 2);
     }
 }
@@ -321,65 +183,38 @@ fn a_frame_cut_by_the_snaplen_is_padded_to_its_length_on_the_wire() {
     bytes.extend(record(false, 1, 0, whole.len() as u32, &whole[..60]));
     bytes.extend(record(false, 1, 0, u32::MAX, &whole[..60]));
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
-    let (lines, _, _) = replay(
-        &bytes,
-        &mut judge,
-        &options(Entry::Interface("lan0".into())),
-    );
+    let (lines, _, _) = replay(&bytes, &mut judge, &options(Entry::Interface("lan0".into())));
     assert_eq!((judge.asked.len(), &judge.asked[0].frame), (1, &whole));
     assert_eq!(lines[0]["note"][0], "padded");
-    assert_eq!(
-        (&lines[1]["verdict"], &lines[1]["reason"]),
-        (&"drop".into(), &"too_large".into())
-    );
+    assert_eq!((&lines[1]["verdict"], &lines[1]["reason"]), (&"drop".into(), &"too_large".into()));
 }
 
 #[test]
 fn a_merged_frame_is_judged_in_pieces_that_a_card_would_have_cut() {
     let data: Vec<u8> = (0..9000u32).map(|n| n as u8).collect();
-    for big in [
-        office(&tcp(PC, CLOUD, ACK | 1, 100, &data)),
-        office(&udp(PC, CLOUD, &data)),
-    ] {
+    for big in [office(&tcp(PC, CLOUD, ACK | 1, 100, &data)), office(&udp(PC, CLOUD, &data))] {
         let is_tcp = big[23] == 6;
         let mut judge = Witness::new(|_, _| says(Reason::Flow));
         judge.longest = 1514;
-        let (lines, _, _) = replay(
-            &capture(&[big]),
-            &mut judge,
-            &options(Entry::Interface("lan0".into())),
-        );
+        let (lines, _, _) = replay(&capture(&[big]), &mut judge, &options(Entry::Interface("lan0".into())));
         let header = if is_tcp { 54 } else { 42 };
-        let joined: Vec<u8> = judge
-            .asked
-            .iter()
-            .flat_map(|asked| asked.frame[header..].to_vec())
-            .collect();
+        let joined: Vec<u8> = judge.asked.iter().flat_map(|asked| asked.frame[header..].to_vec()).collect();
         assert_eq!(joined, data);
         let mut sequence = 100;
         let last = judge.asked.len() - 1;
         for (number, asked) in judge.asked.iter().enumerate() {
             let frame = &asked.frame;
             assert_eq!(checksum(&frame[14..34], 0), 0);
-            assert_eq!(
-                usize::from(u16::from_be_bytes([frame[16], frame[17]])),
-                frame.len() - 14
-            );
+            assert_eq!(usize::from(u16::from_be_bytes([frame[16], frame[17]])), frame.len() - 14);
             if is_tcp {
                 assert_eq!(frame[38..42], u32::to_be_bytes(sequence));
                 assert_eq!(frame[47], if number == last { ACK | 1 } else { ACK });
                 sequence += frame.len() as u32 - 54;
             } else {
-                assert_eq!(
-                    usize::from(u16::from_be_bytes([frame[38], frame[39]])),
-                    frame.len() - 34
-                );
+                assert_eq!(usize::from(u16::from_be_bytes([frame[38], frame[39]])), frame.len() - 34);
             }
         }
-        assert_eq!(
-            (lines.len(), &lines[0]["note"][0]),
-            (1, &"segmented".into())
-        );
+        assert_eq!((lines.len(), &lines[0]["note"][0]), (1, &"segmented".into()));
     }
 }
 
@@ -389,37 +224,19 @@ fn a_piece_that_is_dropped_speaks_for_the_whole() {
     let mut seen = 0;
     let mut judge = Witness::new(|_, _| {
         seen += 1;
-        says(if seen == 2 {
-            Reason::TcpWindow
-        } else {
-            Reason::Flow
-        })
+        says(if seen == 2 { Reason::TcpWindow } else { Reason::Flow })
     });
-    let (lines, _, _) = replay(
-        &capture(&[big]),
-        &mut judge,
-        &options(Entry::Interface("lan0".into())),
-    );
-    assert_eq!(
-        (&lines[0]["reason"], judge.asked.len()),
-        (&"tcp_window".into(), 2)
-    );
+    let (lines, _, _) = replay(&capture(&[big]), &mut judge, &options(Entry::Interface("lan0".into())));
+    assert_eq!((&lines[0]["reason"], judge.asked.len()), (&"tcp_window".into(), 2));
 }
 
 #[test]
 fn a_large_frame_no_card_could_have_cut_says_so() {
-    let frames = [
-        office(&ipv4(1, PC.0, CLOUD.0, &[8; 9000])),
-        office(&ipv4(50, PC.0, CLOUD.0, &[8; 9000])),
-    ];
+    let frames = [office(&ipv4(1, PC.0, CLOUD.0, &[8; 9000])), office(&ipv4(50, PC.0, CLOUD.0, &[8; 9000]))];
     let mut judge = Witness::new(|_, _| says(Reason::Flow));
     let (lines, summary, _) = replay(&capture(&frames), &mut judge, &options(Entry::Auto));
     assert!(judge.asked.is_empty());
-    assert!(
-        lines
-            .iter()
-            .all(|line| line["verdict"] == "drop" && line["reason"] == "too_large")
-    );
+    assert!(lines.iter().all(|line| line["verdict"] == "drop" && line["reason"] == "too_large"));
     assert_eq!(summary.reasons["too_large"], 2);
 }
 
@@ -430,76 +247,31 @@ fn times_are_the_captures_own_unless_another_is_given() {
         bytes.extend(record(false, second, 0, 60, &office(&udp(PC, CLOUD, b"?"))));
     }
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
-    let (lines, _, _) = replay(
-        &bytes,
-        &mut judge,
-        &options(Entry::Interface("lan0".into())),
-    );
-    let seconds: Vec<_> = judge
-        .asked
-        .iter()
-        .map(|asked| asked.now / 1_000_000_000)
-        .collect();
+    let (lines, _, _) = replay(&bytes, &mut judge, &options(Entry::Interface("lan0".into())));
+    let seconds: Vec<_> = judge.asked.iter().map(|asked| asked.now / 1_000_000_000).collect();
     assert_eq!(seconds, [100_000, 100_000, 200_000]);
-    assert!(
-        lines[1]["note"]
-            .as_array()
-            .unwrap()
-            .contains(&"clock_back".into())
-    );
-    assert_eq!(
-        judge.clocks.len(),
-        2,
-        "schedules are laid out again a day later"
-    );
+    assert!(lines[1]["note"].as_array().unwrap().contains(&"clock_back".into()));
+    assert_eq!(judge.clocks.len(), 2, "schedules are laid out again a day later");
 
     let at: Timestamp = "2026-12-01T10:00:00+09:00".parse().unwrap();
     let mut judge = Witness::new(|_, _| says(Reason::Rule));
-    let given = Options {
-        at: Some(at),
-        ..options(Entry::Interface("lan0".into()))
-    };
+    let given = Options { at: Some(at), ..options(Entry::Interface("lan0".into())) };
     let (lines, _, _) = replay(&bytes, &mut judge, &given);
-    assert!(
-        judge
-            .asked
-            .iter()
-            .all(|asked| i128::from(asked.now) == at.as_nanosecond())
-    );
-    assert_eq!(
-        (judge.clocks, lines[2]["time"].as_str()),
-        (vec![at], Some("2026-12-01T01:00:00Z"))
-    );
+    assert!(judge.asked.iter().all(|asked| i128::from(asked.now) == at.as_nanosecond()));
+    assert_eq!((judge.clocks, lines[2]["time"].as_str()), (vec![at], Some("2026-12-01T01:00:00Z")));
 }
 
 #[test]
 fn the_table_speaks_both_languages() {
     let frames = [office(&tcp(PC, CLOUD, SYN, 1, b""))];
-    for (lang, words) in [
-        (Lang::Ja, ["遮断", "許可する規則がない"]),
-        (Lang::En, ["drop", "no rule permits it"]),
-    ] {
+    for (lang, words) in [(Lang::Ja, ["遮断", "許可する規則がない"]), (Lang::En, ["drop", "no rule permits it"])]
+    {
         let mut judge = Witness::new(|_, _| says(Reason::NoRule));
-        let text = Options {
-            format: Format::Text,
-            lang,
-            ..options(Entry::Auto)
-        };
+        let text = Options { format: Format::Text, lang, ..options(Entry::Auto) };
         let mut out = Vec::new();
-        run(
-            &capture(&frames)[..],
-            &policy(),
-            &mut judge,
-            &text,
-            &mut out,
-            &mut Summary::default(),
-        )
-        .unwrap();
+        run(&capture(&frames)[..], &policy(), &mut judge, &text, &mut out, &mut Summary::default()).unwrap();
         let out = String::from_utf8(out).unwrap();
-        assert!(
-            out.contains("tcp 192.168.10.17:40000 > 198.51.100.5:443"),
-            "{out}"
-        );
+        assert!(out.contains("tcp 192.168.10.17:40000 > 198.51.100.5:443"), "{out}");
         assert!(words.iter().all(|word| out.contains(word)), "{out}");
     }
 }
