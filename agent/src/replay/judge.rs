@@ -30,8 +30,8 @@ pub enum Origin<'a> {
 
 /// A private copy of the data plane with one policy in force and no interface attached.
 pub trait Judge {
-    /// Longest frame one run takes, in bytes.
-    fn longest(&self) -> usize;
+    /// How many bytes of a frame one run takes. A longer one is judged by that head and by its length.
+    fn head(&self) -> usize;
 
     /// Lays the policy's schedules out from `at`, on a clock that counts nanoseconds since 1970.
     ///

@@ -14,7 +14,6 @@ mod places;
 mod player;
 pub mod report;
 mod rewrite;
-mod segment;
 mod sight;
 mod source;
 #[cfg(test)]

@@ -12,7 +12,6 @@ use super::{
     nat::Nat,
     places::{Owner, Places},
     rewrite::{End, retag, set_source_mac, translate},
-    segment::segments,
     sight::Sight,
 };
 use crate::policy::model::{Mac, NetIndex, Policy, Port};
@@ -25,7 +24,7 @@ const OWN_MACS: usize = 4096;
 /// What came of one packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Played {
-    /// The verdict's reason; `None`: longer than one run takes, and not to be cut.
+    /// The verdict's reason; `None`: longer than any frame can be.
     pub reason: Option<Reason>,
     /// Position of the deciding rule in the policy.
     pub rule: Option<usize>,
@@ -51,9 +50,9 @@ impl Played {
 pub(super) enum Note {
     /// The capture holds only its beginning; the rest was taken as zeros.
     Padded,
-    /// Too large for one run; judged in this many pieces.
-    Segmented(usize),
-    /// Too large for one run, and nothing a card could have cut.
+    /// Longer than one run takes: judged by its first bytes and its length.
+    Head,
+    /// Longer than any frame can be: not judged by the programs.
     TooLarge,
     /// The capture's clock stepped back by this many nanoseconds; the later time counts.
     ClockBack(u64),
@@ -117,12 +116,14 @@ impl<'p> Player<'p> {
             played.reason = Some(Reason::Truncated);
             played.entered = Some(self.door(&sight));
         } else {
+            if frame.len() > judge.head() {
+                played.notes.push(Note::Head);
+            }
             match self.entry {
                 Entry::Interface(name) => {
                     played.entered = Some(name.clone());
-                    let judged = way_in(judge, &frame, &sight, name, tick.now, &mut played.notes)?;
-                    played.reason = judged.map(|judged| judged.reason);
-                    played.rule = judged.and_then(|judged| judged.rule);
+                    let judged = judge.ingress(&frame, name, tick.now)?;
+                    (played.reason, played.rule) = (Some(judged.reason), judged.rule);
                 }
                 Entry::Auto => self.both_ways(judge, &frame, &sight, tick.now, &mut played)?,
             }
@@ -188,10 +189,8 @@ impl<'p> Player<'p> {
 
         played.entered = Some(port.interface.clone());
         let entering_sight = Sight::of(&entering);
-        let judged = way_in(judge, &entering, &entering_sight, &port.interface, now, &mut played.notes)?;
-        let Some(judged) = judged else { return Ok(()) };
-        played.reason = Some(judged.reason);
-        played.rule = judged.rule;
+        let judged = judge.ingress(&entering, &port.interface, now)?;
+        (played.reason, played.rule) = (Some(judged.reason), judged.rule);
         if judged.reason.verdict() == Verdict::Drop {
             return Ok(());
         }
@@ -225,12 +224,8 @@ impl<'p> Player<'p> {
             played.notes.push(Note::Retagged);
         }
         played.left = Some(port.interface.clone());
-        let sight = Sight::of(&leaving);
-        let judged = pieces(judge.longest(), &leaving, &sight, &mut played.notes, &mut |piece| {
-            judge.egress(piece, &port.interface, Origin::Box, now)
-        })?;
-        played.reason = judged.map(|judged| judged.reason);
-        played.rule = judged.and_then(|judged| judged.rule);
+        let judged = judge.egress(&leaving, &port.interface, Origin::Box, now)?;
+        (played.reason, played.rule) = (Some(judged.reason), judged.rule);
         Ok(())
     }
 
@@ -277,18 +272,12 @@ impl<'p> Player<'p> {
             retag(&mut frame, sight, &out);
         }
         played.left = Some(out.interface.clone());
-        let sight = Sight::of(&frame);
         let origin = Origin::Interface { name: &port.interface, mark: judged.mark };
-        let left = pieces(judge.longest(), &frame, &sight, &mut played.notes, &mut |piece| {
-            judge.egress(piece, &out.interface, origin, now)
-        })?;
-        match left {
-            None => played.reason = None,
-            Some(left) if left.reason.verdict() == Verdict::Drop => {
-                played.reason = Some(left.reason);
-                played.rule = left.rule;
-            }
-            Some(left) => played.rule = played.rule.or(left.rule),
+        let left = judge.egress(&frame, &out.interface, origin, now)?;
+        if left.reason.verdict() == Verdict::Drop {
+            (played.reason, played.rule) = (Some(left.reason), left.rule);
+        } else {
+            played.rule = played.rule.or(left.rule);
         }
         Ok(())
     }
@@ -313,44 +302,4 @@ impl<'p> Player<'p> {
     fn tags_of_another_side(&self, sight: &Sight, port: &Port) -> bool {
         sight.tag_bytes <= 8 && sight.tags != (port.outer, port.inner) && self.places.tags_known(sight.tags)
     }
-}
-
-fn way_in(
-    judge: &mut dyn Judge,
-    frame: &[u8],
-    sight: &Sight,
-    interface: &str,
-    now: u64,
-    notes: &mut Vec<Note>,
-) -> anyhow::Result<Option<Judged>> {
-    pieces(judge.longest(), frame, sight, notes, &mut |piece| judge.ingress(piece, interface, now))
-}
-
-/// Judges a frame, in pieces where one run does not take it: the first that is dropped speaks for all, else the first.
-fn pieces(
-    longest: usize,
-    frame: &[u8],
-    sight: &Sight,
-    notes: &mut Vec<Note>,
-    ask: &mut dyn FnMut(&[u8]) -> anyhow::Result<Judged>,
-) -> anyhow::Result<Option<Judged>> {
-    if frame.len() <= longest {
-        return ask(frame).map(Some);
-    }
-    let Some(cut) = segments(frame, sight, longest) else {
-        notes.push(Note::TooLarge);
-        return Ok(None);
-    };
-    if !notes.iter().any(|note| matches!(note, Note::Segmented(_))) {
-        notes.push(Note::Segmented(cut.len()));
-    }
-    let mut first = None;
-    for piece in &cut {
-        let judged = ask(piece)?;
-        if judged.reason.verdict() == Verdict::Drop {
-            return Ok(Some(judged));
-        }
-        first.get_or_insert(judged);
-    }
-    Ok(first)
 }

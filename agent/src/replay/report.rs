@@ -9,7 +9,7 @@ use super::{
 };
 use crate::policy::model::Policy;
 
-/// The reason code of frames that no run takes and no card could have cut.
+/// The reason code of packets that claim to have been longer than any frame.
 pub const TOO_LARGE: &str = "too_large";
 
 /// Output format.
@@ -141,8 +141,8 @@ impl<'o> Report<'o> {
                 Lang::Ja => reason.ja(),
             });
             let text = text.unwrap_or(match self.lang {
-                Lang::En => "longer than one run takes, not judged by the programs",
-                Lang::Ja => "一度に判定できる長さを超えるため、プログラムでは未判定",
+                Lang::En => "longer than any frame, not judged by the programs",
+                Lang::Ja => "フレームの上限を超える長さで、プログラムでは未判定",
             });
             writeln!(self.out, "  {count:>8}  {code:<18} {text}")?;
         }
@@ -168,7 +168,7 @@ impl Note {
     pub(super) const fn code(self) -> &'static str {
         match self {
             Self::Padded => "padded",
-            Self::Segmented(_) => "segmented",
+            Self::Head => "head",
             Self::TooLarge => "too_large",
             Self::ClockBack(_) => "clock_back",
             Self::NoTime => "no_time",
@@ -185,10 +185,10 @@ impl Note {
         match (lang, self) {
             (Lang::En, Self::Padded) => "cut short in the capture, rest taken as zeros".into(),
             (Lang::Ja, Self::Padded) => "途中までの採取。残りは0とみなした".into(),
-            (Lang::En, Self::Segmented(pieces)) => format!("judged in {pieces} pieces"),
-            (Lang::Ja, Self::Segmented(pieces)) => format!("{pieces}個に分けて判定"),
-            (Lang::En, Self::TooLarge) => "longer than one run takes".into(),
-            (Lang::Ja, Self::TooLarge) => "一度に判定できる長さを超える".into(),
+            (Lang::En, Self::Head) => "long: judged by its first bytes and its length".into(),
+            (Lang::Ja, Self::Head) => "長いため先頭部と全長で判定".into(),
+            (Lang::En, Self::TooLarge) => "longer than any frame".into(),
+            (Lang::Ja, Self::TooLarge) => "フレームの上限を超える長さ".into(),
             (Lang::En, Self::ClockBack(by)) => {
                 format!("the capture's clock stepped back {:.3} s", seconds(by))
             }
