@@ -11,6 +11,7 @@ pub mod maps;
 pub mod object;
 pub mod private;
 pub mod read;
+pub mod seed;
 pub mod stage;
 
 use std::{
