@@ -1,1 +1,2 @@
 //! The harness (namespaces, veths, senders, sinks) and the oracle.
+pub mod oracle;
