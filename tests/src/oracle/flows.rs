@@ -1,0 +1,269 @@
+//! Views: finding, judging again, opening (step 14).
+
+use jiff::{Timestamp, ToSpan};
+use sekimori::policy::model::{Place, Policy, Port};
+use sekimori_ebpf::reason::Reason;
+
+use super::{
+    errors::Quote,
+    ip::Packet,
+    rules::{Permit, Question, What, permit},
+    state::{Key, OracleState, Role, View},
+    tcp::{Phase, Track, after},
+    transport::{Tcp, Transport},
+};
+
+/// Idle seconds, as the contract of the tables documents them.
+mod idle {
+    pub(super) const TCP_OPENING: i64 = 60;
+    pub(super) const TCP_ESTABLISHED: i64 = 7_440;
+    pub(super) const TCP_CLOSING: i64 = 120;
+    pub(super) const TCP_CLOSED: i64 = 10;
+    pub(super) const UDP_ONE_WAY: i64 = 30;
+    pub(super) const UDP_BOTH_WAYS: i64 = 120;
+    pub(super) const ICMP: i64 = 30;
+    pub(super) const OTHER: i64 = 120;
+}
+
+/// The two ports a conversation is keyed by; `None` if it has no view at all.
+fn ports(packet: &Packet, transport: &Transport) -> Option<(u16, u16)> {
+    match transport {
+        Transport::Tcp(tcp) => Some((tcp.sport, tcp.dport)),
+        Transport::Udp { sport, dport, .. } => Some((*sport, *dport)),
+        Transport::Icmp { id, .. } => is_echo(packet, transport).map(|_| (*id, *id)),
+        Transport::Other => Some((0, 0)),
+        Transport::Unread => None,
+    }
+}
+
+/// `Some(true)` for an echo request, `Some(false)` for a reply.
+pub fn is_echo(packet: &Packet, transport: &Transport) -> Option<bool> {
+    match (packet.is_v6(), transport) {
+        (false, Transport::Icmp { kind: 8, .. }) | (true, Transport::Icmp { kind: 128, .. }) => {
+            Some(true)
+        }
+        (false, Transport::Icmp { kind: 0, .. }) | (true, Transport::Icmp { kind: 129, .. }) => {
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
+/// The key of this packet's conversation at this port.
+pub fn key(port: &Port, leaving: bool, packet: &Packet, transport: &Transport) -> Option<Key> {
+    let (sport, dport) = ports(packet, transport)?;
+    let (src, dst) = ((packet.src, sport), (packet.dst, dport));
+    let (peer, far) = if leaving { (dst, src) } else { (src, dst) };
+    Some(Key {
+        port: port.clone(),
+        peer,
+        far,
+        proto: packet.proto,
+    })
+}
+
+impl View {
+    fn timeout(&self) -> i64 {
+        match (self.key.proto, &self.tcp) {
+            (6, Some(track)) => match track.phase {
+                Phase::Opening if self.role == Role::Responder && self.answered => {
+                    idle::TCP_ESTABLISHED
+                }
+                Phase::Opening => idle::TCP_OPENING,
+                Phase::Established => idle::TCP_ESTABLISHED,
+                Phase::Closing => idle::TCP_CLOSING,
+                Phase::Closed => idle::TCP_CLOSED,
+            },
+            (17, _) if self.answered => idle::UDP_BOTH_WAYS,
+            (17, _) => idle::UDP_ONE_WAY,
+            (1 | 58, _) => idle::ICMP,
+            _ => idle::OTHER,
+        }
+    }
+
+    /// Not idle past its timeout.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.seen
+            .saturating_add(self.timeout().seconds())
+            .is_ok_and(|end| now <= end)
+    }
+
+    fn question(&self, policy: &Policy) -> Question {
+        let (src, dst) = match self.role {
+            Role::BoxOut | Role::Responder => (self.key.far.0, self.key.peer.0),
+            Role::Initiator | Role::BoxIn => (self.key.peer.0, self.key.far.0),
+        };
+        let here = policy
+            .nets
+            .iter()
+            .position(|net| net.ports.contains(&self.key.port));
+        let from = match self.role {
+            Role::BoxOut => Place::Box,
+            _ => here.map_or(Place::Box, Place::Net),
+        };
+        let device = self.device.as_ref().and_then(|name| {
+            policy
+                .devices
+                .iter()
+                .position(|device| device.name == *name)
+        });
+        Question {
+            from,
+            src,
+            dst,
+            device,
+            what: self.what,
+        }
+    }
+}
+
+/// The live view of this key to which a packet of this direction belongs.
+pub fn find(
+    state: &OracleState,
+    key: &Key,
+    from_peer: bool,
+    packet: &Packet,
+    transport: &Transport,
+    now: Timestamp,
+) -> Option<usize> {
+    let index = state
+        .views
+        .iter()
+        .position(|view| view.key == *key && view.is_live(now))?;
+    let by_initiator = state.views[index].role.peer_initiates() == from_peer;
+    match is_echo(packet, transport) {
+        Some(request) if request != by_initiator => None,
+        _ => Some(index),
+    }
+}
+
+/// Judges a packet at the view that judges its flow.
+pub fn judge_at(
+    policy: &Policy,
+    state: &mut OracleState,
+    index: usize,
+    from_peer: bool,
+    transport: &Transport,
+    now: Timestamp,
+) -> Result<(), Reason> {
+    let revision = state.revision;
+    let view = &mut state.views[index];
+    let stale = view.revision != revision || view.deadline.is_some_and(|end| now >= end);
+    if stale && view.role != Role::Responder {
+        match permit(policy, &view.question(policy), now) {
+            Ok(permit) => {
+                view.rule = permit.rule;
+                view.net = permit.net;
+                view.deadline = permit.deadline;
+                view.revision = revision;
+            }
+            Err(_) => {
+                state.views.remove(index);
+                return Err(Reason::FlowEnded);
+            }
+        }
+    }
+    let by_initiator = view.role.peer_initiates() == from_peer;
+    let side = usize::from(!by_initiator);
+    if let (Some(track), Transport::Tcp(tcp)) = (&mut view.tcp, transport) {
+        if view.role == Role::Responder {
+            track.note(side, tcp);
+        } else {
+            track.follow(side, tcp)?;
+        }
+    }
+    view.answered |= !by_initiator;
+    view.seen = now;
+    Ok(())
+}
+
+/// Whether a bare SYN of the initiator finds a closed flow, which then makes way.
+pub fn is_reopened(
+    state: &OracleState,
+    index: usize,
+    from_peer: bool,
+    transport: &Transport,
+) -> bool {
+    let view = &state.views[index];
+    let Transport::Tcp(tcp) = transport else {
+        return false;
+    };
+    let closed =
+        view.role != Role::Responder && view.tcp.is_some_and(|track| track.phase == Phase::Closed);
+    closed && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
+}
+
+/// Opens a view, replacing whatever had its key.
+pub fn open(
+    state: &mut OracleState,
+    key: Key,
+    role: Role,
+    permit: Permit,
+    device: Option<String>,
+    packet: &Packet,
+    transport: &Transport,
+    now: Timestamp,
+) {
+    state.views.retain(|view| view.key != key);
+    let tcp = match transport {
+        Transport::Tcp(tcp) => Some(Track::open(tcp)),
+        _ => None,
+    };
+    state.views.push(View {
+        key,
+        role,
+        rule: permit.rule,
+        net: permit.net,
+        device,
+        what: What::of(packet, transport),
+        deadline: permit.deadline,
+        revision: state.revision,
+        seen: now,
+        answered: false,
+        tcp,
+    });
+}
+
+/// What a packet that belongs to no flow must be to open one (step 15, before the rules).
+pub fn may_open(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
+    match transport {
+        Transport::Tcp(tcp) if !tcp.is_bare_syn() => Err(Reason::TcpNotSyn),
+        Transport::Tcp(Tcp { data, .. }) if *data > 0 => Err(Reason::TcpSynData),
+        _ if is_echo(packet, transport) == Some(false) => Err(Reason::NoFlow),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a quoted packet belongs to a live flow of this port; `quoted_left` says that it went out here.
+pub fn knows(
+    state: &OracleState,
+    port: &Port,
+    quote: &Quote,
+    quoted_left: bool,
+    now: Timestamp,
+) -> bool {
+    let (peer, far) = if quoted_left {
+        (quote.dst, quote.src)
+    } else {
+        (quote.src, quote.dst)
+    };
+    let key = Key {
+        port: port.clone(),
+        peer,
+        far,
+        proto: quote.proto,
+    };
+    let Some(view) = state
+        .views
+        .iter()
+        .find(|view| view.key == key && view.is_live(now))
+    else {
+        return false;
+    };
+    let (Some(seq), Some(track)) = (quote.seq, &view.tcp) else {
+        return true;
+    };
+    let sender = usize::from(view.role.peer_initiates() == quoted_left);
+    let side = &track.sides[sender];
+    side.spoke && !after(seq, side.end)
+}

@@ -1,0 +1,333 @@
+//! Steps at the way out.
+
+use sekimori::policy::model::{L2Control, Place, Policy, Port, Rule};
+use sekimori_ebpf::reason::Reason;
+
+use super::{
+    Event, Origin, Passed, builtins, cut, errors, flows, fragments,
+    frame::Frame,
+    identity::net_of,
+    ip::Packet,
+    rules::{Permit, Question, What, permit},
+    sanity,
+    state::{Mark, OracleState, Role},
+    transport::{self, Transport, flag},
+};
+
+/// One leaving IP packet, and where.
+struct Leaving<'a> {
+    event: &'a Event,
+    port: &'a Port,
+    net: usize,
+    packet: &'a Packet,
+    transport: &'a Transport,
+}
+
+/// Judges a packet that leaves.
+pub(crate) fn judge(
+    policy: &Policy,
+    state: &mut OracleState,
+    event: &Event,
+    interface: &str,
+    origin: Origin,
+) -> Result<Passed, Reason> {
+    if !policy
+        .nets
+        .iter()
+        .any(|net| net.ports.iter().any(|port| port.interface == interface))
+    {
+        return Err(Reason::UnknownInterface);
+    }
+    let frame = Frame::read(&event.frame)?;
+    let port = frame.port(interface);
+    let (net, _) = net_of(policy, &port)?;
+    let from_box = origin == Origin::Box;
+    let mark = match origin {
+        Origin::Guarded { event } => state.marks.get(&event).cloned(),
+        _ => None,
+    };
+    let nothing = Transport::Unread;
+    let mut subject = cut::Subject {
+        interface,
+        net,
+        leaving: true,
+        mac: frame.to,
+        addresses: None,
+        transport: &nothing,
+    };
+
+    if let Some(setting) = builtins::bridge_control(policy, &frame) {
+        if setting == L2Control::Drop {
+            return Err(Reason::L2Control);
+        }
+        came_from(origin, mark.as_ref())?;
+        cut::check(policy, state, &subject)?;
+        if setting == L2Control::Local && !from_box {
+            return Err(Reason::L2Control);
+        }
+        return local(from_box, mark.as_ref());
+    }
+    let packet = match frame.kind {
+        0x0806 => {
+            let arp = builtins::arp(policy, &frame)?;
+            came_from(origin, mark.as_ref())?;
+            subject.addresses = Some((arp.sender, arp.target));
+            cut::check(policy, state, &subject)?;
+            return local(from_box, mark.as_ref());
+        }
+        0x0800 => Packet::read_v4(&frame.body, from_box)?,
+        0x86dd => Packet::read_v6(&frame.body)?,
+        _ => return Err(Reason::UnknownEtherType),
+    };
+    let transport = transport::read(&packet);
+    sanity::addresses(&packet, &transport)?;
+    fragments::sound(&packet)?;
+    let place = fragments::Place {
+        port: &port,
+        leaving: true,
+    };
+    subject.addresses = Some((packet.src, packet.dst));
+    subject.transport = &transport;
+    if packet.is_later_fragment() {
+        came_from(origin, mark.as_ref())?;
+        let passed = fragments::later(state, place, &packet, event.now)?;
+        cut::check(policy, state, &subject)?;
+        return Ok(passed);
+    }
+    fragments::again(state, place, &packet, event.now)?;
+    sanity::transport(&packet, &transport)?;
+    came_from(origin, mark.as_ref())?;
+    cut::check(policy, state, &subject)?;
+
+    let leaving = Leaving {
+        event,
+        port: &port,
+        net,
+        packet: &packet,
+        transport: &transport,
+    };
+    let passed = match mark {
+        Some(mark) => forwarded(policy, state, &leaving, &mark)?,
+        None => own(policy, state, &leaving)?,
+    };
+    fragments::remember(state, place, &packet, &passed, event.now);
+    Ok(passed)
+}
+
+/// Step 2.
+fn came_from(origin: Origin, mark: Option<&Mark>) -> Result<(), Reason> {
+    match origin {
+        Origin::Box => Ok(()),
+        Origin::Unguarded => Err(Reason::UnguardedSource),
+        Origin::Unmarked => Err(Reason::NotJudged),
+        Origin::Guarded { .. } => mark.map(|_| ()).ok_or(Reason::NotJudged),
+    }
+}
+
+fn local(from_box: bool, mark: Option<&Mark>) -> Result<Passed, Reason> {
+    if from_box || mark == Some(&Mark::Local) {
+        Ok(Passed::builtin())
+    } else {
+        Err(Reason::NotJudged)
+    }
+}
+
+fn passed(reason: Reason, rule: Option<String>) -> Passed {
+    Passed {
+        reason,
+        rule,
+        mark: None,
+    }
+}
+
+/// Step 4.
+fn forwarded(
+    policy: &Policy,
+    state: &mut OracleState,
+    leaving: &Leaving<'_>,
+    mark: &Mark,
+) -> Result<Passed, Reason> {
+    let Leaving {
+        event,
+        port,
+        net,
+        packet,
+        transport,
+    } = *leaving;
+    let now = event.now;
+    if errors::is_error(packet, transport) {
+        return error(policy, state, leaving);
+    }
+    let key = flows::key(port, true, packet, transport);
+    if let Some(key) = &key
+        && let Some(index) = flows::find(state, key, false, packet, transport, now)
+        && state.views[index].role.peer_initiates()
+    {
+        flows::judge_at(policy, state, index, false, transport, now)?;
+        return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
+    }
+    match mark {
+        Mark::Forward { rule, net: judged } => {
+            if *judged != Place::Net(net) {
+                return Err(Reason::WrongWay);
+            }
+            if let Some(published) = policy.rules.iter().find(|known| known.id == *rule)
+                && !reaches_server(published, packet, transport)
+            {
+                return Err(Reason::WrongServer);
+            }
+            if let Some(key) = key {
+                prove(state, key, rule, net, leaving);
+            }
+            Ok(passed(Reason::Flow, Some(rule.clone())))
+        }
+        Mark::Reply => Err(Reason::NoFlow),
+        Mark::Local if sanity::is_neighbour_discovery(packet, transport) => {
+            builtins::nd_form(policy, packet, transport)?;
+            Ok(Passed::builtin())
+        }
+        Mark::Local => Err(Reason::NotJudged),
+    }
+}
+
+/// Opens or refreshes the view that proves replies.
+fn prove(
+    state: &mut OracleState,
+    key: super::state::Key,
+    rule: &str,
+    net: usize,
+    leaving: &Leaving<'_>,
+) {
+    let Leaving {
+        event,
+        packet,
+        transport,
+        ..
+    } = *leaving;
+    let existing = state.views.iter().position(|view| {
+        view.key == key && view.role == Role::Responder && view.is_live(event.now)
+    });
+    if let Some(index) = existing {
+        let view = &mut state.views[index];
+        view.seen = event.now;
+        view.rule = rule.to_owned();
+        if let (Some(track), Transport::Tcp(tcp)) = (&mut view.tcp, transport) {
+            track.note(0, tcp);
+        }
+        return;
+    }
+    let permit = Permit {
+        rule: rule.to_owned(),
+        net: Place::Net(net),
+        deadline: None,
+    };
+    flows::open(
+        state,
+        key,
+        Role::Responder,
+        permit,
+        None,
+        packet,
+        transport,
+        event.now,
+    );
+}
+
+fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
+    let Some(published) = &rule.published else {
+        return true;
+    };
+    let port = match transport {
+        Transport::Tcp(tcp) => tcp.dport,
+        Transport::Udp { dport, .. } => *dport,
+        _ => return false,
+    };
+    let port_fits = match published.port {
+        Some(real) => real == port,
+        None => rule
+            .services
+            .iter()
+            .any(|service| What::of(packet, transport).is_in(service)),
+    };
+    packet.dst == published.address && port_fits
+}
+
+fn error(policy: &Policy, state: &OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
+    let known = policy.builtin.icmp_errors
+        && errors::quote(leaving.packet).is_some_and(|quote| {
+            flows::knows(state, leaving.port, &quote, false, leaving.event.now)
+        });
+    if known {
+        Ok(passed(Reason::Related, None))
+    } else {
+        Err(Reason::IcmpUnrelated)
+    }
+}
+
+/// Step 5.
+fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
+    let Leaving {
+        event,
+        port,
+        net,
+        packet,
+        transport,
+    } = *leaving;
+    let now = event.now;
+    if builtins::of_the_box(policy, net, packet, transport)? {
+        return Ok(Passed::builtin());
+    }
+    if builtins::is_for_many(policy, packet.dst) {
+        return Err(Reason::Multicast);
+    }
+    let key = flows::key(port, true, packet, transport);
+    if let Some(key) = &key
+        && let Some(index) = flows::find(state, key, false, packet, transport, now)
+        && matches!(state.views[index].role, Role::BoxIn | Role::BoxOut)
+        && !flows::is_reopened(state, index, false, transport)
+    {
+        flows::judge_at(policy, state, index, false, transport, now)?;
+        return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
+    }
+    let live = key.as_ref().is_some_and(|key| {
+        state
+            .views
+            .iter()
+            .any(|view| view.key == *key && view.is_live(now))
+    });
+    if live
+        && policy.builtin.resets
+        && matches!(transport, Transport::Tcp(tcp) if tcp.has(flag::RST))
+    {
+        return Ok(passed(Reason::Related, None));
+    }
+    if errors::is_error(packet, transport) {
+        return error(policy, state, leaving);
+    }
+    flows::may_open(packet, transport)?;
+    let question = Question {
+        from: Place::Box,
+        src: packet.src,
+        dst: packet.dst,
+        device: None,
+        what: What::of(packet, transport),
+    };
+    let permit = permit(policy, &question, now)?;
+    if permit.net != Place::Net(net) {
+        return Err(Reason::WrongWay);
+    }
+    let rule = Some(permit.rule.clone());
+    if let Some(key) = key {
+        flows::open(
+            state,
+            key,
+            Role::BoxOut,
+            permit,
+            None,
+            packet,
+            transport,
+            now,
+        );
+    }
+    Ok(passed(Reason::Rule, rule))
+}
