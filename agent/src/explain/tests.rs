@@ -291,3 +291,21 @@ fn a_policys_own_tests() {
     assert!(matches!(outcomes[6].failures[..], [Failure::NotRun { .. }]));
     assert_eq!(outcomes[6].at, ("policy.yaml".into(), 7, 3));
 }
+
+#[test]
+fn the_example_policies_keep_their_own_promises() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    // Between the examples' hours and end dates: a Tuesday morning in Tokyo.
+    let now = "2026-11-24T01:00:00Z".parse().unwrap();
+    let mut ran = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let loaded = crate::policy::load(&path);
+        let policy = loaded.policy.unwrap_or_else(|| unreachable!("{path:?}: {:?}", loaded.diagnostics));
+        for outcome in run_policy_tests(&policy, now).unwrap() {
+            assert!(outcome.ok(), "{path:?}: {outcome:#?}");
+            ran += 1;
+        }
+    }
+    assert!(ran > 50, "{ran} tests are too few to be all of them");
+}
