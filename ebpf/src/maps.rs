@@ -7,9 +7,9 @@ use aya_ebpf::{
 use sekimori_ebpf::{
     abi::{
         AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, IfaceEntry,
-        MAX_DEVICES, MAX_MANAGEMENT, MAX_NETS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey,
-        ManagementEntry, NetEntry, PortKey, PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS,
-        Schedule, Settings, View, ViewKey,
+        MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_PREFIXES, MAX_RULES,
+        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, PrivateContext, RULE_SLOTS,
+        RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
     },
     decide::{converse::Work, rules::Cursor},
     packet::Packet,
@@ -57,16 +57,16 @@ pub(crate) static MANAGEMENT: Array<ManagementEntry, MAX_MANAGEMENT> = Array::ne
 #[btf_map]
 pub(crate) static G_CONFIG: ArrayOfMaps<Array<GenConfig, 1, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_PORTS: ArrayOfMaps<HashMap<PortKey, u32, 4096>, 2> = ArrayOfMaps::new();
+pub(crate) static G_PORTS: ArrayOfMaps<HashMap<PortKey, u32, { MAX_PORTS as usize }>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_NETS: ArrayOfMaps<Array<NetEntry, { MAX_NETS as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_ADDRS: ArrayOfMaps<LpmTrie<Addr, AddrEntry, { MAX_PREFIXES as usize }, LAZY>, 2> =
     ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_MACS: ArrayOfMaps<HashMap<MacKey, MacEntry, 32768>, 2> = ArrayOfMaps::new();
+pub(crate) static G_MACS: ArrayOfMaps<HashMap<MacKey, MacEntry, { MAX_MACS as usize }>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_BINDINGS: ArrayOfMaps<HashMap<Addr, u32, 65536>, 2> = ArrayOfMaps::new();
+pub(crate) static G_BINDINGS: ArrayOfMaps<HashMap<Addr, u32, { MAX_BINDINGS as usize }>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_DEVICES: ArrayOfMaps<Array<DeviceEntry, { MAX_DEVICES as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
@@ -223,7 +223,7 @@ impl Tables for Maps {
     }
     #[inline(always)]
     fn cut_addr(&self, addr: &Addr) -> bool {
-        CUT_PREFIXES.get(&Key::new(128, *addr)).is_some()
+        CUT_PREFIXES.get(&Key::new(128, *addr)).is_some_and(|cut| *cut != 0)
     }
     #[inline(always)]
     fn cut_mac(&self, mac: &[u8; 6]) -> bool {

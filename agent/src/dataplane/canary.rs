@@ -31,6 +31,7 @@ pub struct Canary {
 
 /// Runs every canary from a clean slate. Tables that misjudge one never go live.
 pub fn run(
+    cache: &mut Option<Instance>,
     staged: &Staged,
     generation: u32,
     tables: &Compiled,
@@ -40,7 +41,10 @@ pub fn run(
     if canaries.is_empty() {
         return Ok(());
     }
-    let mut instance = Instance::load(ROOM)?;
+    let instance = match cache {
+        Some(instance) => instance,
+        None => cache.insert(Instance::load(ROOM)?),
+    };
     instance.settings(&Settings { adopt_until: 0, event_rate: 0, ..*settings })?;
     instance.adopt(staged, generation, &tables.interfaces)?;
     for canary in canaries {

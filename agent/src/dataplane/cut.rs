@@ -19,6 +19,11 @@ pub fn write(maps: &mut Maps, cut: &CutTables) -> Result<(), Error> {
     for (length, addr) in &prefixes {
         maps.cut_prefixes.insert(&prefix_key(*length, *addr), 1, 0).doing("cut a prefix")?;
     }
+    // A short IPv6 prefix holds the IPv4-mapped range only by notation: unless IPv4 itself is cut, it stays open.
+    let (length, mapped) = IPV4_RANGE;
+    if !prefixes.contains(&IPV4_RANGE) {
+        maps.cut_prefixes.insert(&prefix_key(length, mapped), 0, 0).doing("keep IPv4 apart from IPv6")?;
+    }
     for mac in &cut.macs {
         maps.cut_macs.insert(mac, 1, 0).doing("cut a MAC")?;
     }
@@ -44,7 +49,8 @@ pub fn write(maps: &mut Maps, cut: &CutTables) -> Result<(), Error> {
     }
     let listed: Vec<_> = maps.cut_prefixes.keys().filter_map(Result::ok).collect();
     for key in listed {
-        let kept = prefixes.iter().any(|(length, addr)| *length == key.prefix_len() && *addr == key.data());
+        let kept = (key.prefix_len(), key.data()) == IPV4_RANGE
+            || prefixes.iter().any(|(length, addr)| *length == key.prefix_len() && *addr == key.data());
         if !kept {
             gone(maps.cut_prefixes.remove(&key)).doing("restore a prefix")?;
         }
@@ -57,6 +63,9 @@ pub fn write(maps: &mut Maps, cut: &CutTables) -> Result<(), Error> {
     }
     maps.cut.set(0, CutWord { all: cut.all, any }, 0).doing("write the cut-off word")
 }
+
+/// `::ffff:0:0/96`.
+const IPV4_RANGE: (u32, [u8; 16]) = (96, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]);
 
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {

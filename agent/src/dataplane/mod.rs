@@ -1,6 +1,7 @@
 //! The loaded programs, their maps and links: load or adopt, stage and switch, read back.
 
 pub mod attach;
+pub mod batch;
 pub mod canary;
 pub mod cut;
 pub mod error;
@@ -133,6 +134,8 @@ pub struct Dataplane {
     programs: attach::Programs,
     adopted: bool,
     settings: Settings,
+    /// Where canaries run; loaded at the first apply.
+    canaries: Option<private::Instance>,
 }
 
 impl Options {
@@ -179,7 +182,7 @@ impl Dataplane {
             way_out: SchedClassifier::from_pin(dir.join(object::PROGRAM_OUT)).doing("adopt the way out")?,
         };
         let settings = maps.settings.get(&0, 0).doing("read the settings")?;
-        Ok(Self { options, maps, programs, adopted: true, settings })
+        Ok(Self { options, maps, programs, adopted: true, settings, canaries: None })
     }
 
     /// Whether `open` found pinned state rather than loading anew.
@@ -193,7 +196,7 @@ impl Dataplane {
         let start = Instant::now();
         let generation = stage::next_generation(stage::active(&self.maps)?);
         let staged = stage::Staged::build(tables, schedules, generation)?;
-        canary::run(&staged, generation, tables, &self.settings, canaries)?;
+        canary::run(&mut self.canaries, &staged, generation, tables, &self.settings, canaries)?;
         // The slot of the generation before last: no packet has looked there since the last switch.
         staged.place(&mut self.maps, generation)?;
         self.maps.active.set(0, generation, 0).doing("switch the generation")?;

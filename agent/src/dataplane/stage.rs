@@ -1,12 +1,14 @@
 //! Staging: a generation's tables are built beside the live ones, read back, and only then named active.
 
-use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError};
+use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    AddrEntry, DeviceEntry, GenConfig, MAX_DEVICES, MAX_NETS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS,
-    MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS, Schedule,
+    AddrEntry, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_PREFIXES,
+    MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS,
+    Schedule,
 };
 
 use super::{
+    batch::{Building, Kind},
     error::{Error, While},
     maps::{Addr, Maps, prefix_key},
 };
@@ -39,30 +41,43 @@ fn array<V: aya::Pod + PartialEq>(name: &str, values: &[V], most: u32) -> Result
     if len > most {
         return Err(Error::new(format!("stage {name}"), format!("{len} entries, at most {most} fit")));
     }
-    let mut map = Array::create(len.max(1), BPF_F_INNER_MAP).doing(format!("create {name}"))?;
-    for (index, value) in (0u32..).zip(values) {
-        map.set(index, *value, 0).doing(format!("fill {name}"))?;
+    let map = Building::create::<u32, V>(Kind::Array, name, len.max(1), BPF_F_INNER_MAP)?;
+    let keys: Vec<u32> = (0..len).collect();
+    map.fill(&keys, values)?;
+    map.verify_array(values)?;
+    Array::try_from(map.finish()?).doing(format!("use {name}"))
+}
+
+fn hash<K: aya::Pod, V: aya::Pod + PartialEq>(
+    name: &str,
+    most: u32,
+    entries: &[(K, V)],
+) -> Result<HashMap<MapData, K, V>, Error> {
+    if entries.len() > most as usize {
+        return Err(Error::new(format!("stage {name}"), format!("{} entries, at most {most} fit", entries.len())));
     }
-    for (index, value) in (0u32..).zip(values) {
-        if map.get(&index, 0).doing(format!("read back {name}"))? != *value {
-            return Err(Error::new(format!("verify {name}"), format!("entry {index} reads back differently")));
+    let map = Building::create::<K, V>(Kind::Hash, name, most, 0)?;
+    let (keys, values): (Vec<K>, Vec<V>) = entries.iter().copied().unzip();
+    map.fill(&keys, &values)?;
+    let map = HashMap::try_from(map.finish()?).doing(format!("use {name}"))?;
+    for (key, value) in entries {
+        if map.get(key, 0).doing(format!("read back {name}"))? != *value {
+            return Err(Error::new(format!("verify {name}"), "an entry reads back differently"));
         }
     }
     Ok(map)
 }
 
-fn hash<'a, K: aya::Pod + 'a, V: aya::Pod + PartialEq + 'a>(
-    name: &str,
-    most: u32,
-    entries: impl Iterator<Item = (K, V)> + Clone,
-) -> Result<HashMap<MapData, K, V>, Error> {
-    let mut map = HashMap::create(most, 0).doing(format!("create {name}"))?;
-    for (key, value) in entries.clone() {
-        map.insert(key, value, 0).doing(format!("fill {name} (at most {most} entries fit)"))?;
-    }
-    for (key, value) in entries {
-        if map.get(&key, 0).doing(format!("read back {name}"))? != value {
-            return Err(Error::new(format!("verify {name}"), "an entry reads back differently"));
+fn trie(entries: &[(u32, Addr, AddrEntry)]) -> Result<LpmTrie<MapData, Addr, AddrEntry>, Error> {
+    let name = "the prefix table";
+    let map = Building::create::<Key<Addr>, AddrEntry>(Kind::LpmTrie, name, MAX_PREFIXES, BPF_F_NO_PREALLOC)?;
+    let keys: Vec<Key<Addr>> = entries.iter().map(|(length, addr, _)| prefix_key(*length, *addr)).collect();
+    let values: Vec<AddrEntry> = entries.iter().map(|(_, _, entry)| *entry).collect();
+    map.fill(&keys, &values)?;
+    let map = LpmTrie::try_from(map.finish()?).doing(format!("use {name}"))?;
+    for (key, value) in keys.iter().zip(&values) {
+        if map.get(key, 0).doing(format!("read back {name}"))? != *value {
+            return Err(Error::new(format!("verify {name}"), "a prefix reads back differently"));
         }
     }
     Ok(map)
@@ -71,16 +86,8 @@ fn hash<'a, K: aya::Pod + 'a, V: aya::Pod + PartialEq + 'a>(
 impl Staged {
     /// Creates, fills and reads back every table.
     pub fn build(tables: &Compiled, schedules: &[Schedule], generation: u32) -> Result<Self, Error> {
+        let ports: Vec<(PortKey, u32)> = tables.ports.iter().map(|(key, net)| (*key, u32::from(*net))).collect();
         let config = GenConfig { generation, ..tables.config };
-        let mut addrs = LpmTrie::create(MAX_PREFIXES, BPF_F_NO_PREALLOC).doing("create the prefix table")?;
-        for (length, addr, entry) in &tables.addrs {
-            addrs.insert(&prefix_key(*length, *addr), *entry, 0).doing("fill the prefix table")?;
-        }
-        for (length, addr, entry) in &tables.addrs {
-            if addrs.get(&prefix_key(*length, *addr), 0).doing("read back the prefix table")? != *entry {
-                return Err(Error::new("verify the prefix table", "a prefix reads back differently"));
-            }
-        }
         let entries = tables.addrs.len()
             + tables.ports.len()
             + tables.nets.len()
@@ -93,11 +100,11 @@ impl Staged {
             + schedules.len();
         Ok(Self {
             config: array("the generation", &[config], 1)?,
-            ports: hash("the ports", 4096, tables.ports.iter().map(|(key, net)| (*key, u32::from(*net))))?,
+            ports: hash("the ports", MAX_PORTS, &ports)?,
             nets: array("the nets", &tables.nets, MAX_NETS)?,
-            addrs,
-            macs: hash("the MAC table", 32_768, tables.macs.iter().copied())?,
-            bindings: hash("the bindings", 65_536, tables.bindings.iter().copied())?,
+            addrs: trie(&tables.addrs)?,
+            macs: hash("the MAC table", MAX_MACS, &tables.macs)?,
+            bindings: hash("the bindings", MAX_BINDINGS, &tables.bindings)?,
             devices: array("the devices", &tables.devices, MAX_DEVICES)?,
             services: array("the services", &tables.services, SERVICE_WORDS)?,
             sets: array("the rule sets", &tables.sets, MAX_SETS)?,

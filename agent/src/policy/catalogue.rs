@@ -73,18 +73,11 @@ pub const SERVICES: &[(&str, &[Service])] = &[
 
 /// The built-in service of that name.
 pub fn service(name: &str) -> Option<&'static [Service]> {
-    SERVICES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, entries)| *entries)
+    SERVICES.iter().find(|(known, _)| *known == name).map(|(_, entries)| *entries)
 }
 
 /// ICMP types by name. Replies and errors are missing on purpose: they pass with their conversation.
-const ICMP: &[(&str, u8)] = &[
-    ("echo-request", ECHO),
-    ("timestamp-request", 13),
-    ("extended-echo-request", 42),
-];
+const ICMP: &[(&str, u8)] = &[("echo-request", ECHO), ("timestamp-request", 13), ("extended-echo-request", 42)];
 /// ICMPv6 types by name.
 const ICMPV6: &[(&str, u8)] = &[("echo-request", ECHO_V6), ("extended-echo-request", 160)];
 
@@ -94,10 +87,7 @@ pub(crate) fn icmp_type(name: &str, v6: bool) -> Option<u8> {
     if name == "echo-reply" {
         return Some(reply);
     }
-    names
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, kind)| *kind)
+    names.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 
 /// Types the data plane drops by their number, errors (which pass with the conversation they are about only),
@@ -119,48 +109,28 @@ pub(crate) fn inline(protocol: &str, rest: &str, text: &str) -> Result<Service, 
         "icmp" | "icmpv6" => {
             let v6 = protocol == "icmpv6";
             let (kind, code) = match rest.split_once('.') {
-                Some((kind, code)) => (
-                    kind,
-                    Some(
-                        digits::<u8>(code)
-                            .filter(|_| !code.is_empty())
-                            .ok_or_else(bad)?,
-                    ),
-                ),
+                Some((kind, code)) => (kind, Some(digits::<u8>(code).filter(|_| !code.is_empty()).ok_or_else(bad)?)),
                 None => (rest, None),
             };
             let named = icmp_type(kind, v6);
             let Some(number) = named.or_else(|| digits::<u8>(kind)) else {
-                let names: Vec<&str> = if v6 { ICMPV6 } else { ICMP }
-                    .iter()
-                    .map(|(name, _)| *name)
-                    .collect();
+                let names: Vec<&str> = if v6 { ICMPV6 } else { ICMP }.iter().map(|(name, _)| *name).collect();
                 let mut wrong = bad_word(kind, "ICMP type", &names);
                 wrong.suggestion = wrong.suggestion.map(|name| format!("{protocol}/{name}"));
                 return Err(wrong);
             };
             if never_opens(number, v6) {
-                return Err(Problem::IcmpTypeRefused {
-                    kind: shorten(rest),
-                }
-                .into());
+                return Err(Problem::IcmpTypeRefused { kind: shorten(rest) }.into());
             }
             // A name means the message itself, which always has code 0.
             let code = code.or(named.map(|_| 0));
-            Ok(if v6 {
-                Icmpv6(number, code)
-            } else {
-                Icmp(number, code)
-            })
+            Ok(if v6 { Icmpv6(number, code) } else { Icmp(number, code) })
         }
         "proto" => {
             let number = digits::<u8>(rest).ok_or_else(bad)?;
             // 1, 6, 17, 58 have entries of their own; 0, 43, 44, 51, 59, 60, 135, 139, 140 are extension headers
             // (RFC 7045); 2 and 112 are built-ins; 255 is reserved.
-            if matches!(
-                number,
-                0 | 1 | 2 | 6 | 17 | 43 | 44 | 51 | 58 | 59 | 60 | 112 | 135 | 139 | 140 | 255
-            ) {
+            if matches!(number, 0 | 1 | 2 | 6 | 17 | 43 | 44 | 51 | 58 | 59 | 60 | 112 | 135 | 139 | 140 | 255) {
                 let suggestion = match number {
                     1 => Some("icmp/echo-request"),
                     6 => Some("tcp/443"),
@@ -168,25 +138,14 @@ pub(crate) fn inline(protocol: &str, rest: &str, text: &str) -> Result<Service, 
                     58 => Some("icmpv6/echo-request"),
                     _ => None,
                 };
-                let problem = Problem::BadProtocol {
-                    number: number.to_string(),
-                };
-                return Err(Wrong {
-                    problem,
-                    suggestion: suggestion.map(str::to_owned),
-                });
+                let problem = Problem::BadProtocol { number: number.to_string() };
+                return Err(Wrong { problem, suggestion: suggestion.map(str::to_owned) });
             }
             Ok(Protocol(number))
         }
         _ => {
-            let mut wrong = bad_word(
-                protocol,
-                "protocol",
-                &["tcp", "udp", "icmp", "icmpv6", "proto"],
-            );
-            wrong.suggestion = wrong
-                .suggestion
-                .map(|known| format!("{known}/{}", shorten(rest)));
+            let mut wrong = bad_word(protocol, "protocol", &["tcp", "udp", "icmp", "icmpv6", "proto"]);
+            wrong.suggestion = wrong.suggestion.map(|known| format!("{known}/{}", shorten(rest)));
             Err(wrong)
         }
     }
@@ -201,12 +160,7 @@ fn ports(rest: &str, text: &str) -> Result<(u16, u16), Wrong> {
     if from > to {
         let protocol = text.split('/').next().unwrap_or_default();
         let suggestion = Some(format!("{protocol}/{to}-{from}"));
-        return Err(Wrong {
-            problem: Problem::RangeBackwards {
-                range: shorten(rest),
-            },
-            suggestion,
-        });
+        return Err(Wrong { problem: Problem::RangeBackwards { range: shorten(rest) }, suggestion });
     }
     Ok((from, to))
 }
@@ -214,11 +168,7 @@ fn ports(rest: &str, text: &str) -> Result<(u16, u16), Wrong> {
 /// How a service is written.
 pub fn describe(service: Service) -> String {
     let span = |from: u16, to: u16| {
-        if from == to {
-            from.to_string()
-        } else {
-            format!("{from}-{to}")
-        }
+        if from == to { from.to_string() } else { format!("{from}-{to}") }
     };
     let code = |code: Option<u8>| code.map(|code| format!(".{code}")).unwrap_or_default();
     match service {
@@ -260,31 +210,12 @@ mod tests {
         assert_eq!(parse("icmp/8").unwrap(), Icmp(8, None));
         assert_eq!(parse("icmpv6/echo-request").unwrap(), Icmpv6(128, Some(0)));
         assert_eq!(parse("proto/47").unwrap(), Protocol(47));
-        for wrong in [
-            "tcp/0",
-            "tcp/65536",
-            "tcp/",
-            "tcp/-",
-            "tcp/+1",
-            "icmp/256",
-            "icmp/8.",
-            "proto/",
-            "proto/256",
-        ] {
+        for wrong in ["tcp/0", "tcp/65536", "tcp/", "tcp/-", "tcp/+1", "icmp/256", "icmp/8.", "proto/", "proto/256"] {
             assert_eq!(parse(wrong).unwrap_err().problem.code(), "E016", "{wrong}");
         }
-        assert_eq!(
-            parse("tcp/20-10").unwrap_err().suggestion,
-            Some("tcp/10-20".into())
-        );
-        assert_eq!(
-            parse("tpc/443").unwrap_err().suggestion,
-            Some("tcp/443".into())
-        );
-        assert_eq!(
-            parse("icmp/echo-requst").unwrap_err().suggestion,
-            Some("icmp/echo-request".into())
-        );
+        assert_eq!(parse("tcp/20-10").unwrap_err().suggestion, Some("tcp/10-20".into()));
+        assert_eq!(parse("tpc/443").unwrap_err().suggestion, Some("tcp/443".into()));
+        assert_eq!(parse("icmp/echo-requst").unwrap_err().suggestion, Some("icmp/echo-request".into()));
         assert_eq!(parse("proto/6").unwrap_err().problem.code(), "E036");
         assert_eq!(parse("icmp/5").unwrap_err().problem.code(), "E037");
         assert_eq!(parse("icmpv6/137").unwrap_err().problem.code(), "E037");

@@ -49,10 +49,7 @@ pub struct Wrong {
 }
 impl From<Problem> for Wrong {
     fn from(problem: Problem) -> Self {
-        Self {
-            problem,
-            suggestion: None,
-        }
+        Self { problem, suggestion: None }
     }
 }
 
@@ -75,10 +72,7 @@ impl<T: Leaf> Decode for At<T> {
             Ok(value) => Some(Self { at: node.at, value }),
             Err(wrong) => {
                 let report = sink.report(node.at, &wrong.problem);
-                report
-                    .text(text)
-                    .expected(T::expected())
-                    .suggest(wrong.suggestion);
+                report.text(text).expected(T::expected()).suggest(wrong.suggestion);
                 None
             }
         }
@@ -106,12 +100,7 @@ impl<T: Decode> Decode for Vec<T> {
             wrong_type(node, &Text::new("a list", "リスト"), sink);
             return None;
         };
-        Some(
-            items
-                .iter()
-                .filter_map(|item| T::decode(item, sink))
-                .collect(),
-        )
+        Some(items.iter().filter_map(|item| T::decode(item, sink)).collect())
     }
     fn schema(definitions: &mut Definitions) -> Json {
         json!({"type": "array", "items": T::schema(definitions)})
@@ -170,26 +159,13 @@ impl<T> Default for Named<T> {
 impl<T: Decode> Decode for Named<T> {
     fn decode(node: &Node, sink: &mut Sink) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            wrong_type(
-                node,
-                &Text::new("a mapping from names", "名前をキーとするマップ"),
-                sink,
-            );
+            wrong_type(node, &Text::new("a mapping from names", "名前をキーとするマップ"), sink);
             return None;
         };
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
-            let text = Value::Scalar {
-                text: entry.key.clone(),
-                plain: true,
-            };
-            let name = At::<Ident>::decode(
-                &Node {
-                    at: entry.at,
-                    value: text,
-                },
-                sink,
-            );
+            let text = Value::Scalar { text: entry.key.clone(), plain: true };
+            let name = At::<Ident>::decode(&Node { at: entry.at, value: text }, sink);
             let value = T::decode(&entry.value, sink);
             if let Some(name) = name {
                 named.push((name, value));
@@ -213,37 +189,15 @@ impl<T: Decode> Decode for Named<T> {
 pub(crate) fn wrong_type(node: &Node, expected: &Text, sink: &mut Sink) {
     let (problem, text) = match &node.value {
         Value::Null => (Problem::EmptyValue, ""),
-        Value::Scalar { text, .. } => (
-            Problem::WrongType {
-                found: "single value".into(),
-            },
-            text.as_str(),
-        ),
-        Value::List(_) => (
-            Problem::WrongType {
-                found: "list".into(),
-            },
-            "[",
-        ),
-        Value::Map(_) => (
-            Problem::WrongType {
-                found: "mapping".into(),
-            },
-            "{",
-        ),
+        Value::Scalar { text, .. } => (Problem::WrongType { found: "single value".into() }, text.as_str()),
+        Value::List(_) => (Problem::WrongType { found: "list".into() }, "["),
+        Value::Map(_) => (Problem::WrongType { found: "mapping".into() }, "{"),
     };
-    sink.report(node.at, &problem)
-        .text(text)
-        .expected(expected.clone());
+    sink.report(node.at, &problem).text(text).expected(expected.clone());
 }
 
 /// The entries of a struct, fields it does not have reported.
-pub(crate) fn entries<'n>(
-    node: &'n Node,
-    label: &str,
-    fields: &[&str],
-    sink: &mut Sink,
-) -> Option<&'n [Entry]> {
+pub(crate) fn entries<'n>(node: &'n Node, label: &str, fields: &[&str], sink: &mut Sink) -> Option<&'n [Entry]> {
     let Value::Map(entries) = &node.value else {
         let text = Text::new(format!("a mapping ({label})"), format!("マップ({label})"));
         wrong_type(node, &text, sink);
@@ -252,10 +206,7 @@ pub(crate) fn entries<'n>(
     for entry in entries {
         if !fields.contains(&entry.key.as_str()) {
             let field = super::diagnostic::shorten(&entry.key);
-            let problem = Problem::UnknownField {
-                field,
-                owner: label.to_owned(),
-            };
+            let problem = Problem::UnknownField { field, owner: label.to_owned() };
             sink.report(entry.at, &problem)
                 .text(&entry.key)
                 .expected(Text::same(fields.join(", ")))
@@ -266,23 +217,11 @@ pub(crate) fn entries<'n>(
 }
 
 /// One field of a struct.
-pub(crate) fn field<T: Decode>(
-    at: Span,
-    entries: &[Entry],
-    name: &str,
-    label: &str,
-    sink: &mut Sink,
-) -> Option<T> {
+pub(crate) fn field<T: Decode>(at: Span, entries: &[Entry], name: &str, label: &str, sink: &mut Sink) -> Option<T> {
     let Some(entry) = entries.iter().find(|entry| entry.key == name) else {
         let absent = T::absent();
         if absent.is_none() {
-            sink.report(
-                at,
-                &Problem::MissingField {
-                    field: name.to_owned(),
-                    owner: label.to_owned(),
-                },
-            );
+            sink.report(at, &Problem::MissingField { field: name.to_owned(), owner: label.to_owned() });
         }
         return absent;
     };
@@ -389,10 +328,7 @@ pub(crate) use keywords;
 /// A word that is none of those allowed.
 pub(crate) fn bad_word(text: &str, what: &str, words: &[&str]) -> Wrong {
     Wrong {
-        problem: Problem::BadWord {
-            found: super::diagnostic::shorten(text),
-            what: what.to_owned(),
-        },
+        problem: Problem::BadWord { found: super::diagnostic::shorten(text), what: what.to_owned() },
         suggestion: nearest(text, words.iter().copied()).map(str::to_owned),
     }
 }

@@ -36,18 +36,12 @@ pub struct Text {
 impl Text {
     /// Both languages.
     pub fn new(en: impl Into<String>, ja: impl Into<String>) -> Self {
-        Self {
-            en: en.into(),
-            ja: ja.into(),
-        }
+        Self { en: en.into(), ja: ja.into() }
     }
     /// The same words in both, for keywords and numbers.
     pub fn same(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self {
-            ja: text.clone(),
-            en: text,
-        }
+        Self { ja: text.clone(), en: text }
     }
     /// One of them.
     pub fn get(&self, lang: Lang) -> &str {
@@ -139,10 +133,7 @@ impl Sink {
 
     /// A sink over files that are already known (for lints after loading).
     pub fn over(files: Vec<PathBuf>) -> Self {
-        Self {
-            files,
-            ..Self::default()
-        }
+        Self { files, ..Self::default() }
     }
 
     /// Reports a problem; refine it with the returned [`Report`].
@@ -153,9 +144,7 @@ impl Sink {
         }
         if self.diagnostics.len() >= MAX_DIAGNOSTICS {
             if self.diagnostics.len() == MAX_DIAGNOSTICS {
-                let limit = Problem::TooManyProblems {
-                    limit: MAX_DIAGNOSTICS.to_string(),
-                };
+                let limit = Problem::TooManyProblems { limit: MAX_DIAGNOSTICS.to_string() };
                 self.push(at, &limit, severity);
             }
             return Report(None);
@@ -180,10 +169,7 @@ impl Sink {
 
     /// The file of a span.
     pub fn path(&self, at: Span) -> PathBuf {
-        self.files
-            .get(at.file as usize)
-            .cloned()
-            .unwrap_or_default()
+        self.files.get(at.file as usize).cloned().unwrap_or_default()
     }
 
     /// `file:line`, for texts that point to an earlier definition.
@@ -198,11 +184,7 @@ impl Sink {
 
     /// Everything reported, sorted by place.
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        let cap = if self.diagnostics.len() > MAX_DIAGNOSTICS {
-            self.diagnostics.pop()
-        } else {
-            None
-        };
+        let cap = if self.diagnostics.len() > MAX_DIAGNOSTICS { self.diagnostics.pop() } else { None };
         self.diagnostics.sort();
         self.diagnostics.dedup();
         self.diagnostics.extend(cap);
@@ -245,11 +227,7 @@ pub fn shorten(text: &str) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() {
-            out.extend(c.escape_default())
-        } else {
-            out.push(c)
-        }
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
 }
@@ -259,37 +237,23 @@ mod tests {
     use super::*;
 
     fn problem(name: &str) -> Problem {
-        Problem::UnknownName {
-            kind: "zone".into(),
-            name: name.into(),
-        }
+        Problem::UnknownName { kind: "zone".into(), name: name.into() }
     }
 
     #[test]
     fn renders_place_code_expectation_and_suggestion() {
         let mut sink = Sink::default();
         let file = sink.add_file("p.yaml".into());
-        sink.report(
-            Span {
-                file,
-                line: 3,
-                col: 7,
-            },
-            &problem("offce"),
-        )
-        .text("offce")
-        .expected(Text::same("a zone"))
-        .suggest(Some("office"));
+        sink.report(Span { file, line: 3, col: 7 }, &problem("offce"))
+            .text("offce")
+            .expected(Text::same("a zone"))
+            .suggest(Some("office"));
         let all = sink.finish();
         assert_eq!(
             all[0].to_string(),
             "p.yaml:3:7: error[E040]: no zone is called `offce`; expected a zone; did you mean `office`?"
         );
-        assert!(
-            all[0]
-                .render(Lang::Ja)
-                .contains("「office」ではありませんか")
-        );
+        assert!(all[0].render(Lang::Ja).contains("「office」ではありませんか"));
         let json = serde_json::to_value(&all[0]).unwrap_or_default();
         assert_eq!(json["code"], "E040");
         assert_eq!(json["severity"], "error");
@@ -306,11 +270,7 @@ mod tests {
         assert_eq!(sink.errors(), MAX_DIAGNOSTICS + 50);
         let all = sink.finish();
         assert_eq!(all.len(), MAX_DIAGNOSTICS + 1);
-        assert!(
-            all.windows(2)
-                .take(MAX_DIAGNOSTICS - 1)
-                .all(|w| w[0].line < w[1].line)
-        );
+        assert!(all.windows(2).take(MAX_DIAGNOSTICS - 1).all(|w| w[0].line < w[1].line));
         assert_eq!(all.last().map(|d| d.code), Some("E099"));
     }
 

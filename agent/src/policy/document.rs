@@ -9,8 +9,8 @@ use super::{
     model::{DeviceMode, L2Control, Mac},
     problem::Problem,
     words::{
-        Addresses, Beyond, Client, Clock, Days, Host, Ident, Interface, Name, OpenOnHolidays, Pass,
-        PortNumber, Prefix, Prose, Server, ServiceWord, TestTime, Until, Version, Vlan,
+        Addresses, Beyond, Client, Clock, Days, Host, Ident, Interface, Name, OpenOnHolidays, Pass, PortNumber, Prefix,
+        Prose, Server, ServiceWord, TestTime, Until, Version, Vlan,
     },
     yaml::{Node, Value},
 };
@@ -285,14 +285,7 @@ impl Decode for Party {
         match &node.value {
             Value::Map(_) => PartyLong::decode(node, sink).map(|long| Self::Long(Box::new(long))),
             Value::Null => {
-                wrong_type(
-                    node,
-                    &Text::new(
-                        "a zone, a network or the box",
-                        "zone、network、box のいずれか",
-                    ),
-                    sink,
-                );
+                wrong_type(node, &Text::new("a zone, a network or the box", "zone、network、box のいずれか"), sink);
                 None
             }
             _ => OneOrMany::decode(node, sink).map(|places| Self::Places(places.0)),
@@ -326,21 +319,12 @@ impl Decode for Member {
             (Some(group), None) => Some(Self::Group(group)),
             (None, Some(file)) => Some(Self::File(file)),
             (Some(group), Some(_)) => {
-                sink.report(
-                    group.at,
-                    &Problem::Conflict {
-                        one: "group".into(),
-                        other: "file".into(),
-                    },
-                );
+                sink.report(group.at, &Problem::Conflict { one: "group".into(), other: "file".into() });
                 None
             }
             (None, None) => {
                 if sink.errors() == before {
-                    let problem = Problem::MissingField {
-                        field: "group | file".into(),
-                        owner: "group member".into(),
-                    };
+                    let problem = Problem::MissingField { field: "group | file".into(), owner: "group member".into() };
                     sink.report(node.at, &problem);
                 }
                 None

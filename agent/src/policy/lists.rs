@@ -47,24 +47,14 @@ pub(crate) enum Refused {
 
 impl Folder {
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        Ok(Self {
-            root: File::open(path)?,
-            path: path.to_owned(),
-        })
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Ok(Self { root: File::open(path)?, path: path.to_owned() })
     }
 
     /// Opens a regular file below the folder. The kernel keeps the whole walk, symbolic links included, inside
     /// it (openat2(2), RESOLVE_BENEATH), so that no check can be raced.
     pub(crate) fn file(&self, relative: &Path) -> Result<File, Refused> {
-        if relative
-            .components()
-            .any(|c| matches!(c, Component::RootDir | Component::Prefix(_)))
-        {
+        if relative.components().any(|c| matches!(c, Component::RootDir | Component::Prefix(_))) {
             return Err(Refused::Outside);
         }
         // O_NONBLOCK: a FIFO must not hang us before we see what it is.
@@ -95,31 +85,18 @@ pub(crate) struct List {
 
 /// Reads the list `file` (number `number` in `sink`); bad lines are reported.
 pub(crate) fn read(file: File, number: u32, name: &str, sink: &mut Sink) -> Option<List> {
-    let whole = Span {
-        file: number,
-        line: 0,
-        col: 0,
-    };
+    let whole = Span { file: number, line: 0, col: 0 };
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut digest = Sha256::new();
     let (mut prefixes, mut buffer) = (Vec::new(), Vec::new());
     let (mut line, mut bad, mut total) = (0u32, 0usize, 0u64);
     loop {
         buffer.clear();
-        match reader
-            .by_ref()
-            .take(MAX_LINE + 1)
-            .read_until(b'\n', &mut buffer)
-        {
+        match reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut buffer) {
             Ok(0) => break,
             Ok(count) => total += count as u64,
             Err(error) => {
-                sink.report(
-                    whole,
-                    &Problem::Unreadable {
-                        why: error.to_string(),
-                    },
-                );
+                sink.report(whole, &Problem::Unreadable { why: error.to_string() });
                 return None;
             }
         }
@@ -130,18 +107,9 @@ pub(crate) fn read(file: File, number: u32, name: &str, sink: &mut Sink) -> Opti
             sink.report(whole, &Problem::TooLarge { limit });
             return None;
         }
-        let at = |col: usize| Span {
-            file: number,
-            line,
-            col: u32::try_from(col).unwrap_or(u32::MAX),
-        };
+        let at = |col: usize| Span { file: number, line, col: u32::try_from(col).unwrap_or(u32::MAX) };
         if buffer.len() as u64 > MAX_LINE {
-            sink.report(
-                at(1),
-                &Problem::TooLarge {
-                    limit: format!("{MAX_LINE} bytes a line"),
-                },
-            );
+            sink.report(at(1), &Problem::TooLarge { limit: format!("{MAX_LINE} bytes a line") });
             return None;
         }
         match entry(&buffer, line) {
@@ -163,28 +131,16 @@ pub(crate) fn read(file: File, number: u32, name: &str, sink: &mut Sink) -> Opti
         }
     }
     if prefixes.is_empty() && bad == 0 {
-        sink.report(
-            whole,
-            &Problem::ListEmpty {
-                file: name.to_owned(),
-            },
-        );
+        sink.report(whole, &Problem::ListEmpty { file: name.to_owned() });
     }
-    Some(List {
-        prefixes: IpNet::aggregate(&prefixes),
-        digest: digest.finalize().into(),
-    })
+    Some(List { prefixes: IpNet::aggregate(&prefixes), digest: digest.finalize().into() })
 }
 
 type Bad = (usize, String, Problem, Option<String>);
 
 /// The prefixes of one line with its first column; `None` for an empty line or a comment.
 fn entry(bytes: &[u8], line: u32) -> Result<Option<(usize, Vec<IpNet>)>, Bad> {
-    let bytes = if line == 1 {
-        bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
-    } else {
-        bytes
-    };
+    let bytes = if line == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) } else { bytes };
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Err((1, String::new(), Problem::NotUtf8, None));
     };
@@ -198,23 +154,14 @@ fn entry(bytes: &[u8], line: u32) -> Result<Option<(usize, Vec<IpNet>)>, Bad> {
         Ok(host) => vec![IpNet::from(host)],
         Err(_) => addresses(word).map_err(|wrong| {
             let problem = match wrong.problem {
-                Problem::BadWord { .. } => Problem::BadListLine {
-                    found: super::diagnostic::shorten(word),
-                },
+                Problem::BadWord { .. } => Problem::BadListLine { found: super::diagnostic::shorten(word) },
                 other => other,
             };
             (col, word.to_owned(), problem, wrong.suggestion)
         })?,
     };
     if found.iter().any(|net| net.prefix_len() == 0) {
-        return Err((
-            col,
-            word.to_owned(),
-            Problem::ListEverything {
-                found: word.to_owned(),
-            },
-            None,
-        ));
+        return Err((col, word.to_owned(), Problem::ListEverything { found: word.to_owned() }, None));
     }
     Ok(Some((col, found)))
 }

@@ -64,11 +64,7 @@ pub fn load(path: &Path) -> Loaded {
     }
     let policy = policy.filter(|_| sink.errors() == 0);
     spans.files.clone_from(&sink.files);
-    Loaded {
-        policy,
-        spans,
-        diagnostics: sink.finish(),
-    }
+    Loaded { policy, spans, diagnostics: sink.finish() }
 }
 
 fn load_into(path: &Path, sink: &mut Sink) -> Option<(Option<Policy>, Spans)> {
@@ -76,16 +72,7 @@ fn load_into(path: &Path, sink: &mut Sink) -> Option<(Option<Policy>, Spans)> {
         Ok(found) => found,
         Err(error) => {
             let file = sink.add_file(path.to_owned());
-            sink.report(
-                Span {
-                    file,
-                    line: 0,
-                    col: 0,
-                },
-                &Problem::Unreadable {
-                    why: error.to_string(),
-                },
-            );
+            sink.report(Span { file, line: 0, col: 0 }, &Problem::Unreadable { why: error.to_string() });
             return None;
         }
     };
@@ -94,19 +81,9 @@ fn load_into(path: &Path, sink: &mut Sink) -> Option<(Option<Policy>, Spans)> {
         let problem = if names.is_empty() {
             Problem::NoFiles
         } else {
-            Problem::TooMany {
-                what: "files".into(),
-                limit: MAX_FILES.to_string(),
-            }
+            Problem::TooMany { what: "files".into(), limit: MAX_FILES.to_string() }
         };
-        sink.report(
-            Span {
-                file,
-                line: 0,
-                col: 0,
-            },
-            &problem,
-        );
+        sink.report(Span { file, line: 0, col: 0 }, &problem);
         return None;
     }
     let mut sources = Sources::default();
@@ -115,20 +92,11 @@ fn load_into(path: &Path, sink: &mut Sink) -> Option<(Option<Policy>, Spans)> {
         let full = folder.path.join(name);
         let single = names.len() == 1 && path == full;
         let file = sink.add_file(full.clone());
-        let whole = Span {
-            file,
-            line: 0,
-            col: 0,
-        };
+        let whole = Span { file, line: 0, col: 0 };
         let bytes = match contents(&folder, name, single) {
             Ok(bytes) => bytes,
             Err(error) => {
-                sink.report(
-                    whole,
-                    &Problem::Unreadable {
-                        why: error.to_string(),
-                    },
-                );
+                sink.report(whole, &Problem::Unreadable { why: error.to_string() });
                 damaged = true;
                 continue;
             }
@@ -141,13 +109,8 @@ fn load_into(path: &Path, sink: &mut Sink) -> Option<(Option<Policy>, Spans)> {
         }
         if let Some(document) = File::decode(&tree.root, sink) {
             if document.version.is_none() && !tree.damaged && !names_version(&tree.root) {
-                let at = Span {
-                    file,
-                    line: 1,
-                    col: 1,
-                };
-                sink.report(at, &Problem::MissingVersion)
-                    .suggest(Some("version: 1"));
+                let at = Span { file, line: 1, col: 1 };
+                sink.report(at, &Problem::MissingVersion).suggest(Some("version: 1"));
             }
             documents.push(document);
         }
@@ -167,9 +130,7 @@ fn names_version(root: &yaml::Node) -> bool {
 /// The folder and the names of its policy files, sorted.
 fn find(path: &Path) -> io::Result<(Folder, Vec<PathBuf>)> {
     if !path.metadata()?.is_dir() {
-        let name = path
-            .file_name()
-            .ok_or_else(|| io::Error::other("not a file"))?;
+        let name = path.file_name().ok_or_else(|| io::Error::other("not a file"))?;
         let folder = Folder::open(path.parent().unwrap_or(Path::new(".")))?;
         return Ok((folder, vec![PathBuf::from(name)]));
     }
@@ -201,7 +162,6 @@ fn contents(folder: &Folder, name: &Path, named_by_caller: bool) -> io::Result<V
         })?
     };
     let mut bytes = Vec::new();
-    file.take(yaml::MAX_FILE as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    file.take(yaml::MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

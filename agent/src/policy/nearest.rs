@@ -5,15 +5,8 @@ const LONGEST: usize = 64;
 
 /// The candidate nearest to `text`, if it is near enough to be what was meant: at most a third of its
 /// letters differ (a swap of neighbours counts once).
-pub(crate) fn nearest<'a>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let text: Vec<char> = text
-        .chars()
-        .take(LONGEST + 1)
-        .flat_map(char::to_lowercase)
-        .collect();
+pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let text: Vec<char> = text.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
     if text.is_empty() || text.len() > LONGEST {
         return None;
     }
@@ -21,12 +14,7 @@ pub(crate) fn nearest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= LONGEST)
-        .map(|candidate| {
-            (
-                distance(&text, &candidate.chars().collect::<Vec<_>>()),
-                candidate,
-            )
-        })
+        .map(|candidate| (distance(&text, &candidate.chars().collect::<Vec<_>>()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -27,9 +27,7 @@ pub enum PacketError {
     #[error("`{0}` is not an ICMP message: a name such as echo-request, or TYPE/CODE")]
     Icmp(String),
     /// Not an IP protocol number that stands for itself.
-    #[error(
-        "`{0}` is not an IP protocol number (tcp, udp, icmp and icmpv6 have words of their own)"
-    )]
+    #[error("`{0}` is not an IP protocol number (tcp, udp, icmp and icmpv6 have words of their own)")]
     Protocol(String),
     /// Two families.
     #[error("source and destination are of different IP versions")]
@@ -42,25 +40,11 @@ pub fn parse(text: &str) -> Result<PacketSpec, PacketError> {
     let (src, dst, l4) = match words.as_slice() {
         ["tcp", from, ">", to] => {
             let (from, to) = (endpoint(from)?, endpoint(to)?);
-            (
-                from.ip(),
-                to.ip(),
-                L4Spec::Tcp {
-                    sport: from.port(),
-                    dport: to.port(),
-                },
-            )
+            (from.ip(), to.ip(), L4Spec::Tcp { sport: from.port(), dport: to.port() })
         }
         ["udp", from, ">", to] => {
             let (from, to) = (endpoint(from)?, endpoint(to)?);
-            (
-                from.ip(),
-                to.ip(),
-                L4Spec::Udp {
-                    sport: from.port(),
-                    dport: to.port(),
-                },
-            )
+            (from.ip(), to.ip(), L4Spec::Udp { sport: from.port(), dport: to.port() })
         }
         [word @ ("icmp" | "icmpv6"), from, ">", to, message] => {
             let v6 = *word == "icmpv6";
@@ -87,17 +71,12 @@ pub fn parse(text: &str) -> Result<PacketSpec, PacketError> {
 fn endpoint(word: &str) -> Result<SocketAddr, PacketError> {
     let end: Option<SocketAddr> = word.parse().ok();
     // A scope id (`[fe80::1%2]:80`) means nothing here.
-    end.filter(|end| end.port() > 0 && !word.contains('%'))
-        .ok_or_else(|| PacketError::Endpoint(word.to_owned()))
+    end.filter(|end| end.port() > 0 && !word.contains('%')).ok_or_else(|| PacketError::Endpoint(word.to_owned()))
 }
 
 fn address(word: &str) -> Result<IpAddr, PacketError> {
-    let bare = word
-        .strip_prefix('[')
-        .and_then(|w| w.strip_suffix(']'))
-        .unwrap_or(word);
-    bare.parse()
-        .map_err(|_| PacketError::Address(word.to_owned()))
+    let bare = word.strip_prefix('[').and_then(|w| w.strip_suffix(']')).unwrap_or(word);
+    bare.parse().map_err(|_| PacketError::Address(word.to_owned()))
 }
 
 fn icmp(word: &str, v6: bool) -> Result<(u8, u8), PacketError> {
@@ -114,20 +93,10 @@ impl fmt::Display for PacketSpec {
         let Self { src, dst, l4 } = self;
         match l4 {
             L4Spec::Tcp { sport, dport } => {
-                write!(
-                    f,
-                    "tcp {} > {}",
-                    SocketAddr::new(*src, *sport),
-                    SocketAddr::new(*dst, *dport)
-                )
+                write!(f, "tcp {} > {}", SocketAddr::new(*src, *sport), SocketAddr::new(*dst, *dport))
             }
             L4Spec::Udp { sport, dport } => {
-                write!(
-                    f,
-                    "udp {} > {}",
-                    SocketAddr::new(*src, *sport),
-                    SocketAddr::new(*dst, *dport)
-                )
+                write!(f, "udp {} > {}", SocketAddr::new(*src, *sport), SocketAddr::new(*dst, *dport))
             }
             L4Spec::Icmp { kind, code } => {
                 let word = if src.is_ipv6() { "icmpv6" } else { "icmp" };
@@ -157,9 +126,7 @@ mod tests {
         let named = parse("icmp 192.168.10.17 > 198.51.100.5 echo-request").unwrap();
         assert_eq!(named.to_string(), "icmp 192.168.10.17 > 198.51.100.5 8/0");
         assert_eq!(
-            parse("icmpv6 [2001:db8::1] > [2001:db8::2] echo-reply")
-                .unwrap()
-                .l4,
+            parse("icmpv6 [2001:db8::1] > [2001:db8::2] echo-reply").unwrap().l4,
             L4Spec::Icmp { kind: 129, code: 0 }
         );
     }
@@ -167,37 +134,16 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         assert_eq!(parse(""), Err(PacketError::Shape));
-        assert_eq!(
-            parse("tcp 192.168.10.17:1 -> 198.51.100.5:2"),
-            Err(PacketError::Shape)
-        );
-        assert_eq!(
-            parse("tcp 192.168.10.17 > 198.51.100.5:443"),
-            Err(PacketError::Endpoint("192.168.10.17".into()))
-        );
+        assert_eq!(parse("tcp 192.168.10.17:1 -> 198.51.100.5:2"), Err(PacketError::Shape));
+        assert_eq!(parse("tcp 192.168.10.17 > 198.51.100.5:443"), Err(PacketError::Endpoint("192.168.10.17".into())));
         assert_eq!(
             parse("tcp 192.168.10.17:0 > 198.51.100.5:443"),
             Err(PacketError::Endpoint("192.168.10.17:0".into()))
         );
-        assert_eq!(
-            parse("tcp 192.168.10.17:1 > [2001:db8::2]:443"),
-            Err(PacketError::Families)
-        );
-        assert_eq!(
-            parse("icmp 2001:db8::1 > 2001:db8::2 8/0"),
-            Err(PacketError::Families)
-        );
-        assert_eq!(
-            parse("icmp 192.168.10.17 > 198.51.100.5 ping"),
-            Err(PacketError::Icmp("ping".into()))
-        );
-        assert_eq!(
-            parse("proto 6 192.168.10.17 > 198.51.100.5"),
-            Err(PacketError::Protocol("6".into()))
-        );
-        assert_eq!(
-            parse("proto 47 192.168.10 > 198.51.100.5"),
-            Err(PacketError::Address("192.168.10".into()))
-        );
+        assert_eq!(parse("tcp 192.168.10.17:1 > [2001:db8::2]:443"), Err(PacketError::Families));
+        assert_eq!(parse("icmp 2001:db8::1 > 2001:db8::2 8/0"), Err(PacketError::Families));
+        assert_eq!(parse("icmp 192.168.10.17 > 198.51.100.5 ping"), Err(PacketError::Icmp("ping".into())));
+        assert_eq!(parse("proto 6 192.168.10.17 > 198.51.100.5"), Err(PacketError::Protocol("6".into())));
+        assert_eq!(parse("proto 47 192.168.10 > 198.51.100.5"), Err(PacketError::Address("192.168.10".into())));
     }
 }

@@ -40,11 +40,7 @@ macro_rules! problems {
 impl Problem {
     /// Errors start with `E`.
     pub fn severity(&self) -> Severity {
-        if self.code().starts_with('W') {
-            Severity::Warning
-        } else {
-            Severity::Error
-        }
+        if self.code().starts_with('W') { Severity::Warning } else { Severity::Error }
     }
 }
 
@@ -169,14 +165,8 @@ mod tests {
 
     #[test]
     fn texts_quote_their_fields() {
-        let problem = Problem::UnknownField {
-            field: "vlan".into(),
-            owner: "zone".into(),
-        };
-        assert_eq!(
-            (problem.code(), problem.severity()),
-            ("E012", Severity::Error)
-        );
+        let problem = Problem::UnknownField { field: "vlan".into(), owner: "zone".into() };
+        assert_eq!((problem.code(), problem.severity()), ("E012", Severity::Error));
         assert!(problem.en().contains("`vlan`") && problem.ja().contains("「vlan」"));
     }
 }

@@ -13,10 +13,7 @@ pub fn schema() -> Json {
     let mut definitions = Definitions::new();
     let root = File::schema(&mut definitions);
     // A single file must say its version; the decoder reports that itself, with a code of its own.
-    if let Some(required) = definitions
-        .get_mut("File")
-        .and_then(|file| file.get_mut("required"))
-    {
+    if let Some(required) = definitions.get_mut("File").and_then(|file| file.get_mut("required")) {
         *required = json!(["version"]);
     }
     json!({
@@ -55,14 +52,8 @@ mod tests {
         let schema = schema();
         assert_eq!(schema["$defs"]["File"]["required"], json!(["version"]));
         let zone = &schema["$defs"]["Zone"];
-        assert_eq!(
-            zone["required"],
-            json!(["interfaces", "prefixes", "devices"])
-        );
-        assert_eq!(
-            zone["properties"]["devices"]["enum"],
-            json!(["registered", "known", "any"])
-        );
+        assert_eq!(zone["required"], json!(["interfaces", "prefixes", "devices"]));
+        assert_eq!(zone["properties"]["devices"]["enum"], json!(["registered", "known", "any"]));
         assert!(schema["$defs"]["Test"]["properties"]["in"].is_object());
         assert!(schema["$defs"]["Test"]["properties"]["at"].is_object());
     }

@@ -31,34 +31,18 @@ pub struct Ident(pub String);
 impl Leaf for Ident {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
-        if text.is_empty()
-            || text.len() > 63
-            || !text.chars().all(good)
-            || text.starts_with(['_', '-'])
-        {
+        if text.is_empty() || text.len() > 63 || !text.chars().all(good) || text.starts_with(['_', '-']) {
             let lower: String = text.to_lowercase().replace([' ', '.'], "-");
-            let suggestion =
-                (lower != text && lower.len() <= 63 && lower.chars().all(good)).then_some(lower);
-            return Err(Wrong {
-                problem: Problem::BadName {
-                    name: shorten(text),
-                },
-                suggestion,
-            });
+            let suggestion = (lower != text && lower.len() <= 63 && lower.chars().all(good)).then_some(lower);
+            return Err(Wrong { problem: Problem::BadName { name: shorten(text) }, suggestion });
         }
         if RESERVED.contains(&text) {
-            return Err(Problem::ReservedName {
-                name: text.to_owned(),
-            }
-            .into());
+            return Err(Problem::ReservedName { name: text.to_owned() }.into());
         }
         Ok(Self(text.to_owned()))
     }
     fn expected() -> Text {
-        Text::new(
-            "a-z, 0-9, `_`, `-`; at most 63 letters",
-            "a-z、0-9、「_」、「-」で63文字以内",
-        )
+        Text::new("a-z, 0-9, `_`, `-`; at most 63 letters", "a-z、0-9、「_」、「-」で63文字以内")
     }
     fn schema() -> Json {
         json!({"type": "string", "pattern": NAME_PATTERN, "not": {"enum": RESERVED}})
@@ -87,11 +71,7 @@ pub struct Prose(pub String);
 
 impl Leaf for Prose {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
-        if text.trim().is_empty() {
-            Err(Problem::EmptyValue.into())
-        } else {
-            Ok(Self(text.to_owned()))
-        }
+        if text.trim().is_empty() { Err(Problem::EmptyValue.into()) } else { Ok(Self(text.to_owned())) }
     }
     fn expected() -> Text {
         Text::new("some text", "文字列")
@@ -107,14 +87,7 @@ pub struct Version;
 
 impl Leaf for Version {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
-        if text == "1" {
-            Ok(Self)
-        } else {
-            Err(Problem::BadVersion {
-                found: shorten(text),
-            }
-            .into())
-        }
+        if text == "1" { Ok(Self) } else { Err(Problem::BadVersion { found: shorten(text) }.into()) }
     }
     fn expected() -> Text {
         Text::same("1")
@@ -135,10 +108,7 @@ impl Leaf for bool {
                     "no" | "off" | "false" | "0" => Some("false".to_owned()),
                     _ => None,
                 };
-                Err(Wrong {
-                    suggestion,
-                    ..bad(text, "boolean")
-                })
+                Err(Wrong { suggestion, ..bad(text, "boolean") })
             }
         }
     }
@@ -156,10 +126,7 @@ pub struct PortNumber(pub u16);
 
 impl Leaf for PortNumber {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
-        digits(text)
-            .filter(|port| *port > 0)
-            .map(Self)
-            .ok_or_else(|| bad(text, "port"))
+        digits(text).filter(|port| *port > 0).map(Self).ok_or_else(|| bad(text, "port"))
     }
     fn expected() -> Text {
         Text::same("1-65535")
@@ -171,11 +138,7 @@ impl Leaf for PortNumber {
 
 /// Decimal digits only: no sign, no spaces (`str::parse` takes a `+`).
 pub(crate) fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// A kernel interface name (1 to 15 bytes, no `/`, no white space).
@@ -185,20 +148,13 @@ pub struct Interface(pub String);
 impl Leaf for Interface {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
         let good = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':');
-        if text.is_empty()
-            || text.len() > 15
-            || matches!(text, "." | ".." | "lo")
-            || !text.chars().all(good)
-        {
+        if text.is_empty() || text.len() > 15 || matches!(text, "." | ".." | "lo") || !text.chars().all(good) {
             return Err(bad(text, "interface"));
         }
         Ok(Self(text.to_owned()))
     }
     fn expected() -> Text {
-        Text::new(
-            "an interface name such as eth0 (at most 15 letters)",
-            "eth0 のようなインターフェース名(15文字以内)",
-        )
+        Text::new("an interface name such as eth0 (at most 15 letters)", "eth0 のようなインターフェース名(15文字以内)")
     }
     fn schema() -> Json {
         json!({"type": "string", "pattern": "^[!-.0-9;-~]{1,15}$"})
@@ -227,10 +183,7 @@ impl Leaf for Vlan {
         vlan.ok_or_else(|| bad(text, "VLAN"))
     }
     fn expected() -> Text {
-        Text::new(
-            "0-4094, or \"outer.inner\"",
-            "0〜4094、または \"外側.内側\"",
-        )
+        Text::new("0-4094, or \"outer.inner\"", "0〜4094、または \"外側.内側\"")
     }
     fn schema() -> Json {
         json!({"anyOf": [
@@ -262,18 +215,12 @@ impl Leaf for Mac {
             *byte = u8::from_str_radix(part, 16).map_err(|_| bad(text, "MAC"))?;
         }
         if mac[0] & 1 == 1 || mac == [0; 6] {
-            return Err(Problem::GroupMac {
-                mac: text.to_owned(),
-            }
-            .into());
+            return Err(Problem::GroupMac { mac: text.to_owned() }.into());
         }
         Ok(Self(mac))
     }
     fn expected() -> Text {
-        Text::new(
-            "a unicast MAC such as \"02:00:00:00:10:17\"",
-            "\"02:00:00:00:10:17\" のような端末のMAC",
-        )
+        Text::new("a unicast MAC such as \"02:00:00:00:10:17\"", "\"02:00:00:00:10:17\" のような端末のMAC")
     }
     fn schema() -> Json {
         json!({"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})
@@ -289,14 +236,8 @@ impl Leaf for Host {
         let address: IpAddr = match text.parse() {
             Ok(address) => address,
             Err(_) => {
-                let suggestion = text
-                    .split_once('/')
-                    .map(|(host, _)| host)
-                    .filter(|h| h.parse::<IpAddr>().is_ok());
-                return Err(Wrong {
-                    suggestion: suggestion.map(str::to_owned),
-                    ..bad(text, "IP address")
-                });
+                let suggestion = text.split_once('/').map(|(host, _)| host).filter(|h| h.parse::<IpAddr>().is_ok());
+                return Err(Wrong { suggestion: suggestion.map(str::to_owned), ..bad(text, "IP address") });
             }
         };
         let refused = match address {
@@ -315,20 +256,10 @@ impl Leaf for Host {
                     || v6.to_ipv4_mapped().is_some()
             }
         };
-        if refused {
-            Err(Problem::NotUnicast {
-                address: text.to_owned(),
-            }
-            .into())
-        } else {
-            Ok(Self(address))
-        }
+        if refused { Err(Problem::NotUnicast { address: text.to_owned() }.into()) } else { Ok(Self(address)) }
     }
     fn expected() -> Text {
-        Text::new(
-            "a unicast IPv4 or IPv6 address",
-            "端末のIPv4またはIPv6アドレス",
-        )
+        Text::new("a unicast IPv4 or IPv6 address", "端末のIPv4またはIPv6アドレス")
     }
     fn schema() -> Json {
         json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
@@ -338,30 +269,15 @@ impl Leaf for Host {
 /// A prefix with its host bits zero.
 pub(crate) fn prefix(text: &str) -> Result<IpNet, Wrong> {
     let net: IpNet = text.parse().map_err(|_| {
-        let suggestion = text
-            .parse::<IpAddr>()
-            .ok()
-            .map(|host| IpNet::from(host).to_string());
-        Wrong {
-            suggestion,
-            ..bad(text, "prefix")
-        }
+        let suggestion = text.parse::<IpAddr>().ok().map(|host| IpNet::from(host).to_string());
+        Wrong { suggestion, ..bad(text, "prefix") }
     })?;
     if net.trunc() != net {
         let suggestion = Some(net.trunc().to_string());
-        return Err(Wrong {
-            problem: Problem::HostBits {
-                prefix: text.to_owned(),
-            },
-            suggestion,
-        });
+        return Err(Wrong { problem: Problem::HostBits { prefix: text.to_owned() }, suggestion });
     }
-    if matches!(net, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() && v6.prefix_len() >= 96)
-    {
-        return Err(Problem::NotUnicast {
-            address: text.to_owned(),
-        }
-        .into());
+    if matches!(net, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() && v6.prefix_len() >= 96) {
+        return Err(Problem::NotUnicast { address: text.to_owned() }.into());
     }
     Ok(net)
 }
@@ -382,16 +298,10 @@ impl Leaf for Prefix {
         }
         let net = prefix(text)?;
         if net.prefix_len() == 0 {
-            return Err(Problem::PrefixEverything {
-                prefix: text.to_owned(),
-            }
-            .into());
+            return Err(Problem::PrefixEverything { prefix: text.to_owned() }.into());
         }
         if net.addr().is_multicast() || net.addr().is_loopback() {
-            return Err(Problem::NotUnicast {
-                address: text.to_owned(),
-            }
-            .into());
+            return Err(Problem::NotUnicast { address: text.to_owned() }.into());
         }
         Ok(Self(net))
     }
@@ -417,18 +327,11 @@ pub enum Beyond {
 
 impl Leaf for Beyond {
     fn parse(text: &str, plain: bool) -> Result<Self, Wrong> {
-        if text == "default" {
-            Ok(Self::Default)
-        } else {
-            Prefix::parse(text, plain).map(|p| Self::Prefix(p.0))
-        }
+        if text == "default" { Ok(Self::Default) } else { Prefix::parse(text, plain).map(|p| Self::Prefix(p.0)) }
     }
     fn expected() -> Text {
         let prefix = Prefix::expected();
-        Text::new(
-            format!("`default` or {}", prefix.en),
-            format!("default、または{}", prefix.ja),
-        )
+        Text::new(format!("`default` or {}", prefix.en), format!("default、または{}", prefix.ja))
     }
     fn schema() -> Json {
         json!({"type": "string", "pattern": "^(default|[0-9a-fA-F:.]+/[0-9]{1,3})$"})
@@ -447,47 +350,30 @@ pub struct Addresses {
 /// The prefixes of an address, a prefix or a range.
 pub(crate) fn addresses(text: &str) -> Result<Vec<IpNet>, Wrong> {
     if let Some((from, to)) = text.split_once('-') {
-        let ends = from
-            .trim()
-            .parse::<IpAddr>()
-            .ok()
-            .zip(to.trim().parse::<IpAddr>().ok());
+        let ends = from.trim().parse::<IpAddr>().ok().zip(to.trim().parse::<IpAddr>().ok());
         let range = || text.to_owned();
         return match ends {
             None => Err(bad(text, "range")),
-            Some((IpAddr::V4(a), IpAddr::V4(b))) if a <= b => {
-                Ok(Ipv4Subnets::new(a, b, 0).map(IpNet::V4).collect())
+            Some((IpAddr::V4(a), IpAddr::V4(b))) if a <= b => Ok(Ipv4Subnets::new(a, b, 0).map(IpNet::V4).collect()),
+            Some((IpAddr::V6(a), IpAddr::V6(b))) if a <= b => Ok(Ipv6Subnets::new(a, b, 0).map(IpNet::V6).collect()),
+            Some((a, b)) if a.is_ipv4() == b.is_ipv4() => {
+                Err(Wrong { problem: Problem::RangeBackwards { range: range() }, suggestion: Some(format!("{b}-{a}")) })
             }
-            Some((IpAddr::V6(a), IpAddr::V6(b))) if a <= b => {
-                Ok(Ipv6Subnets::new(a, b, 0).map(IpNet::V6).collect())
-            }
-            Some((a, b)) if a.is_ipv4() == b.is_ipv4() => Err(Wrong {
-                problem: Problem::RangeBackwards { range: range() },
-                suggestion: Some(format!("{b}-{a}")),
-            }),
             Some(_) => Err(Problem::MixedFamilies { text: range() }.into()),
         };
     }
     if text.contains('/') {
         return prefix(text).map(|net| vec![net]);
     }
-    text.parse::<IpAddr>()
-        .map(|host| vec![IpNet::from(host)])
-        .map_err(|_| bad(text, "address"))
+    text.parse::<IpAddr>().map(|host| vec![IpNet::from(host)]).map_err(|_| bad(text, "address"))
 }
 
 impl Leaf for Addresses {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
-        Ok(Self {
-            text: text.to_owned(),
-            prefixes: addresses(text)?,
-        })
+        Ok(Self { text: text.to_owned(), prefixes: addresses(text)? })
     }
     fn expected() -> Text {
-        Text::new(
-            "an address, a prefix or a range a-b",
-            "アドレス、プレフィックス、または範囲 a-b",
-        )
+        Text::new("an address, a prefix or a range a-b", "アドレス、プレフィックス、または範囲 a-b")
     }
     fn schema() -> Json {
         json!({"type": "string", "pattern": "^[0-9a-fA-F:./ -]+$"})
@@ -533,11 +419,7 @@ impl Moment {
             return Some(Self::Instant(instant));
         }
         // Without a zone; jiff would take and ignore one in brackets.
-        if !text.contains(['[', 'Z', 'z', '+']) {
-            text.parse().ok().map(Self::Local)
-        } else {
-            None
-        }
+        if !text.contains(['[', 'Z', 'z', '+']) { text.parse().ok().map(Self::Local) } else { None }
     }
 }
 
@@ -588,28 +470,14 @@ impl Leaf for TestTime {
 impl Leaf for TimeZone {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
         let named = text.len() <= 64 && !text.starts_with(['/', '.']);
-        named
-            .then(|| TimeZone::get(text).ok())
-            .flatten()
-            .ok_or_else(|| {
-                let known: Vec<String> = jiff::tz::db()
-                    .available()
-                    .map(|name| name.to_string())
-                    .collect();
-                let suggestion = nearest(text, known.iter().map(String::as_str)).map(str::to_owned);
-                Wrong {
-                    problem: Problem::UnknownTimeZone {
-                        name: shorten(text),
-                    },
-                    suggestion,
-                }
-            })
+        named.then(|| TimeZone::get(text).ok()).flatten().ok_or_else(|| {
+            let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+            let suggestion = nearest(text, known.iter().map(String::as_str)).map(str::to_owned);
+            Wrong { problem: Problem::UnknownTimeZone { name: shorten(text) }, suggestion }
+        })
     }
     fn expected() -> Text {
-        Text::new(
-            "an IANA time zone such as Asia/Tokyo",
-            "Asia/Tokyo のようなIANAタイムゾーン",
-        )
+        Text::new("an IANA time zone such as Asia/Tokyo", "Asia/Tokyo のようなIANAタイムゾーン")
     }
     fn schema() -> Json {
         json!({"type": "string"})
@@ -622,9 +490,7 @@ pub struct Clock(pub u16);
 
 impl Leaf for Clock {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
-        let parts = text
-            .split_once(':')
-            .filter(|(h, m)| (1..=2).contains(&h.len()) && m.len() == 2);
+        let parts = text.split_once(':').filter(|(h, m)| (1..=2).contains(&h.len()) && m.len() == 2);
         let minutes = parts
             .and_then(|(h, m)| digits::<u16>(h).zip(digits::<u16>(m)))
             .filter(|(h, m)| *m < 60 && (*h < 24 || (*h == 24 && *m == 0)))
@@ -647,21 +513,13 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 impl Leaf for Days {
     fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
-        let day = |word: &str| {
-            DAYS.iter()
-                .position(|d| *d == word)
-                .ok_or_else(|| bad_word(text, "weekday", &DAYS))
-        };
+        let day = |word: &str| DAYS.iter().position(|d| *d == word).ok_or_else(|| bad_word(text, "weekday", &DAYS));
         let (from, to) = match text.split_once('-') {
             None => (day(text)?, day(text)?),
             Some((from, to)) => (day(from)?, day(to)?),
         };
         let count = (to + 7 - from) % 7 + 1;
-        Ok(Self(
-            (0..count)
-                .filter_map(|n| u8::try_from((from + n) % 7).ok())
-                .collect(),
-        ))
+        Ok(Self((0..count).filter_map(|n| u8::try_from((from + n) % 7).ok()).collect()))
     }
     fn expected() -> Text {
         Text::same("mon, tue, wed, thu, fri, sat, sun, mon-fri, …")
@@ -730,9 +588,7 @@ mod tests {
     use super::*;
 
     fn code<T: Leaf>(text: &str) -> &'static str {
-        T::parse(text, true)
-            .err()
-            .map_or("fine", |wrong| wrong.problem.code())
+        T::parse(text, true).err().map_or("fine", |wrong| wrong.problem.code())
     }
     fn suggestion<T: Leaf>(text: &str) -> Option<String> {
         T::parse(text, true).err().unwrap().suggestion
@@ -751,36 +607,19 @@ mod tests {
 
     #[test]
     fn macs() {
-        assert_eq!(
-            Mac::parse("02-00-00-00-10-fE", true).unwrap(),
-            Mac([2, 0, 0, 0, 0x10, 0xfe])
-        );
+        assert_eq!(Mac::parse("02-00-00-00-10-fE", true).unwrap(), Mac([2, 0, 0, 0, 0x10, 0xfe]));
         assert_eq!(code::<Mac>("01:00:5e:00:00:01"), "E031");
         assert_eq!(code::<Mac>("00:00:00:00:00:00"), "E031");
-        for wrong in [
-            "02:00:00:00:10",
-            "02:00:00:00:10:1",
-            "02:00:00:00:10:+1",
-            "02:00:00:00:10:17:00",
-        ] {
+        for wrong in ["02:00:00:00:10", "02:00:00:00:10:1", "02:00:00:00:10:+1", "02:00:00:00:10:17:00"] {
             assert_eq!(code::<Mac>(wrong), "E016", "{wrong}");
         }
     }
 
     #[test]
     fn prefixes_say_how_they_should_read() {
-        assert_eq!(
-            suggestion::<Prefix>("192.168.10.5/24"),
-            Some("192.168.10.0/24".into())
-        );
-        assert_eq!(
-            suggestion::<Prefix>("2001:db8::1/64"),
-            Some("2001:db8::/64".into())
-        );
-        assert_eq!(
-            suggestion::<Prefix>("192.168.10.5"),
-            Some("192.168.10.5/32".into())
-        );
+        assert_eq!(suggestion::<Prefix>("192.168.10.5/24"), Some("192.168.10.0/24".into()));
+        assert_eq!(suggestion::<Prefix>("2001:db8::1/64"), Some("2001:db8::/64".into()));
+        assert_eq!(suggestion::<Prefix>("192.168.10.5"), Some("192.168.10.5/32".into()));
         assert_eq!(code::<Prefix>("0.0.0.0/0"), "E038");
         assert_eq!(code::<Prefix>("192.168.10.0/33"), "E016");
         assert_eq!(code::<Prefix>("default"), "E045");
@@ -794,12 +633,7 @@ mod tests {
             let covered = nets.iter().filter(|net| net.contains(&host)).count();
             assert_eq!(covered, usize::from((1..=20).contains(&last)), "{host}");
         }
-        assert_eq!(
-            addresses("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
-                .unwrap()
-                .len(),
-            1
-        );
+        assert_eq!(addresses("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").unwrap().len(), 1);
         assert_eq!(code::<Addresses>("198.51.100.20-198.51.100.1"), "E032");
         assert_eq!(code::<Addresses>("198.51.100.1-2001:db8::1"), "E033");
     }
@@ -814,13 +648,7 @@ mod tests {
         assert_eq!(Days::parse("fri-mon", true).unwrap().0, [4, 5, 6, 0]);
         assert_eq!(Days::parse("sun", true).unwrap().0, [6]);
         assert_eq!(code::<Days>("monday"), "E016");
-        assert_eq!(
-            Vlan::parse("100.20", false).unwrap(),
-            Vlan {
-                outer: 100,
-                inner: 20
-            }
-        );
+        assert_eq!(Vlan::parse("100.20", false).unwrap(), Vlan { outer: 100, inner: 20 });
         assert_eq!(Vlan::parse("0", true).unwrap(), Vlan { outer: 0, inner: 0 });
         for wrong in ["4095", "0.5", "5.0", "1.2.3", "+1", ""] {
             assert_eq!(code::<Vlan>(wrong), "E016", "{wrong}");
@@ -829,26 +657,14 @@ mod tests {
 
     #[test]
     fn moments() {
-        assert!(matches!(
-            Until::parse("2027-03-31", true).unwrap().0,
-            Moment::Day(_)
-        ));
-        assert!(matches!(
-            Until::parse("2027-03-31T17:15:00+09:00", true).unwrap().0,
-            Moment::Instant(_)
-        ));
+        assert!(matches!(Until::parse("2027-03-31", true).unwrap().0, Moment::Day(_)));
+        assert!(matches!(Until::parse("2027-03-31T17:15:00+09:00", true).unwrap().0, Moment::Instant(_)));
         for wrong in ["2027-03-31T17:15", "2027-02-30", "20270331", "tomorrow"] {
             assert_eq!(code::<Until>(wrong), "E016", "{wrong}");
         }
-        assert!(matches!(
-            TestTime::parse("2026-12-01T10:00", true).unwrap().0,
-            Moment::Local(_)
-        ));
+        assert!(matches!(TestTime::parse("2026-12-01T10:00", true).unwrap().0, Moment::Local(_)));
         assert_eq!(code::<TestTime>("2026-12-01"), "E016");
-        assert_eq!(
-            suggestion::<TimeZone>("Asia/Tokio"),
-            Some("Asia/Tokyo".into())
-        );
+        assert_eq!(suggestion::<TimeZone>("Asia/Tokio"), Some("Asia/Tokyo".into()));
     }
 
     #[test]

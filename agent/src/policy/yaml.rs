@@ -73,25 +73,10 @@ pub struct Tree {
 /// Reads the text of file number `file`. Problems go to `sink`; after a syntax error reading goes on at the next
 /// line that begins a top-level key, so that one run reports several.
 pub fn read(bytes: &[u8], file: u32, sink: &mut Sink) -> Tree {
-    let whole = Span {
-        file,
-        line: 1,
-        col: 1,
-    };
-    let mut tree = Tree {
-        root: Node {
-            at: whole,
-            value: Value::Null,
-        },
-        damaged: false,
-    };
+    let whole = Span { file, line: 1, col: 1 };
+    let mut tree = Tree { root: Node { at: whole, value: Value::Null }, damaged: false };
     if bytes.len() > MAX_FILE {
-        sink.report(
-            whole,
-            &Problem::TooLarge {
-                limit: format!("{} MiB", MAX_FILE >> 20),
-            },
-        );
+        sink.report(whole, &Problem::TooLarge { limit: format!("{} MiB", MAX_FILE >> 20) });
         tree.damaged = true;
         return tree;
     }
@@ -100,19 +85,8 @@ pub fn read(bytes: &[u8], file: u32, sink: &mut Sink) -> Tree {
         Err(error) => {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let line = good.matches('\n').count() + 1;
-            let col = good
-                .rsplit('\n')
-                .next()
-                .map_or(0, |last| last.chars().count())
-                + 1;
-            sink.report(
-                Span {
-                    file,
-                    line: number(line),
-                    col: number(col),
-                },
-                &Problem::NotUtf8,
-            );
+            let col = good.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+            sink.report(Span { file, line: number(line), col: number(col) }, &Problem::NotUtf8);
             tree.damaged = true;
             return tree;
         }
@@ -171,16 +145,8 @@ fn number(n: usize) -> u32 {
 
 /// A collection being filled.
 enum Open {
-    List {
-        at: Span,
-        items: Vec<Node>,
-    },
-    Map {
-        at: Span,
-        entries: Vec<Entry>,
-        seen: HashMap<String, u32>,
-        key: Option<(String, Span, bool)>,
-    },
+    List { at: Span, items: Vec<Node> },
+    Map { at: Span, entries: Vec<Entry>, seen: HashMap<String, u32>, key: Option<(String, Span, bool)> },
 }
 
 struct Builder<'s> {
@@ -196,24 +162,11 @@ struct Builder<'s> {
 
 impl<'s> Builder<'s> {
     fn new(file: u32, first_line: usize, sink: &'s mut Sink) -> Self {
-        Self {
-            file,
-            first_line,
-            sink,
-            open: Vec::new(),
-            root: None,
-            nodes: 0,
-            documents: 0,
-            damaged: false,
-        }
+        Self { file, first_line, sink, open: Vec::new(), root: None, nodes: 0, documents: 0, damaged: false }
     }
 
     fn span(&self, marker: &saphyr_parser::Marker) -> Span {
-        Span {
-            file: self.file,
-            line: number(marker.line() + self.first_line),
-            col: number(marker.col() + 1),
-        }
+        Span { file: self.file, line: number(marker.line() + self.first_line), col: number(marker.col() + 1) }
     }
 
     fn report(&mut self, at: Span, problem: &Problem, text: &str) {
@@ -243,9 +196,7 @@ impl<'s> Builder<'s> {
         let line = error.marker().line();
         let offending = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         self.damaged = true;
-        let problem = Problem::Syntax {
-            why: error.info().to_owned(),
-        };
+        let problem = Problem::Syntax { why: error.info().to_owned() };
         self.sink.report(at, &problem).text(offending.trim_end());
         line
     }
@@ -262,10 +213,7 @@ impl<'s> Builder<'s> {
             }
             Event::Alias(_) => {
                 self.report(at, &Problem::Anchor, "*");
-                self.put(Node {
-                    at,
-                    value: Value::Null,
-                });
+                self.put(Node { at, value: Value::Null });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse(at, anchor, tag.is_some());
@@ -273,22 +221,11 @@ impl<'s> Builder<'s> {
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse(at, anchor, tag.is_some());
-                return self.enter(
-                    at,
-                    Open::List {
-                        at,
-                        items: Vec::new(),
-                    },
-                );
+                return self.enter(at, Open::List { at, items: Vec::new() });
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse(at, anchor, tag.is_some());
-                let map = Open::Map {
-                    at,
-                    entries: Vec::new(),
-                    seen: HashMap::new(),
-                    key: None,
-                };
+                let map = Open::Map { at, entries: Vec::new(), seen: HashMap::new(), key: None };
                 return self.enter(at, map);
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -313,23 +250,15 @@ impl<'s> Builder<'s> {
     fn scalar(&mut self, text: &str, style: ScalarStyle, at: Span) -> bool {
         let plain = style == ScalarStyle::Plain;
         if text.len() > MAX_SCALAR {
-            let problem = Problem::TooLarge {
-                limit: format!("{} KiB", MAX_SCALAR >> 10),
-            };
+            let problem = Problem::TooLarge { limit: format!("{} KiB", MAX_SCALAR >> 10) };
             self.report(at, &problem, text);
-            self.put(Node {
-                at,
-                value: Value::Null,
-            });
+            self.put(Node { at, value: Value::Null });
             return true;
         }
         let value = if plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
             Value::Null
         } else {
-            Value::Scalar {
-                text: text.to_owned(),
-                plain,
-            }
+            Value::Scalar { text: text.to_owned(), plain }
         };
         self.put(Node { at, value });
         self.count(at)
@@ -337,13 +266,7 @@ impl<'s> Builder<'s> {
 
     fn enter(&mut self, at: Span, open: Open) -> bool {
         if self.open.len() >= MAX_DEPTH {
-            self.report(
-                at,
-                &Problem::TooDeep {
-                    limit: MAX_DEPTH.to_string(),
-                },
-                "",
-            );
+            self.report(at, &Problem::TooDeep { limit: MAX_DEPTH.to_string() }, "");
             return false;
         }
         self.open.push(open);
@@ -353,13 +276,7 @@ impl<'s> Builder<'s> {
     fn count(&mut self, at: Span) -> bool {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            self.report(
-                at,
-                &Problem::TooLarge {
-                    limit: format!("{MAX_NODES} values"),
-                },
-                "",
-            );
+            self.report(at, &Problem::TooLarge { limit: format!("{MAX_NODES} values") }, "");
             return false;
         }
         true
@@ -371,16 +288,10 @@ impl<'s> Builder<'s> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map {
-                entries, seen, key, ..
-            }) => match key.take() {
+            Some(Open::Map { entries, seen, key, .. }) => match key.take() {
                 Some((key, at, keep)) => {
                     if keep {
-                        entries.push(Entry {
-                            key,
-                            at,
-                            value: node,
-                        });
+                        entries.push(Entry { key, at, value: node });
                     }
                 }
                 None => {
@@ -389,10 +300,7 @@ impl<'s> Builder<'s> {
                         Value::Scalar { text, .. } => match seen.insert(text.clone(), at.line) {
                             None => (text, true),
                             Some(line) => {
-                                let again = Problem::DuplicateKey {
-                                    key: text.clone(),
-                                    line: line.to_string(),
-                                };
+                                let again = Problem::DuplicateKey { key: text.clone(), line: line.to_string() };
                                 complaint = Some((at, again, text.clone()));
                                 (text, false)
                             }
@@ -417,26 +325,15 @@ impl<'s> Builder<'s> {
 
     /// The document, or the whole entries of an unfinished top-level mapping; and whether anything was wrong.
     fn finish(self) -> (Option<Node>, bool) {
-        let unfinished = self
-            .open
-            .into_iter()
-            .next()
-            .filter(|open| matches!(open, Open::Map { .. }))
-            .map(close);
+        let unfinished = self.open.into_iter().next().filter(|open| matches!(open, Open::Map { .. })).map(close);
         (self.root.or(unfinished), self.damaged)
     }
 }
 
 fn close(open: Open) -> Node {
     match open {
-        Open::List { at, items } => Node {
-            at,
-            value: Value::List(items),
-        },
-        Open::Map { at, entries, .. } => Node {
-            at,
-            value: Value::Map(entries),
-        },
+        Open::List { at, items } => Node { at, value: Value::List(items) },
+        Open::Map { at, entries, .. } => Node { at, value: Value::Map(entries) },
     }
 }
 
@@ -456,32 +353,14 @@ mod tests {
     fn keys_and_values_know_their_place() {
         let (tree, problems) = run("a: 1\n道:\n  - \"x\"\n  - {b: no}\n");
         assert!(problems.is_empty() && !tree.damaged);
-        let Value::Map(entries) = tree.root.value else {
-            panic!("not a map")
-        };
+        let Value::Map(entries) = tree.root.value else { panic!("not a map") };
         assert_eq!(entries[1].key, "道");
         assert_eq!((entries[1].at.line, entries[1].at.col), (2, 1));
-        let Value::List(items) = &entries[1].value.value else {
-            panic!("not a list")
-        };
+        let Value::List(items) = &entries[1].value.value else { panic!("not a list") };
         assert_eq!((items[0].at.line, items[0].at.col), (3, 5));
-        assert_eq!(
-            items[0].value,
-            Value::Scalar {
-                text: "x".into(),
-                plain: false
-            }
-        );
-        let Value::Map(inner) = &items[1].value else {
-            panic!("not a map")
-        };
-        assert_eq!(
-            inner[0].value.value,
-            Value::Scalar {
-                text: "no".into(),
-                plain: true
-            }
-        );
+        assert_eq!(items[0].value, Value::Scalar { text: "x".into(), plain: false });
+        let Value::Map(inner) = &items[1].value else { panic!("not a map") };
+        assert_eq!(inner[0].value.value, Value::Scalar { text: "no".into(), plain: true });
         assert_eq!((inner[0].value.at.line, inner[0].value.at.col), (4, 9));
     }
 
@@ -489,21 +368,11 @@ mod tests {
     fn what_yaml_allows_and_we_do_not() {
         assert_eq!(run("a: 1\nb: 2\na: 3\n").1, [(3, 1, "E006")]);
         assert_eq!(run("a: &x 1\nb: *x\n").1, [(1, 4, "E007"), (2, 4, "E007")]);
-        assert_eq!(
-            run("a: !!int 1\n")
-                .1
-                .iter()
-                .map(|p| p.2)
-                .collect::<Vec<_>>(),
-            ["E008"]
-        );
+        assert_eq!(run("a: !!int 1\n").1.iter().map(|p| p.2).collect::<Vec<_>>(), ["E008"]);
         assert_eq!(run("a: 1\n---\nb: 2\n").1, [(2, 1, "E009")]);
         assert_eq!(run("[a]: 1\n").1, [(1, 1, "E011")]);
         assert_eq!(run(&"[".repeat(40)).1[0].2, "E005");
-        assert_eq!(
-            run(&format!("a: {}\n", "x".repeat(MAX_SCALAR + 1))).1,
-            [(1, 4, "E002")]
-        );
+        assert_eq!(run(&format!("a: {}\n", "x".repeat(MAX_SCALAR + 1))).1, [(1, 4, "E002")]);
     }
 
     #[test]
@@ -512,9 +381,7 @@ mod tests {
         assert!(tree.damaged);
         assert!(problems.len() >= 2, "{problems:?}");
         assert!(problems.iter().all(|p| p.2 == "E004"), "{problems:?}");
-        let Value::Map(entries) = tree.root.value else {
-            panic!("not a map")
-        };
+        let Value::Map(entries) = tree.root.value else { panic!("not a map") };
         assert_eq!(entries[0].key, "version");
     }
 
@@ -531,16 +398,8 @@ mod tests {
     fn a_byte_order_mark_and_crlf_do_no_harm() {
         let (tree, problems) = run("\u{feff}a: 1\r\nb: x\r\n");
         assert!(problems.is_empty());
-        let Value::Map(entries) = tree.root.value else {
-            panic!("not a map")
-        };
+        let Value::Map(entries) = tree.root.value else { panic!("not a map") };
         assert_eq!(entries[0].at.col, 1);
-        assert_eq!(
-            entries[1].value.value,
-            Value::Scalar {
-                text: "x".into(),
-                plain: true
-            }
-        );
+        assert_eq!(entries[1].value.value, Value::Scalar { text: "x".into(), plain: true });
     }
 }

@@ -19,9 +19,7 @@ pub fn bridge_control(policy: &Policy, frame: &Frame) -> Option<L2Control> {
     match frame.kind {
         0x8809 => Some(policy.builtin.lacp),
         0x88cc => Some(policy.builtin.lldp),
-        length if length < 0x600 && frame.to == Mac([0x01, 0x80, 0xc2, 0, 0, 0]) => {
-            Some(policy.builtin.stp)
-        }
+        length if length < 0x600 && frame.to == Mac([0x01, 0x80, 0xc2, 0, 0, 0]) => Some(policy.builtin.stp),
         _ => None,
     }
 }
@@ -45,18 +43,13 @@ pub fn arp(policy: &Policy, frame: &Frame) -> Result<Arp, Reason> {
         return Err(Reason::Arp);
     }
     let operation = be16(body, 6);
-    let form = body[..6] == [0, 1, 8, 0, 6, 4]
-        && (operation == 1 || operation == 2)
-        && body[8..14] == frame.from.0;
+    let form = body[..6] == [0, 1, 8, 0, 6, 4] && (operation == 1 || operation == 2) && body[8..14] == frame.from.0;
     let addr = |at: usize| Ipv4Addr::new(body[at], body[at + 1], body[at + 2], body[at + 3]);
     let (sender, target) = (addr(14), addr(24));
     if !form || (sender.is_unspecified() && operation != 1) {
         return Err(Reason::Arp);
     }
-    Ok(Arp {
-        sender: IpAddr::V4(sender),
-        target: IpAddr::V4(target),
-    })
+    Ok(Arp { sender: IpAddr::V4(sender), target: IpAddr::V4(target) })
 }
 
 /// The form every neighbour discovery message must have.
@@ -69,13 +62,8 @@ pub fn nd_form(policy: &Policy, packet: &Packet, transport: &Transport) -> Resul
         134 => 16,
         _ => 24,
     };
-    let form =
-        packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least;
-    if form && policy.builtin.ndp {
-        Ok(())
-    } else {
-        Err(Reason::Ndp)
-    }
+    let form = packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least;
+    if form && policy.builtin.ndp { Ok(()) } else { Err(Reason::Ndp) }
 }
 
 /// Who is asked about at a way in.
@@ -90,12 +78,7 @@ pub struct Sender {
 }
 
 /// Neighbour discovery and MLD from outside (step 9); `Ok(false)` if it is neither.
-pub fn neighbours(
-    policy: &Policy,
-    sender: Sender,
-    packet: &Packet,
-    transport: &Transport,
-) -> Result<bool, Reason> {
+pub fn neighbours(policy: &Policy, sender: Sender, packet: &Packet, transport: &Transport) -> Result<bool, Reason> {
     let net = &policy.nets[sender.net];
     if is_neighbour_discovery(packet, transport) {
         nd_form(policy, packet, transport)?;
@@ -103,11 +86,7 @@ pub fn neighbours(
     }
     let igmp = !packet.is_v6() && packet.proto == 2;
     if is_mld(packet, transport) || igmp {
-        return if is_zone(net) && policy.builtin.mld {
-            Ok(true)
-        } else {
-            Err(Reason::Multicast)
-        };
+        return if is_zone(net) && policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
     }
     Ok(false)
 }
@@ -121,10 +100,7 @@ fn nd_meaning(policy: &Policy, sender: Sender, packet: &Packet) -> Result<(), Re
     let kind = packet.payload[0];
     match kind {
         134 => {
-            let allowed = !is_zone(net)
-                && net.builtin.ra_client
-                && net.routers.contains(&sender.mac)
-                && link_local;
+            let allowed = !is_zone(net) && net.builtin.ra_client && net.routers.contains(&sender.mac) && link_local;
             return if allowed { Ok(()) } else { Err(Reason::Ndp) };
         }
         133 => {
@@ -179,11 +155,7 @@ fn is_vrrp(policy: &Policy, packet: &Packet) -> bool {
     } else {
         IpAddr::V4(Ipv4Addr::new(224, 0, 0, 18))
     };
-    policy.builtin.vrrp
-        && packet.proto == 112
-        && packet.fragment.is_none()
-        && packet.dst == group
-        && packet.ttl == 255
+    policy.builtin.vrrp && packet.proto == 112 && packet.fragment.is_none() && packet.dst == group && packet.ttl == 255
 }
 
 /// DHCP and VRRP from outside (step 10).
@@ -201,9 +173,7 @@ pub fn services(policy: &Policy, sender: Sender, packet: &Packet, transport: &Tr
             let to_box = packet.dst == broadcast || owner(policy, packet.dst) == Some(Place::Box);
             from_here && to_box
         }
-        Some((546, 547)) if v6 && served => {
-            is_link_local_v6(packet.src) && packet.dst == all_dhcp_agents()
-        }
+        Some((546, 547)) if v6 && served => is_link_local_v6(packet.src) && packet.dst == all_dhcp_agents(),
         Some((67, 68)) if !v6 => client,
         Some((547, 546)) if v6 => client,
         _ => listed && is_vrrp(policy, packet),
@@ -211,28 +181,15 @@ pub fn services(policy: &Policy, sender: Sender, packet: &Packet, transport: &Tr
 }
 
 /// What the box may send unasked: `Ok(true)` passes, `Ok(false)` is not a built-in.
-pub fn of_the_box(
-    policy: &Policy,
-    net: usize,
-    packet: &Packet,
-    transport: &Transport,
-) -> Result<bool, Reason> {
+pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Transport) -> Result<bool, Reason> {
     let here = &policy.nets[net];
     if is_neighbour_discovery(packet, transport) {
         nd_form(policy, packet, transport)?;
         let advertises = packet.payload[0] == 134;
-        return if advertises && !here.builtin.ra_server {
-            Err(Reason::Ndp)
-        } else {
-            Ok(true)
-        };
+        return if advertises && !here.builtin.ra_server { Err(Reason::Ndp) } else { Ok(true) };
     }
     if is_mld(packet, transport) || (!packet.is_v6() && packet.proto == 2) {
-        return if policy.builtin.mld {
-            Ok(true)
-        } else {
-            Err(Reason::Multicast)
-        };
+        return if policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
     }
     let served = is_zone(here) && here.builtin.dhcp_server;
     let client = !is_zone(here) && here.builtin.dhcp_client;

@@ -37,9 +37,7 @@ pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Res
         return Err(Reason::CutNetwork);
     }
     let held = |addr: IpAddr| cut.prefixes.iter().any(|prefix| prefix.contains(&addr));
-    let host = subject
-        .addresses
-        .is_some_and(|(src, dst)| held(src) || held(dst));
+    let host = subject.addresses.is_some_and(|(src, dst)| held(src) || held(dst));
     if host || cut.macs.contains(&subject.mac) {
         return Err(Reason::CutHost);
     }
@@ -50,15 +48,10 @@ fn is_management(policy: &Policy, state: &OracleState, subject: &Subject<'_>) ->
     let (Some((src, dst)), Transport::Tcp(tcp)) = (subject.addresses, subject.transport) else {
         return false;
     };
-    let (person, service, port) = if subject.leaving {
-        (dst, src, tcp.sport)
-    } else {
-        (src, dst, tcp.dport)
-    };
+    let (person, service, port) = if subject.leaving { (dst, src, tcp.sport) } else { (src, dst, tcp.dport) };
     owner(policy, service) == Some(Place::Box)
-        && state.management.iter().any(|path| {
-            path.interface == subject.interface
-                && path.port == port
-                && path.source.contains(&person)
-        })
+        && state
+            .management
+            .iter()
+            .any(|path| path.interface == subject.interface && path.port == port && path.source.contains(&person))
 }

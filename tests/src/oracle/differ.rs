@@ -72,15 +72,10 @@ pub fn run(
             Step::Overlay(cut, management) => {
                 state.cut = cut.clone();
                 state.management.clone_from(management);
-                subject
-                    .overlay(&active, cut, management)
-                    .context("overlay")?;
+                subject.overlay(&active, cut, management).context("overlay")?;
             }
             Step::Packet(event) => {
-                if let Way::Out {
-                    origin: Origin::Guarded { event: before },
-                    ..
-                } = &event.way
+                if let Way::Out { origin: Origin::Guarded { event: before }, .. } = &event.way
                     && !state.marks.contains_key(before)
                 {
                     continue;
@@ -93,13 +88,7 @@ pub fn run(
                 *tally.reasons.entry(oracle.reason).or_default() += 1;
                 if !agree(&oracle, &answer) {
                     let event = event.clone();
-                    return Ok(Some(Disagreement {
-                        step: number,
-                        event,
-                        subject: subject.name(),
-                        oracle,
-                        answer,
-                    }));
+                    return Ok(Some(Disagreement { step: number, event, subject: subject.name(), oracle, answer }));
                 }
             }
         }
@@ -124,8 +113,7 @@ pub fn shrink(
             shorter.drain(at..at + chunk);
             match run(policy, &shorter, subject, &mut Tally::default())? {
                 Some(next)
-                    if (next.oracle.reason, next.answer.reason)
-                        == (found.oracle.reason, found.answer.reason) =>
+                    if (next.oracle.reason, next.answer.reason) == (found.oracle.reason, found.answer.reason) =>
                 {
                     best = shorter[..=next.step].to_vec();
                     last = next;
@@ -139,31 +127,17 @@ pub fn shrink(
 }
 
 /// The report of a disagreement: everything needed to see it again.
-pub fn report(
-    seed: u64,
-    policy_number: usize,
-    policy: &Policy,
-    steps: &[Step],
-    found: &Disagreement,
-) -> String {
+pub fn report(seed: u64, policy_number: usize, policy: &Policy, steps: &[Step], found: &Disagreement) -> String {
     let mut out = String::new();
     let say = |verdict: &Verdict| format!("{} rule {:?}", verdict.reason.code(), verdict.rule);
-    let _ = writeln!(
-        out,
-        "seed {seed} policy {policy_number} packet {}",
-        found.event.number
-    );
+    let _ = writeln!(out, "seed {seed} policy {policy_number} packet {}", found.event.number);
     let _ = writeln!(out, "oracle: {}", say(&found.oracle));
     let _ = writeln!(out, "{}: {}", found.subject, say(&found.answer));
     for step in steps {
         match step {
             Step::Packet(event) => {
                 let _ = writeln!(out, "- {}", describe(event));
-                let hex: String = event
-                    .frame
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
+                let hex: String = event.frame.iter().map(|byte| format!("{byte:02x}")).collect();
                 let _ = writeln!(out, "  {hex}");
             }
             Step::Switch(next, now) => {
@@ -174,11 +148,7 @@ pub fn report(
             }
         }
     }
-    let _ = writeln!(
-        out,
-        "box {:?} builtin {:?} holidays {:?}",
-        policy.box_addresses, policy.builtin, policy.holidays
-    );
+    let _ = writeln!(out, "box {:?} builtin {:?} holidays {:?}", policy.box_addresses, policy.builtin, policy.holidays);
     for (index, net) in policy.nets.iter().enumerate() {
         let _ = writeln!(
             out,
@@ -235,12 +205,7 @@ pub fn describe(event: &Event) -> String {
             )
         }
     };
-    format!(
-        "#{} {} {:?} {what}",
-        event.number,
-        clock(event.now),
-        event.way
-    )
+    format!("#{} {} {:?} {what}", event.number, clock(event.now), event.way)
 }
 
 fn clock(now: Timestamp) -> String {

@@ -46,11 +46,7 @@ pub fn quote(packet: &Packet) -> Option<Quote> {
         return None;
     }
     let inner = &packet.payload[8..];
-    let (src, dst, proto, transport) = if packet.is_v6() {
-        inner_v6(inner)?
-    } else {
-        inner_v4(inner)?
-    };
+    let (src, dst, proto, transport) = if packet.is_v6() { inner_v6(inner)? } else { inner_v4(inner)? };
     if transport.len() < 8 || src != packet.dst {
         return None;
     }
@@ -66,12 +62,7 @@ pub fn quote(packet: &Packet) -> Option<Quote> {
         _ => (0, 0),
     };
     let seq = (proto == 6).then(|| be32(&transport, 4));
-    Some(Quote {
-        src: (src, sport),
-        dst: (dst, dport),
-        proto,
-        seq,
-    })
+    Some(Quote { src: (src, sport), dst: (dst, dport), proto, seq })
 }
 
 type Inner = (IpAddr, IpAddr, u8, Vec<u8>);
@@ -81,14 +72,7 @@ fn inner_v4(bytes: &[u8]) -> Option<Inner> {
     if bytes[0] >> 4 != 4 || header < 20 || bytes.len() < header || be16(bytes, 6) & 0x1fff != 0 {
         return None;
     }
-    let addr = |at: usize| {
-        IpAddr::V4(Ipv4Addr::new(
-            bytes[at],
-            bytes[at + 1],
-            bytes[at + 2],
-            bytes[at + 3],
-        ))
-    };
+    let addr = |at: usize| IpAddr::V4(Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]));
     Some((addr(12), addr(16), bytes[9], bytes[header..].to_vec()))
 }
 

@@ -39,12 +39,8 @@ fn ports(packet: &Packet, transport: &Transport) -> Option<(u16, u16)> {
 /// `Some(true)` for an echo request, `Some(false)` for a reply.
 pub fn is_echo(packet: &Packet, transport: &Transport) -> Option<bool> {
     match (packet.is_v6(), transport) {
-        (false, Transport::Icmp { kind: 8, .. }) | (true, Transport::Icmp { kind: 128, .. }) => {
-            Some(true)
-        }
-        (false, Transport::Icmp { kind: 0, .. }) | (true, Transport::Icmp { kind: 129, .. }) => {
-            Some(false)
-        }
+        (false, Transport::Icmp { kind: 8, .. }) | (true, Transport::Icmp { kind: 128, .. }) => Some(true),
+        (false, Transport::Icmp { kind: 0, .. }) | (true, Transport::Icmp { kind: 129, .. }) => Some(false),
         _ => None,
     }
 }
@@ -54,21 +50,14 @@ pub fn key(port: &Port, leaving: bool, packet: &Packet, transport: &Transport) -
     let (sport, dport) = ports(packet, transport)?;
     let (src, dst) = ((packet.src, sport), (packet.dst, dport));
     let (peer, far) = if leaving { (dst, src) } else { (src, dst) };
-    Some(Key {
-        port: port.clone(),
-        peer,
-        far,
-        proto: packet.proto,
-    })
+    Some(Key { port: port.clone(), peer, far, proto: packet.proto })
 }
 
 impl View {
     fn timeout(&self) -> i64 {
         match (self.key.proto, &self.tcp) {
             (6, Some(track)) => match track.phase {
-                Phase::Opening if self.role == Role::Responder && self.answered => {
-                    idle::TCP_ESTABLISHED
-                }
+                Phase::Opening if self.role == Role::Responder && self.answered => idle::TCP_ESTABLISHED,
                 Phase::Opening => idle::TCP_OPENING,
                 Phase::Established => idle::TCP_ESTABLISHED,
                 Phase::Closing => idle::TCP_CLOSING,
@@ -83,9 +72,7 @@ impl View {
 
     /// Not idle past its timeout.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.seen
-            .saturating_add(self.timeout().seconds())
-            .is_ok_and(|end| now <= end)
+        self.seen.saturating_add(self.timeout().seconds()).is_ok_and(|end| now <= end)
     }
 
     fn question(&self, policy: &Policy) -> Question {
@@ -93,27 +80,14 @@ impl View {
             Role::BoxOut | Role::Responder => (self.key.far.0, self.key.peer.0),
             Role::Initiator | Role::BoxIn => (self.key.peer.0, self.key.far.0),
         };
-        let here = policy
-            .nets
-            .iter()
-            .position(|net| net.ports.contains(&self.key.port));
+        let here = policy.nets.iter().position(|net| net.ports.contains(&self.key.port));
         let from = match self.role {
             Role::BoxOut => Place::Box,
             _ => here.map_or(Place::Box, Place::Net),
         };
-        let device = self.device.as_ref().and_then(|name| {
-            policy
-                .devices
-                .iter()
-                .position(|device| device.name == *name)
-        });
-        Question {
-            from,
-            src,
-            dst,
-            device,
-            what: self.what,
-        }
+        let device =
+            self.device.as_ref().and_then(|name| policy.devices.iter().position(|device| device.name == *name));
+        Question { from, src, dst, device, what: self.what }
     }
 }
 
@@ -126,10 +100,7 @@ pub fn find(
     transport: &Transport,
     now: Timestamp,
 ) -> Option<usize> {
-    let index = state
-        .views
-        .iter()
-        .position(|view| view.key == *key && view.is_live(now))?;
+    let index = state.views.iter().position(|view| view.key == *key && view.is_live(now))?;
     let by_initiator = state.views[index].role.peer_initiates() == from_peer;
     match is_echo(packet, transport) {
         Some(request) if request != by_initiator => None,
@@ -178,18 +149,12 @@ pub fn judge_at(
 }
 
 /// Whether a bare SYN of the initiator finds a closed flow, which then makes way.
-pub fn is_reopened(
-    state: &OracleState,
-    index: usize,
-    from_peer: bool,
-    transport: &Transport,
-) -> bool {
+pub fn is_reopened(state: &OracleState, index: usize, from_peer: bool, transport: &Transport) -> bool {
     let view = &state.views[index];
     let Transport::Tcp(tcp) = transport else {
         return false;
     };
-    let closed =
-        view.role != Role::Responder && view.tcp.is_some_and(|track| track.phase == Phase::Closed);
+    let closed = view.role != Role::Responder && view.tcp.is_some_and(|track| track.phase == Phase::Closed);
     closed && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
 }
 
@@ -235,29 +200,10 @@ pub fn may_open(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
 }
 
 /// Whether a quoted packet belongs to a live flow of this port; `quoted_left` says that it went out here.
-pub fn knows(
-    state: &OracleState,
-    port: &Port,
-    quote: &Quote,
-    quoted_left: bool,
-    now: Timestamp,
-) -> bool {
-    let (peer, far) = if quoted_left {
-        (quote.dst, quote.src)
-    } else {
-        (quote.src, quote.dst)
-    };
-    let key = Key {
-        port: port.clone(),
-        peer,
-        far,
-        proto: quote.proto,
-    };
-    let Some(view) = state
-        .views
-        .iter()
-        .find(|view| view.key == key && view.is_live(now))
-    else {
+pub fn knows(state: &OracleState, port: &Port, quote: &Quote, quoted_left: bool, now: Timestamp) -> bool {
+    let (peer, far) = if quoted_left { (quote.dst, quote.src) } else { (quote.src, quote.dst) };
+    let key = Key { port: port.clone(), peer, far, proto: quote.proto };
+    let Some(view) = state.views.iter().find(|view| view.key == key && view.is_live(now)) else {
         return false;
     };
     let (Some(seq), Some(track)) = (quote.seq, &view.tcp) else {

@@ -53,11 +53,7 @@ fn find<'s>(
             && datagram.leaving == place.leaving
             && (datagram.src, datagram.dst) == (packet.src, packet.dst)
             && (datagram.id, datagram.proto) == (fragment.id, fragment.family_proto)
-            && now
-                <= datagram
-                    .opened
-                    .saturating_add(30.seconds())
-                    .unwrap_or(datagram.opened)
+            && now <= datagram.opened.saturating_add(30.seconds()).unwrap_or(datagram.opened)
     })
 }
 
@@ -75,21 +71,14 @@ pub(crate) fn later(
         return Err(Reason::FragmentOrphan);
     };
     let (start, end) = (fragment.offset, fragment.offset + fragment.len);
-    if datagram.poisoned
-        || datagram
-            .ranges
-            .iter()
-            .any(|(from, to)| start < *to && *from < end)
-    {
+    if datagram.poisoned || datagram.ranges.iter().any(|(from, to)| start < *to && *from < end) {
         datagram.poisoned = true;
         return Err(Reason::FragmentOverlap);
     }
     if datagram.total.is_some_and(|total| end > total) {
         return Err(Reason::FragmentBounds);
     }
-    if !fragment.more
-        && (datagram.total.is_some() || datagram.ranges.iter().any(|(_, to)| *to > end))
-    {
+    if !fragment.more && (datagram.total.is_some() || datagram.ranges.iter().any(|(_, to)| *to > end)) {
         return Err(Reason::FragmentBounds);
     }
     let mut ranges = datagram.ranges.clone();
@@ -102,11 +91,7 @@ pub(crate) fn later(
     if !fragment.more {
         datagram.total = Some(end);
     }
-    Ok(Passed {
-        reason: Reason::Fragment,
-        rule: datagram.rule.clone(),
-        mark: datagram.mark.clone(),
-    })
+    Ok(Passed { reason: Reason::Fragment, rule: datagram.rule.clone(), mark: datagram.mark.clone() })
 }
 
 fn merged(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
@@ -122,12 +107,7 @@ fn merged(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
 }
 
 /// A first fragment of a datagram that is already known overlaps it.
-pub fn again(
-    state: &mut OracleState,
-    place: Place<'_>,
-    packet: &Packet,
-    now: Timestamp,
-) -> Result<(), Reason> {
+pub fn again(state: &mut OracleState, place: Place<'_>, packet: &Packet, now: Timestamp) -> Result<(), Reason> {
     let Some(fragment) = packet.fragment else {
         return Ok(());
     };
@@ -141,13 +121,7 @@ pub fn again(
 }
 
 /// Remembers a first fragment that passed.
-pub(crate) fn remember(
-    state: &mut OracleState,
-    place: Place<'_>,
-    packet: &Packet,
-    passed: &Passed,
-    now: Timestamp,
-) {
+pub(crate) fn remember(state: &mut OracleState, place: Place<'_>, packet: &Packet, passed: &Passed, now: Timestamp) {
     let Some(fragment) = packet.fragment else {
         return;
     };

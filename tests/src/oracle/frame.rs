@@ -73,10 +73,6 @@ impl Frame {
 
     /// The (interface, tags) this frame was seen at.
     pub fn port(&self, interface: &str) -> Port {
-        Port {
-            interface: interface.to_owned(),
-            outer: self.outer,
-            inner: self.inner,
-        }
+        Port { interface: interface.to_owned(), outer: self.outer, inner: self.inner }
     }
 }

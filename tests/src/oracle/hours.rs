@@ -46,8 +46,7 @@ fn week(policy: &Policy, hours: &Hours, now: Timestamp) -> Open {
         }
         for (weekday, from, to) in &hours.spans {
             if i8::try_from(*weekday) == Ok(date.weekday().to_monday_zero_offset())
-                && let (Some(open), Some(close)) =
-                    (instant(policy, date, *from), instant(policy, date, *to))
+                && let (Some(open), Some(close)) = (instant(policy, date, *from), instant(policy, date, *to))
             {
                 openings.push((open, close));
             }
@@ -67,19 +66,7 @@ fn week(policy: &Policy, hours: &Hours, now: Timestamp) -> Open {
 
 fn instant(policy: &Policy, date: Date, minute: u16) -> Option<Timestamp> {
     let minutes = i64::from(minute);
-    let date = if minute == 1440 {
-        date.tomorrow().ok()?
-    } else {
-        date
-    };
-    let clock = date.at(
-        i8::try_from(minutes / 60 % 24).ok()?,
-        i8::try_from(minutes % 60).ok()?,
-        0,
-        0,
-    );
-    clock
-        .to_zoned(policy.timezone.clone())
-        .ok()
-        .map(|zoned| zoned.timestamp())
+    let date = if minute == 1440 { date.tomorrow().ok()? } else { date };
+    let clock = date.at(i8::try_from(minutes / 60 % 24).ok()?, i8::try_from(minutes % 60).ok()?, 0, 0);
+    clock.to_zoned(policy.timezone.clone()).ok().map(|zoned| zoned.timestamp())
 }

@@ -21,27 +21,16 @@ pub fn owner(policy: &Policy, addr: IpAddr) -> Option<Place> {
             }
         }
     }
-    best.map(|(_, index)| index)
-        .or_else(|| policy.nets.iter().position(|net| net.is_default))
-        .map(Place::Net)
+    best.map(|(_, index)| index).or_else(|| policy.nets.iter().position(|net| net.is_default)).map(Place::Net)
 }
 
 /// The net of an (interface, tags), with its index.
 pub fn net_of<'p>(policy: &'p Policy, port: &Port) -> Result<(usize, &'p Net), Reason> {
-    let known = policy.nets.iter().any(|net| {
-        net.ports
-            .iter()
-            .any(|known| known.interface == port.interface)
-    });
+    let known = policy.nets.iter().any(|net| net.ports.iter().any(|known| known.interface == port.interface));
     if !known {
         return Err(Reason::UnknownInterface);
     }
-    policy
-        .nets
-        .iter()
-        .enumerate()
-        .find(|(_, net)| net.ports.contains(port))
-        .ok_or(Reason::UnknownVlan)
+    policy.nets.iter().enumerate().find(|(_, net)| net.ports.contains(port)).ok_or(Reason::UnknownVlan)
 }
 
 /// Whether the net is a zone.
@@ -71,11 +60,7 @@ pub fn identify(
     }
     let NetKind::Zone { devices: mode } = net.kind else {
         let stranger = !net.routers.is_empty() && !net.routers.contains(&mac);
-        return if stranger {
-            Err(Reason::UnknownRouter)
-        } else {
-            Ok(None)
-        };
+        return if stranger { Err(Reason::UnknownRouter) } else { Ok(None) };
     };
     let find = |wanted: &dyn Fn(&Device) -> bool| policy.devices.iter().position(wanted);
     let by_address = find(&|device| device.addresses.contains(&src));
@@ -93,8 +78,7 @@ pub fn identify(
         }
         if let Some(index) = by_mac {
             let addresses = &policy.devices[index].addresses;
-            let foreign =
-                !addresses.is_empty() && !addresses.contains(&src) && !is_link_local_v6(src);
+            let foreign = !addresses.is_empty() && !addresses.contains(&src) && !is_link_local_v6(src);
             if foreign && mode == DeviceMode::Registered {
                 return Err(Reason::MacMismatch);
             }

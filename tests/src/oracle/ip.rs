@@ -119,20 +119,9 @@ struct Chain {
 
 impl Chain {
     fn walk(first: u8, bytes: &[u8]) -> Result<Self, Reason> {
-        let mut chain = Self {
-            headers: Vec::new(),
-            proto: first,
-            fragment: None,
-            payload: bytes.to_vec(),
-        };
+        let mut chain = Self { headers: Vec::new(), proto: first, fragment: None, payload: bytes.to_vec() };
         loop {
-            let seen = |kind: u8| {
-                chain
-                    .headers
-                    .iter()
-                    .filter(|header| **header == kind)
-                    .count()
-            };
+            let seen = |kind: u8| chain.headers.iter().filter(|header| **header == kind).count();
             match chain.proto {
                 0 if !chain.headers.is_empty() => return Err(Reason::Ipv6Extension),
                 60 if seen(60) == 2 => return Err(Reason::Ipv6Extension),
@@ -145,11 +134,7 @@ impl Chain {
                 return Err(Reason::Ipv6Extension);
             }
             let kind = chain.proto;
-            let size = if kind == 44 {
-                8
-            } else {
-                (usize::from(chain.payload[1]) + 1) * 8
-            };
+            let size = if kind == 44 { 8 } else { (usize::from(chain.payload[1]) + 1) * 8 };
             if chain.payload.len() < size {
                 return Err(Reason::Ipv6Extension);
             }
@@ -161,13 +146,7 @@ impl Chain {
                 let (offset, more) = (usize::from(word & 0xfff8), word & 1 == 1);
                 if offset > 0 || more {
                     let id = be32(&header, 4);
-                    chain.fragment = Some(Fragment {
-                        id,
-                        offset,
-                        more,
-                        len: chain.payload.len(),
-                        family_proto: 0,
-                    });
+                    chain.fragment = Some(Fragment { id, offset, more, len: chain.payload.len(), family_proto: 0 });
                 }
                 if offset > 0 {
                     return Ok(chain);

@@ -105,11 +105,7 @@ pub(crate) struct Passed {
 
 impl Passed {
     pub(crate) fn builtin() -> Self {
-        Self {
-            reason: Reason::Builtin,
-            rule: None,
-            mark: Some(Mark::Local),
-        }
+        Self { reason: Reason::Builtin, rule: None, mark: Some(Mark::Local) }
     }
 }
 
@@ -124,10 +120,7 @@ pub fn judge(policy: &Policy, state: &mut OracleState, event: &Event) -> Verdict
             if let Some(mark) = passed.mark {
                 state.marks.insert(event.number, mark);
             }
-            Verdict {
-                reason: passed.reason,
-                rule: passed.rule,
-            }
+            Verdict { reason: passed.reason, rule: passed.rule }
         }
         Err(reason) => Verdict { reason, rule: None },
     }

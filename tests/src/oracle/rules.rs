@@ -43,8 +43,9 @@ impl What {
     /// Whether the service names it.
     pub fn is_in(self, service: &Service) -> bool {
         match (self, service) {
-            (Self::Tcp(port), Service::Tcp(low, high))
-            | (Self::Udp(port), Service::Udp(low, high)) => (*low..=*high).contains(&port),
+            (Self::Tcp(port), Service::Tcp(low, high)) | (Self::Udp(port), Service::Udp(low, high)) => {
+                (*low..=*high).contains(&port)
+            }
             (Self::Icmp(kind, code), Service::Icmp(named, codes))
             | (Self::Icmpv6(kind, code), Service::Icmpv6(named, codes)) => {
                 kind == *named && codes.is_none_or(|named| named == code)
@@ -84,11 +85,7 @@ pub struct Permit {
 /// First matching rule that is open, or why there is none.
 pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Permit, Reason> {
     let mut reason = Reason::NoRule;
-    for rule in policy
-        .rules
-        .iter()
-        .filter(|rule| matches(policy, rule, question))
-    {
+    for rule in policy.rules.iter().filter(|rule| matches(policy, rule, question)) {
         let deadline = match hours::open(policy, rule, now) {
             Open::Closed => {
                 reason = Reason::RuleClosed;
@@ -101,11 +98,7 @@ pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Pe
             Some(published) => Place::Net(published.net),
             None => owner(policy, question.dst).ok_or(Reason::NoRule)?,
         };
-        return Ok(Permit {
-            rule: rule.id.clone(),
-            net,
-            deadline,
-        });
+        return Ok(Permit { rule: rule.id.clone(), net, deadline });
     }
     Err(reason)
 }
@@ -113,9 +106,7 @@ pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Pe
 fn matches(policy: &Policy, rule: &Rule, question: &Question) -> bool {
     let device_fits = match &rule.from.devices {
         None => true,
-        Some(named) => question
-            .device
-            .is_some_and(|device| named.contains(&device)),
+        Some(named) => question.device.is_some_and(|device| named.contains(&device)),
     };
     let to_fits = match &rule.published {
         Some(_) => true,
@@ -126,10 +117,7 @@ fn matches(policy: &Policy, rule: &Rule, question: &Question) -> bool {
         && device_fits
         && to_fits
         && within(&rule.to, question.dst)
-        && rule
-            .services
-            .iter()
-            .any(|service| question.what.is_in(service))
+        && rule.services.iter().any(|service| question.what.is_in(service))
 }
 
 fn within(party: &Party, addr: IpAddr) -> bool {

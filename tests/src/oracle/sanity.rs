@@ -11,9 +11,7 @@ use super::{
 };
 
 fn within(addr: IpAddr, prefixes: &[&str]) -> bool {
-    prefixes
-        .iter()
-        .any(|prefix| prefix.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
+    prefixes.iter().any(|prefix| prefix.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
 }
 
 /// fe80::/10 only.
@@ -23,39 +21,18 @@ pub fn is_link_local_v6(addr: IpAddr) -> bool {
 
 /// Whether the transport is ICMPv6 133-136.
 pub fn is_neighbour_discovery(packet: &Packet, transport: &Transport) -> bool {
-    packet.is_v6()
-        && matches!(
-            transport,
-            Transport::Icmp {
-                kind: 133..=136,
-                ..
-            }
-        )
+    packet.is_v6() && matches!(transport, Transport::Icmp { kind: 133..=136, .. })
 }
 
 /// Whether the transport is one of the MLD messages.
 pub fn is_mld(packet: &Packet, transport: &Transport) -> bool {
-    packet.is_v6()
-        && matches!(
-            transport,
-            Transport::Icmp {
-                kind: 130..=132 | 143,
-                ..
-            }
-        )
+    packet.is_v6() && matches!(transport, Transport::Icmp { kind: 130..=132 | 143, .. })
 }
 
 fn is_dhcp_discovery(packet: &Packet, transport: &Transport) -> bool {
     packet.src == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         && packet.dst == IpAddr::V4(Ipv4Addr::BROADCAST)
-        && matches!(
-            transport,
-            Transport::Udp {
-                sport: 68,
-                dport: 67,
-                ..
-            }
-        )
+        && matches!(transport, Transport::Udp { sport: 68, dport: 67, .. })
 }
 
 fn may_use_link_local(packet: &Packet, transport: &Transport) -> bool {
@@ -64,15 +41,7 @@ fn may_use_link_local(packet: &Packet, transport: &Transport) -> bool {
         || packet.proto == 112
         || matches!(
             transport,
-            Transport::Udp {
-                sport: 546,
-                dport: 547,
-                ..
-            } | Transport::Udp {
-                sport: 547,
-                dport: 546,
-                ..
-            }
+            Transport::Udp { sport: 546, dport: 547, .. } | Transport::Udp { sport: 547, dport: 546, .. }
         )
 }
 
@@ -81,8 +50,8 @@ pub fn addresses(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
     let martian = if packet.is_v6() {
         let never = ["::ffff:0:0/96", "2002::/16", "64:ff9b::/96", "fec0::/10"];
         let nothing = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let unspecified_source = packet.src == nothing
-            && (is_neighbour_discovery(packet, transport) || is_mld(packet, transport));
+        let unspecified_source =
+            packet.src == nothing && (is_neighbour_discovery(packet, transport) || is_mld(packet, transport));
         let link_local = is_link_local_v6(packet.src) || is_link_local_v6(packet.dst);
         within(packet.src, &never)
             || within(packet.dst, &never)
@@ -97,8 +66,7 @@ pub fn addresses(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
         within(packet.src, &never)
             || within(packet.dst, &never)
             || within(packet.src, &["240.0.0.0/4", "224.0.0.0/4"])
-            || (within(packet.dst, &["240.0.0.0/4"])
-                && packet.dst != IpAddr::V4(Ipv4Addr::BROADCAST))
+            || (within(packet.dst, &["240.0.0.0/4"]) && packet.dst != IpAddr::V4(Ipv4Addr::BROADCAST))
     };
     if martian {
         return Err(Reason::Martian);
@@ -114,9 +82,7 @@ pub fn transport(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
     let alien_icmp = (packet.proto == 1 || packet.proto == 58) && !is_icmp(packet);
     let sound = match transport {
         Transport::Tcp(tcp) => tcp.header >= 20 && tcp.header <= packet.payload.len(),
-        Transport::Udp { length, .. } => {
-            *length >= 8 && (packet.fragment.is_some() || *length == packet.payload.len())
-        }
+        Transport::Udp { length, .. } => *length >= 8 && (packet.fragment.is_some() || *length == packet.payload.len()),
         Transport::Icmp { .. } => true,
         Transport::Other => !alien_icmp,
         Transport::Unread => false,
@@ -128,30 +94,19 @@ pub fn transport(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
         Transport::Tcp(tcp) if tcp.sport == 0 || tcp.dport == 0 => Err(Reason::PortZero),
         Transport::Udp { sport, dport, .. } if *sport == 0 || *dport == 0 => Err(Reason::PortZero),
         Transport::Tcp(tcp) if !possible_flags(tcp.flags) => Err(Reason::TcpFlags),
-        Transport::Icmp { kind, .. } if never_let_through(packet.is_v6(), *kind) => {
-            Err(Reason::IcmpType)
-        }
+        Transport::Icmp { kind, .. } if never_let_through(packet.is_v6(), *kind) => Err(Reason::IcmpType),
         _ => Ok(()),
     }
 }
 
 fn possible_flags(flags: u8) -> bool {
     let has = |bit: u8| flags & bit != 0;
-    let (syn, ack, rst, fin) = (
-        has(flag::SYN),
-        has(flag::ACK),
-        has(flag::RST),
-        has(flag::FIN),
-    );
+    let (syn, ack, rst, fin) = (has(flag::SYN), has(flag::ACK), has(flag::RST), has(flag::FIN));
     let nothing = !(syn || ack || rst || fin);
     let urgent = has(flag::URG) || has(flag::PSH);
     !(nothing || (syn && (fin || rst)) || (fin && rst) || (fin && !ack) || (urgent && !ack && !rst))
 }
 
 fn never_let_through(v6: bool, kind: u8) -> bool {
-    if v6 {
-        matches!(kind, 137 | 139..=142 | 146 | 147)
-    } else {
-        matches!(kind, 4 | 5 | 9 | 10 | 17 | 18)
-    }
+    if v6 { matches!(kind, 137 | 139..=142 | 146 | 147) } else { matches!(kind, 4 | 5 | 9 | 10 | 17 | 18) }
 }

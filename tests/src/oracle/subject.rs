@@ -17,12 +17,7 @@ pub trait Subject {
     /// Switches to this policy at this instant.
     fn load(&mut self, policy: &Policy, now: Timestamp) -> anyhow::Result<()>;
     /// Sets the cut-off and the management paths.
-    fn overlay(
-        &mut self,
-        policy: &Policy,
-        cut: &Cut,
-        management: &[Management],
-    ) -> anyhow::Result<()>;
+    fn overlay(&mut self, policy: &Policy, cut: &Cut, management: &[Management]) -> anyhow::Result<()>;
     /// Judges one packet. `None` if this subject cannot be asked about it.
     fn judge(&mut self, event: &Event) -> anyhow::Result<Option<Verdict>>;
 }

@@ -60,10 +60,7 @@ const ACK_ROOM: u32 = 66_000;
 impl Track {
     /// A flow whose SYN just passed.
     pub fn open(syn: &Tcp) -> Self {
-        let mut track = Self {
-            phase: Phase::Opening,
-            sides: [Side::default(); 2],
-        };
+        let mut track = Self { phase: Phase::Opening, sides: [Side::default(); 2] };
         track.first_words(0, syn);
         track
     }
@@ -135,19 +132,11 @@ impl Track {
 
     fn talk(&mut self, side: usize, tcp: &Tcp) -> Result<(), Reason> {
         if tcp.has(flag::SYN) {
-            return if side == 0 {
-                Ok(())
-            } else {
-                Err(Reason::TcpState)
-            };
+            return if side == 0 { Ok(()) } else { Err(Reason::TcpState) };
         }
         let (me, other) = (self.sides[side], self.sides[1 - side]);
         let end = end_of(tcp);
-        let ack = if tcp.has(flag::ACK) {
-            tcp.ack
-        } else {
-            other.end
-        };
+        let ack = if tcp.has(flag::ACK) { tcp.ack } else { other.end };
         let upper = !after(end, me.max_end);
         let lower = !after(me.end.wrapping_sub(other.max_window), tcp.seq);
         let acks_sent = !after(ack, other.end);

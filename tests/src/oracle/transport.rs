@@ -126,16 +126,8 @@ pub fn read(packet: &Packet) -> Transport {
                 data: bytes.len().saturating_sub(header),
             })
         }
-        17 => Transport::Udp {
-            sport: be16(bytes, 0),
-            dport: be16(bytes, 2),
-            length: usize::from(be16(bytes, 4)),
-        },
-        _ => Transport::Icmp {
-            kind: bytes[0],
-            code: bytes[1],
-            id: be16(bytes, 4),
-        },
+        17 => Transport::Udp { sport: be16(bytes, 0), dport: be16(bytes, 2), length: usize::from(be16(bytes, 4)) },
+        _ => Transport::Icmp { kind: bytes[0], code: bytes[1], id: be16(bytes, 4) },
     }
 }
 

@@ -23,30 +23,16 @@ pub(crate) fn judge(
     event: &Event,
     interface: &str,
 ) -> Result<Passed, Reason> {
-    if !policy
-        .nets
-        .iter()
-        .any(|net| net.ports.iter().any(|port| port.interface == interface))
-    {
+    if !policy.nets.iter().any(|net| net.ports.iter().any(|port| port.interface == interface)) {
         return Err(Reason::UnknownInterface);
     }
     let frame = Frame::read(&event.frame)?;
     let port = frame.port(interface);
     let (net, _) = net_of(policy, &port)?;
-    let sender = Sender {
-        net,
-        mac: frame.from,
-        now: event.now,
-    };
+    let sender = Sender { net, mac: frame.from, now: event.now };
     let nothing = Transport::Unread;
-    let mut question = cut::Subject {
-        interface,
-        net,
-        leaving: false,
-        mac: frame.from,
-        addresses: None,
-        transport: &nothing,
-    };
+    let mut question =
+        cut::Subject { interface, net, leaving: false, mac: frame.from, addresses: None, transport: &nothing };
 
     if let Some(setting) = builtins::bridge_control(policy, &frame) {
         if setting == L2Control::Drop {
@@ -72,10 +58,7 @@ pub(crate) fn judge(
     let transport = transport::read(&packet);
     sanity::addresses(&packet, &transport)?;
     fragments::sound(&packet)?;
-    let place = fragments::Place {
-        port: &port,
-        leaving: false,
-    };
+    let place = fragments::Place { port: &port, leaving: false };
     question.addresses = Some((packet.src, packet.dst));
     question.transport = &transport;
     if packet.is_later_fragment() {
@@ -115,14 +98,9 @@ fn conversation(
 
     if errors::is_error(packet, transport) {
         let related = policy.builtin.icmp_errors
-            && errors::quote(packet)
-                .is_some_and(|quote| flows::knows(state, port, &quote, true, now));
+            && errors::quote(packet).is_some_and(|quote| flows::knows(state, port, &quote, true, now));
         return if related {
-            Ok(Passed {
-                reason: Reason::Related,
-                rule: None,
-                mark: Some(Mark::Reply),
-            })
+            Ok(Passed { reason: Reason::Related, rule: None, mark: Some(Mark::Reply) })
         } else {
             Err(Reason::IcmpUnrelated)
         };
@@ -139,52 +117,20 @@ fn conversation(
         flows::judge_at(policy, state, index, true, transport, now)?;
         let view = &state.views[index];
         let mark = match view.role {
-            Role::Initiator | Role::BoxIn => Mark::Forward {
-                rule: view.rule.clone(),
-                net: view.net,
-            },
+            Role::Initiator | Role::BoxIn => Mark::Forward { rule: view.rule.clone(), net: view.net },
             Role::Responder | Role::BoxOut => Mark::Reply,
         };
-        return Ok(Passed {
-            reason: Reason::Flow,
-            rule: Some(view.rule.clone()),
-            mark: Some(mark),
-        });
+        return Ok(Passed { reason: Reason::Flow, rule: Some(view.rule.clone()), mark: Some(mark) });
     }
     flows::may_open(packet, transport)?;
-    let question = Question {
-        from: Place::Net(net),
-        src: packet.src,
-        dst: packet.dst,
-        device,
-        what: What::of(packet, transport),
-    };
+    let question =
+        Question { from: Place::Net(net), src: packet.src, dst: packet.dst, device, what: What::of(packet, transport) };
     let permit = permit(policy, &question, now)?;
-    let mark = Mark::Forward {
-        rule: permit.rule.clone(),
-        net: permit.net,
-    };
+    let mark = Mark::Forward { rule: permit.rule.clone(), net: permit.net };
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
-        let role = if permit.net == Place::Box {
-            Role::BoxIn
-        } else {
-            Role::Initiator
-        };
-        flows::open(
-            state,
-            key,
-            role,
-            permit,
-            device_name,
-            packet,
-            transport,
-            now,
-        );
+        let role = if permit.net == Place::Box { Role::BoxIn } else { Role::Initiator };
+        flows::open(state, key, role, permit, device_name, packet, transport, now);
     }
-    Ok(Passed {
-        reason: Reason::Rule,
-        rule,
-        mark: Some(mark),
-    })
+    Ok(Passed { reason: Reason::Rule, rule, mark: Some(mark) })
 }

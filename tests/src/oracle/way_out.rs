@@ -31,11 +31,7 @@ pub(crate) fn judge(
     interface: &str,
     origin: Origin,
 ) -> Result<Passed, Reason> {
-    if !policy
-        .nets
-        .iter()
-        .any(|net| net.ports.iter().any(|port| port.interface == interface))
-    {
+    if !policy.nets.iter().any(|net| net.ports.iter().any(|port| port.interface == interface)) {
         return Err(Reason::UnknownInterface);
     }
     let frame = Frame::read(&event.frame)?;
@@ -47,14 +43,8 @@ pub(crate) fn judge(
         _ => None,
     };
     let nothing = Transport::Unread;
-    let mut subject = cut::Subject {
-        interface,
-        net,
-        leaving: true,
-        mac: frame.to,
-        addresses: None,
-        transport: &nothing,
-    };
+    let mut subject =
+        cut::Subject { interface, net, leaving: true, mac: frame.to, addresses: None, transport: &nothing };
 
     if let Some(setting) = builtins::bridge_control(policy, &frame) {
         if setting == L2Control::Drop {
@@ -82,10 +72,7 @@ pub(crate) fn judge(
     let transport = transport::read(&packet);
     sanity::addresses(&packet, &transport)?;
     fragments::sound(&packet)?;
-    let place = fragments::Place {
-        port: &port,
-        leaving: true,
-    };
+    let place = fragments::Place { port: &port, leaving: true };
     subject.addresses = Some((packet.src, packet.dst));
     subject.transport = &transport;
     if packet.is_later_fragment() {
@@ -99,13 +86,7 @@ pub(crate) fn judge(
     came_from(origin, mark.as_ref())?;
     cut::check(policy, state, &subject)?;
 
-    let leaving = Leaving {
-        event,
-        port: &port,
-        net,
-        packet: &packet,
-        transport: &transport,
-    };
+    let leaving = Leaving { event, port: &port, net, packet: &packet, transport: &transport };
     let passed = match mark {
         Some(mark) => forwarded(policy, state, &leaving, &mark)?,
         None => own(policy, state, &leaving)?,
@@ -125,35 +106,16 @@ fn came_from(origin: Origin, mark: Option<&Mark>) -> Result<(), Reason> {
 }
 
 fn local(from_box: bool, mark: Option<&Mark>) -> Result<Passed, Reason> {
-    if from_box || mark == Some(&Mark::Local) {
-        Ok(Passed::builtin())
-    } else {
-        Err(Reason::NotJudged)
-    }
+    if from_box || mark == Some(&Mark::Local) { Ok(Passed::builtin()) } else { Err(Reason::NotJudged) }
 }
 
 fn passed(reason: Reason, rule: Option<String>) -> Passed {
-    Passed {
-        reason,
-        rule,
-        mark: None,
-    }
+    Passed { reason, rule, mark: None }
 }
 
 /// Step 4.
-fn forwarded(
-    policy: &Policy,
-    state: &mut OracleState,
-    leaving: &Leaving<'_>,
-    mark: &Mark,
-) -> Result<Passed, Reason> {
-    let Leaving {
-        event,
-        port,
-        net,
-        packet,
-        transport,
-    } = *leaving;
+fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, mark: &Mark) -> Result<Passed, Reason> {
+    let Leaving { event, port, net, packet, transport } = *leaving;
     let now = event.now;
     if errors::is_error(packet, transport) {
         return error(policy, state, leaving);
@@ -191,22 +153,10 @@ fn forwarded(
 }
 
 /// Opens or refreshes the view that proves replies.
-fn prove(
-    state: &mut OracleState,
-    key: super::state::Key,
-    rule: &str,
-    net: usize,
-    leaving: &Leaving<'_>,
-) {
-    let Leaving {
-        event,
-        packet,
-        transport,
-        ..
-    } = *leaving;
-    let existing = state.views.iter().position(|view| {
-        view.key == key && view.role == Role::Responder && view.is_live(event.now)
-    });
+fn prove(state: &mut OracleState, key: super::state::Key, rule: &str, net: usize, leaving: &Leaving<'_>) {
+    let Leaving { event, packet, transport, .. } = *leaving;
+    let existing =
+        state.views.iter().position(|view| view.key == key && view.role == Role::Responder && view.is_live(event.now));
     if let Some(index) = existing {
         let view = &mut state.views[index];
         view.seen = event.now;
@@ -216,21 +166,8 @@ fn prove(
         }
         return;
     }
-    let permit = Permit {
-        rule: rule.to_owned(),
-        net: Place::Net(net),
-        deadline: None,
-    };
-    flows::open(
-        state,
-        key,
-        Role::Responder,
-        permit,
-        None,
-        packet,
-        transport,
-        event.now,
-    );
+    let permit = Permit { rule: rule.to_owned(), net: Place::Net(net), deadline: None };
+    flows::open(state, key, Role::Responder, permit, None, packet, transport, event.now);
 }
 
 fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
@@ -244,35 +181,21 @@ fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
     };
     let port_fits = match published.port {
         Some(real) => real == port,
-        None => rule
-            .services
-            .iter()
-            .any(|service| What::of(packet, transport).is_in(service)),
+        None => rule.services.iter().any(|service| What::of(packet, transport).is_in(service)),
     };
     packet.dst == published.address && port_fits
 }
 
 fn error(policy: &Policy, state: &OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
     let known = policy.builtin.icmp_errors
-        && errors::quote(leaving.packet).is_some_and(|quote| {
-            flows::knows(state, leaving.port, &quote, false, leaving.event.now)
-        });
-    if known {
-        Ok(passed(Reason::Related, None))
-    } else {
-        Err(Reason::IcmpUnrelated)
-    }
+        && errors::quote(leaving.packet)
+            .is_some_and(|quote| flows::knows(state, leaving.port, &quote, false, leaving.event.now));
+    if known { Ok(passed(Reason::Related, None)) } else { Err(Reason::IcmpUnrelated) }
 }
 
 /// Step 5.
 fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
-    let Leaving {
-        event,
-        port,
-        net,
-        packet,
-        transport,
-    } = *leaving;
+    let Leaving { event, port, net, packet, transport } = *leaving;
     let now = event.now;
     if builtins::of_the_box(policy, net, packet, transport)? {
         return Ok(Passed::builtin());
@@ -289,16 +212,8 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         flows::judge_at(policy, state, index, false, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
-    let live = key.as_ref().is_some_and(|key| {
-        state
-            .views
-            .iter()
-            .any(|view| view.key == *key && view.is_live(now))
-    });
-    if live
-        && policy.builtin.resets
-        && matches!(transport, Transport::Tcp(tcp) if tcp.has(flag::RST))
-    {
+    let live = key.as_ref().is_some_and(|key| state.views.iter().any(|view| view.key == *key && view.is_live(now)));
+    if live && policy.builtin.resets && matches!(transport, Transport::Tcp(tcp) if tcp.has(flag::RST)) {
         return Ok(passed(Reason::Related, None));
     }
     if errors::is_error(packet, transport) {
@@ -318,16 +233,7 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
     }
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
-        flows::open(
-            state,
-            key,
-            Role::BoxOut,
-            permit,
-            None,
-            packet,
-            transport,
-            now,
-        );
+        flows::open(state, key, Role::BoxOut, permit, None, packet, transport, now);
     }
     Ok(passed(Reason::Rule, rule))
 }

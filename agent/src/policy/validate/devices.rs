@@ -32,10 +32,7 @@ pub(super) fn devices(
     spans: &mut Spans,
     sink: &mut Sink,
 ) -> Devices {
-    let mut devices = Devices {
-        list: Vec::new(),
-        names: HashMap::new(),
-    };
+    let mut devices = Devices { list: Vec::new(), names: HashMap::new() };
     let mut macs: HashMap<(Mac, NetIndex), String> = HashMap::new();
     let mut addresses: HashMap<IpAddr, String> = HashMap::new();
     // Number 0 of the data plane's table is "no device".
@@ -51,22 +48,11 @@ pub(super) fn devices(
             continue;
         };
         if devices.list.len() == limit {
-            sink.report(
-                name.at,
-                &Problem::TooMany {
-                    what: "devices".into(),
-                    limit: limit.to_string(),
-                },
-            );
+            sink.report(name.at, &Problem::TooMany { what: "devices".into(), limit: limit.to_string() });
         }
         let mac = device.mac.value;
         if nets.is_router(mac, net) {
-            mac_taken(
-                sink,
-                device.mac.at,
-                mac,
-                &format!("router of {}", nets.name(Some(net))),
-            );
+            mac_taken(sink, device.mac.at, mac, &format!("router of {}", nets.name(Some(net))));
         } else if let Some(other) = macs.insert((mac, net), key.clone()) {
             mac_taken(sink, device.mac.at, mac, &other);
         }
@@ -97,24 +83,14 @@ pub(super) fn devices(
             owner: device.owner.value.0.clone(),
             until: end(device.until.as_ref(), zone),
         });
-        spans.devices.push(DeviceSpans {
-            name: name.at,
-            until: device.until.as_ref().map(|until| until.at),
-        });
+        spans.devices.push(DeviceSpans { name: name.at, until: device.until.as_ref().map(|until| until.at) });
     }
     devices
 }
 
 fn mac_taken(sink: &mut Sink, at: Span, mac: Mac, owner: &str) {
     let mac = mac.to_string();
-    sink.report(
-        at,
-        &Problem::MacTaken {
-            mac: mac.clone(),
-            owner: owner.to_owned(),
-        },
-    )
-    .text(&mac);
+    sink.report(at, &Problem::MacTaken { mac: mac.clone(), owner: owner.to_owned() }).text(&mac);
 }
 
 impl Devices {

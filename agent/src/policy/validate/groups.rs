@@ -49,31 +49,13 @@ pub(super) fn groups(
     budget: &mut usize,
     sink: &mut Sink,
 ) -> Groups {
-    let mut groups = Groups {
-        declared: Vec::new(),
-        index: HashMap::new(),
-        resolved: Vec::new(),
-    };
+    let mut groups = Groups { declared: Vec::new(), index: HashMap::new(), resolved: Vec::new() };
     for (name, _) in &document.groups.0 {
-        groups
-            .index
-            .insert(name.value.0.clone(), groups.declared.len());
-        groups.declared.push(Declared {
-            name: name.value.0.clone(),
-            at: name.at,
-            used: false,
-        });
+        groups.index.insert(name.value.0.clone(), groups.declared.len());
+        groups.declared.push(Declared { name: name.value.0.clone(), at: name.at, used: false });
         groups.resolved.push(State::Untouched);
     }
-    let mut resolver = Resolver {
-        document,
-        groups,
-        folder,
-        sources,
-        lists: HashMap::new(),
-        budget,
-        sink,
-    };
+    let mut resolver = Resolver { document, groups, folder, sources, lists: HashMap::new(), budget, sink };
     for index in 0..document.groups.0.len() {
         resolver.resolve(index, &mut Vec::new());
     }
@@ -93,9 +75,7 @@ impl Resolver<'_> {
             match member {
                 Member::Addresses(addresses) => prefixes.extend(&addresses.value.prefixes),
                 Member::File(file) => prefixes.extend(self.list(&file.value.0, file.at).iter()),
-                Member::Group(name) => {
-                    prefixes.extend(self.other(&name.value.0, name.at, path).iter())
-                }
+                Member::Group(name) => prefixes.extend(self.other(&name.value.0, name.at, path).iter()),
             }
             if !spend(self.budget, 0, prefixes.len(), member_at(member), self.sink) {
                 prefixes.clear();
@@ -105,9 +85,7 @@ impl Resolver<'_> {
         let merged = Rc::new(IpNet::aggregate(&prefixes));
         let (name, members) = &document.groups.0[index];
         if members.as_ref().is_some_and(Vec::is_empty) {
-            self.sink
-                .report(name.at, &Problem::EmptyList)
-                .text(&name.value.0);
+            self.sink.report(name.at, &Problem::EmptyList).text(&name.value.0);
         }
         spend(self.budget, merged.len(), 0, name.at, self.sink);
         self.groups.resolved[index] = State::Done(merged.clone());
@@ -122,30 +100,13 @@ impl Resolver<'_> {
         self.groups.declared[index].used = true;
         if matches!(self.groups.resolved[index], State::Active) {
             let from = path.iter().position(|step| *step == index).unwrap_or(0);
-            let mut steps: Vec<&str> = path[from..]
-                .iter()
-                .map(|i| self.groups.declared[*i].name.as_str())
-                .collect();
+            let mut steps: Vec<&str> = path[from..].iter().map(|i| self.groups.declared[*i].name.as_str()).collect();
             steps.push(name);
-            self.sink
-                .report(
-                    at,
-                    &Problem::Cycle {
-                        path: steps.join(" → "),
-                    },
-                )
-                .text(name);
+            self.sink.report(at, &Problem::Cycle { path: steps.join(" → ") }).text(name);
             return Rc::default();
         }
         if path.len() >= MAX_CHAIN {
-            self.sink
-                .report(
-                    at,
-                    &Problem::TooDeep {
-                        limit: MAX_CHAIN.to_string(),
-                    },
-                )
-                .text(name);
+            self.sink.report(at, &Problem::TooDeep { limit: MAX_CHAIN.to_string() }).text(name);
             return Rc::default();
         }
         self.resolve(index, path)
@@ -164,25 +125,11 @@ impl Resolver<'_> {
         let file = match self.folder.file(Path::new(name)) {
             Ok(file) => file,
             Err(Refused::Outside) => {
-                self.sink
-                    .report(
-                        at,
-                        &Problem::OutsideFolder {
-                            file: name.to_owned(),
-                        },
-                    )
-                    .text(name);
+                self.sink.report(at, &Problem::OutsideFolder { file: name.to_owned() }).text(name);
                 return None;
             }
             Err(Refused::Io(error)) => {
-                self.sink
-                    .report(
-                        at,
-                        &Problem::Unreadable {
-                            why: error.to_string(),
-                        },
-                    )
-                    .text(name);
+                self.sink.report(at, &Problem::Unreadable { why: error.to_string() }).text(name);
                 return None;
             }
         };
@@ -203,22 +150,10 @@ fn member_at(member: &Member) -> Span {
 }
 
 /// Takes `cost` from the budget and asks whether `held` more would fit; reports if not.
-pub(super) fn spend(
-    budget: &mut usize,
-    cost: usize,
-    held: usize,
-    at: Span,
-    sink: &mut Sink,
-) -> bool {
+pub(super) fn spend(budget: &mut usize, cost: usize, held: usize, at: Span, sink: &mut Sink) -> bool {
     if cost + held > *budget {
         let limit = super::BUDGET.to_string();
-        sink.report(
-            at,
-            &Problem::TooMany {
-                what: "addresses and services after resolving".into(),
-                limit,
-            },
-        );
+        sink.report(at, &Problem::TooMany { what: "addresses and services after resolving".into(), limit });
         return false;
     }
     *budget -= cost;
@@ -226,13 +161,7 @@ pub(super) fn spend(
 }
 
 fn unknown(groups: &Groups, name: &str, at: Span, sink: &mut Sink) {
-    names::unknown(
-        sink,
-        at,
-        "group",
-        name,
-        groups.declared.iter().map(|group| group.name.as_str()),
-    );
+    names::unknown(sink, at, "group", name, groups.declared.iter().map(|group| group.name.as_str()));
 }
 
 impl Groups {

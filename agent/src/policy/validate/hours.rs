@@ -25,25 +25,12 @@ pub(super) struct HoursTable {
 }
 
 pub(super) fn hours(document: &File, spans: &mut Spans, sink: &mut Sink) -> HoursTable {
-    let mut table = HoursTable {
-        list: Vec::new(),
-        used: Vec::new(),
-        names: HashMap::new(),
-    };
+    let mut table = HoursTable { list: Vec::new(), used: Vec::new(), names: HashMap::new() };
     for (name, hours) in &document.hours.0 {
-        let hours = hours
-            .as_ref()
-            .and_then(|hours| lay_out(&name.value.0, hours, sink));
-        table.names.insert(
-            name.value.0.clone(),
-            hours.as_ref().map(|_| table.list.len()),
-        );
+        let hours = hours.as_ref().and_then(|hours| lay_out(&name.value.0, hours, sink));
+        table.names.insert(name.value.0.clone(), hours.as_ref().map(|_| table.list.len()));
         if let Some(hours) = hours {
-            spans.hours.push(Declared {
-                name: name.value.0.clone(),
-                at: name.at,
-                used: false,
-            });
+            spans.hours.push(Declared { name: name.value.0.clone(), at: name.at, used: false });
             table.list.push(hours);
             table.used.push(false);
         }
@@ -69,15 +56,8 @@ fn lay_out(name: &str, hours: &document::Hours, sink: &mut Sink) -> Option<Hours
             }
         }
     }
-    let closed_on_holidays = hours
-        .holidays
-        .as_ref()
-        .is_some_and(|holidays| !holidays.value.0);
-    Some(Hours {
-        name: name.to_owned(),
-        spans: joined(open),
-        closed_on_holidays,
-    })
+    let closed_on_holidays = hours.holidays.as_ref().is_some_and(|holidays| !holidays.value.0);
+    Some(Hours { name: name.to_owned(), spans: joined(open), closed_on_holidays })
 }
 
 /// Sorted, overlapping and touching spans of a day joined.
@@ -116,13 +96,7 @@ mod tests {
 
     #[test]
     fn spans_are_joined() {
-        assert_eq!(
-            joined(vec![(1, 600, 700), (0, 0, 10), (1, 0, 600), (1, 650, 660)]),
-            [(0, 0, 10), (1, 0, 700)]
-        );
-        assert_eq!(
-            joined(vec![(0, 0, 10), (0, 11, 20)]),
-            [(0, 0, 10), (0, 11, 20)]
-        );
+        assert_eq!(joined(vec![(1, 600, 700), (0, 0, 10), (1, 0, 600), (1, 650, 660)]), [(0, 0, 10), (1, 0, 700)]);
+        assert_eq!(joined(vec![(0, 0, 10), (0, 11, 20)]), [(0, 0, 10), (0, 11, 20)]);
     }
 }

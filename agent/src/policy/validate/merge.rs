@@ -33,28 +33,10 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         };
     };
     for file in files {
-        once(
-            &mut all.organisation,
-            file.organisation,
-            "organisation",
-            At::at,
-            sink,
-        );
+        once(&mut all.organisation, file.organisation, "organisation", At::at, sink);
         once(&mut all.timezone, file.timezone, "timezone", At::at, sink);
-        once(
-            &mut all.r#box,
-            file.r#box,
-            "box",
-            |section| section.span,
-            sink,
-        );
-        once(
-            &mut all.builtin,
-            file.builtin,
-            "builtin",
-            |section| section.span,
-            sink,
-        );
+        once(&mut all.r#box, file.r#box, "box", |section| section.span, sink);
+        once(&mut all.builtin, file.builtin, "builtin", |section| section.span, sink);
         all.holidays.extend(file.holidays);
         all.rules.extend(file.rules);
         all.publish.extend(file.publish);
@@ -81,21 +63,12 @@ impl<T> At<T> {
     }
 }
 
-fn once<T>(
-    slot: &mut Option<T>,
-    more: Option<T>,
-    field: &str,
-    at: impl Fn(&T) -> Span,
-    sink: &mut Sink,
-) {
+fn once<T>(slot: &mut Option<T>, more: Option<T>, field: &str, at: impl Fn(&T) -> Span, sink: &mut Sink) {
     match (&*slot, more) {
         (_, None) => {}
         (None, more) => *slot = more,
         (Some(first), Some(second)) => {
-            let problem = Problem::GivenTwice {
-                field: field.to_owned(),
-                place: sink.place(at(first)),
-            };
+            let problem = Problem::GivenTwice { field: field.to_owned(), place: sink.place(at(first)) };
             sink.report(at(&second), &problem).text(field);
         }
     }
@@ -117,16 +90,7 @@ fn unique<T>(named: &mut Named<T>, kind: &str, sink: &mut Sink) {
 }
 
 /// A name is defined already.
-pub(super) fn taken(
-    sink: &mut Sink,
-    name: &At<super::super::words::Ident>,
-    kind: &str,
-    first: Span,
-) {
-    let problem = Problem::NameTaken {
-        kind: kind.to_owned(),
-        name: name.value.0.clone(),
-        place: sink.place(first),
-    };
+pub(super) fn taken(sink: &mut Sink, name: &At<super::super::words::Ident>, kind: &str, first: Span) {
+    let problem = Problem::NameTaken { kind: kind.to_owned(), name: name.value.0.clone(), place: sink.place(first) };
     sink.report(name.at, &problem).text(&name.value.0);
 }

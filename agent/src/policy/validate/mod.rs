@@ -54,40 +54,15 @@ pub(super) fn validate(
         }
     }
     let nets = nets::nets(&document, &mut spans, sink);
-    let devices = devices::devices(
-        &document,
-        &nets,
-        &box_addresses,
-        &timezone,
-        &mut spans,
-        sink,
-    );
+    let devices = devices::devices(&document, &nets, &box_addresses, &timezone, &mut spans, sink);
     let mut budget = BUDGET;
     let groups = groups::groups(&document, folder, &mut sources, &mut budget, sink);
     let services = services::services(&document, &mut budget, sink);
     let hours = hours::hours(&document, &mut spans, sink);
-    let mut context = Context {
-        timezone,
-        box_addresses,
-        nets,
-        devices,
-        groups,
-        services,
-        hours,
-        budget,
-    };
+    let mut context = Context { timezone, box_addresses, nets, devices, groups, services, hours, budget };
     let rules = rules::rules(&document, &mut context, &mut spans, sink);
     let tests = tests::tests(&document, &context, &rules, sink);
-    let Context {
-        timezone,
-        box_addresses,
-        nets,
-        devices,
-        groups,
-        services,
-        hours,
-        ..
-    } = context;
+    let Context { timezone, box_addresses, nets, devices, groups, services, hours, .. } = context;
     for (span, used) in spans.hours.iter_mut().zip(&hours.used) {
         span.used = *used;
     }
@@ -95,10 +70,7 @@ pub(super) fn validate(
     spans.services = services.declared();
     let (files, hash) = sources.finish();
     let policy = Policy {
-        organisation: document
-            .organisation
-            .map(|name| name.value.0)
-            .unwrap_or_default(),
+        organisation: document.organisation.map(|name| name.value.0).unwrap_or_default(),
         timezone,
         holidays: document.holidays.iter().map(|day| day.value).collect(),
         box_addresses,
@@ -128,14 +100,10 @@ struct Context {
 
 fn builtin(given: Option<&document::Builtin>) -> Builtin {
     let on = |get: fn(&document::Builtin) -> &Option<At<bool>>, default: bool| {
-        given
-            .and_then(|b| get(b).as_ref())
-            .map_or(default, |flag| flag.value)
+        given.and_then(|b| get(b).as_ref()).map_or(default, |flag| flag.value)
     };
     let l2 = |get: fn(&document::Builtin) -> &Option<At<L2Control>>| {
-        given
-            .and_then(|b| get(b).as_ref())
-            .map_or(L2Control::Drop, |control| control.value)
+        given.and_then(|b| get(b).as_ref()).map_or(L2Control::Drop, |control| control.value)
     };
     Builtin {
         arp: on(|b| &b.arp, true),

@@ -49,9 +49,7 @@ pub(super) fn nets(document: &File, spans: &mut Spans, sink: &mut Sink) -> Nets 
     let mut first = HashMap::new();
     for (name, zone) in &document.zones.0 {
         first.insert(name.value.0.clone(), name.at);
-        let zone = zone
-            .as_ref()
-            .map(|zone| nets.zone(&name.value.0, zone, sink));
+        let zone = zone.as_ref().map(|zone| nets.zone(&name.value.0, zone, sink));
         nets.add(&name.value.0, name.at, zone, &mut ports, spans, sink);
     }
     for (name, network) in &document.networks.0 {
@@ -59,9 +57,7 @@ pub(super) fn nets(document: &File, spans: &mut Spans, sink: &mut Sink) -> Nets 
             merge::taken(sink, name, "zone", *zone);
             continue;
         }
-        let network = network
-            .as_ref()
-            .map(|network| nets.network(&name.value.0, network, sink));
+        let network = network.as_ref().map(|network| nets.network(&name.value.0, network, sink));
         nets.add(&name.value.0, name.at, network, &mut ports, spans, sink);
     }
     nets
@@ -79,26 +75,12 @@ struct Draft {
 
 impl Nets {
     fn zone(&self, name: &str, zone: &Zone, _: &mut Sink) -> Draft {
-        let builtin = NetBuiltin {
-            dhcp_server: zone.dhcp.is_some(),
-            ra_server: zone.ra.is_some(),
-            ..NetBuiltin::default()
-        };
+        let builtin =
+            NetBuiltin { dhcp_server: zone.dhcp.is_some(), ra_server: zone.ra.is_some(), ..NetBuiltin::default() };
         Draft {
-            net: blank(
-                name,
-                NetKind::Zone {
-                    devices: zone.devices.value,
-                },
-                builtin,
-            ),
+            net: blank(name, NetKind::Zone { devices: zone.devices.value }, builtin),
             ports: ports(&zone.interfaces, zone.vlans.as_ref()),
-            prefixes: zone
-                .prefixes
-                .0
-                .iter()
-                .map(|prefix| (prefix.value.0, prefix.at))
-                .collect(),
+            prefixes: zone.prefixes.0.iter().map(|prefix| (prefix.value.0, prefix.at)).collect(),
             default: None,
             routers: zone.routers.clone(),
             survey: None,
@@ -118,10 +100,7 @@ impl Nets {
         let external = External {
             owner: network.owner.value.0.clone(),
             line: network.line.value.0.clone(),
-            survey: record
-                .into_iter()
-                .map(|(field, text)| (field.to_owned(), text))
-                .collect(),
+            survey: record.into_iter().map(|(field, text)| (field.to_owned(), text)).collect(),
         };
         let builtin = NetBuiltin {
             dhcp_client: network.dhcp.is_some(),
@@ -164,13 +143,7 @@ impl Nets {
         };
         let index = self.list.len();
         if index == NET_LAST as usize {
-            sink.report(
-                at,
-                &Problem::TooMany {
-                    what: "zones and networks".into(),
-                    limit: NET_LAST.to_string(),
-                },
-            );
+            sink.report(at, &Problem::TooMany { what: "zones and networks".into(), limit: NET_LAST.to_string() });
         }
         self.names.insert(name.to_owned(), Some(index));
         for (port, at) in draft.ports {
@@ -180,29 +153,13 @@ impl Nets {
                     draft.net.ports.push(port);
                 }
                 Some(owner) => {
-                    let owner = self
-                        .list
-                        .get(*owner)
-                        .map_or(name, |net| net.name.as_str())
-                        .to_owned();
+                    let owner = self.list.get(*owner).map_or(name, |net| net.name.as_str()).to_owned();
                     let text = describe(&port);
-                    sink.report(
-                        at,
-                        &Problem::PortTaken {
-                            port: text.clone(),
-                            owner,
-                        },
-                    )
-                    .text(&text);
+                    sink.report(at, &Problem::PortTaken { port: text.clone(), owner }).text(&text);
                 }
             }
         }
-        let mut placed = NetSpans {
-            name: at,
-            default: draft.default,
-            survey: draft.survey,
-            ..NetSpans::default()
-        };
+        let mut placed = NetSpans { name: at, default: draft.default, survey: draft.survey, ..NetSpans::default() };
         for (prefix, at) in draft.prefixes {
             match self.owners.get(&prefix) {
                 None => {
@@ -212,20 +169,9 @@ impl Nets {
                     placed.prefixes.push(at);
                 }
                 Some(owner) => {
-                    let owner = self
-                        .list
-                        .get(*owner)
-                        .map_or(name, |net| net.name.as_str())
-                        .to_owned();
+                    let owner = self.list.get(*owner).map_or(name, |net| net.name.as_str()).to_owned();
                     let text = prefix.to_string();
-                    sink.report(
-                        at,
-                        &Problem::PrefixTaken {
-                            prefix: text.clone(),
-                            owner,
-                        },
-                    )
-                    .text(&text);
+                    sink.report(at, &Problem::PrefixTaken { prefix: text.clone(), owner }).text(&text);
                 }
             }
         }
@@ -237,26 +183,14 @@ impl Nets {
                 }
                 Some(owner) => {
                     let owner = self.list[owner].name.clone();
-                    sink.report(at, &Problem::DefaultTaken { owner })
-                        .text("default");
+                    sink.report(at, &Problem::DefaultTaken { owner }).text("default");
                 }
             }
         }
         for router in draft.routers {
-            if self
-                .routers
-                .insert((router.value, index), router.at)
-                .is_some()
-            {
+            if self.routers.insert((router.value, index), router.at).is_some() {
                 let mac = router.value.to_string();
-                sink.report(
-                    router.at,
-                    &Problem::MacTaken {
-                        mac: mac.clone(),
-                        owner: name.to_owned(),
-                    },
-                )
-                .text(&mac);
+                sink.report(router.at, &Problem::MacTaken { mac: mac.clone(), owner: name.to_owned() }).text(&mac);
             } else {
                 draft.net.routers.push(router.value);
             }
@@ -280,13 +214,7 @@ impl Nets {
         match self.names.get(name) {
             Some(index) => *index,
             None => {
-                names::unknown(
-                    sink,
-                    at,
-                    "zone or network",
-                    name,
-                    self.order.iter().map(String::as_str),
-                );
+                names::unknown(sink, at, "zone or network", name, self.order.iter().map(String::as_str));
                 None
             }
         }
@@ -306,22 +234,12 @@ impl Nets {
     }
 
     /// A net of the kind that is needed; another kind is reported.
-    pub(super) fn of_kind(
-        &self,
-        name: &str,
-        at: Span,
-        zone: bool,
-        sink: &mut Sink,
-    ) -> Option<NetIndex> {
+    pub(super) fn of_kind(&self, name: &str, at: Span, zone: bool, sink: &mut Sink) -> Option<NetIndex> {
         let index = self.find(name, at, sink)?;
         let is_zone = self.is_zone(index);
         if is_zone != zone {
             let word = |zone: bool| if zone { "zone" } else { "network" }.to_owned();
-            let problem = Problem::WrongKind {
-                name: name.to_owned(),
-                is: word(is_zone),
-                needed: word(zone),
-            };
+            let problem = Problem::WrongKind { name: name.to_owned(), is: word(is_zone), needed: word(zone) };
             let same: Vec<&str> = self
                 .list
                 .iter()
@@ -329,19 +247,14 @@ impl Nets {
                 .filter(|(i, _)| self.is_zone(*i) == zone)
                 .map(|(_, n)| n.name.as_str())
                 .collect();
-            sink.report(at, &problem)
-                .text(name)
-                .expected(super::super::diagnostic::Text::same(same.join(", ")));
+            sink.report(at, &problem).text(name).expected(super::super::diagnostic::Text::same(same.join(", ")));
             return None;
         }
         Some(index)
     }
 
     pub(super) fn is_zone(&self, index: NetIndex) -> bool {
-        matches!(
-            self.list.get(index).map(|net| &net.kind),
-            Some(NetKind::Zone { .. })
-        )
+        matches!(self.list.get(index).map(|net| &net.kind), Some(NetKind::Zone { .. }))
     }
 
     pub(super) fn is_router(&self, mac: Mac, net: NetIndex) -> bool {
@@ -349,9 +262,7 @@ impl Nets {
     }
 
     pub(super) fn name(&self, index: Option<NetIndex>) -> &str {
-        index
-            .and_then(|index| self.list.get(index))
-            .map_or("-", |net| net.name.as_str())
+        index.and_then(|index| self.list.get(index)).map_or("-", |net| net.name.as_str())
     }
 }
 
@@ -368,32 +279,15 @@ fn blank(name: &str, kind: NetKind, builtin: NetBuiltin) -> Net {
 }
 
 /// Every interface with every VLAN.
-fn ports(
-    interfaces: &NonEmpty<At<Interface>>,
-    vlans: Option<&NonEmpty<At<Vlan>>>,
-) -> Vec<(Port, Span)> {
+fn ports(interfaces: &NonEmpty<At<Interface>>, vlans: Option<&NonEmpty<At<Vlan>>>) -> Vec<(Port, Span)> {
     let mut ports = Vec::new();
     for interface in &interfaces.0 {
         let name = || interface.value.0.clone();
         match vlans {
-            None => ports.push((
-                Port {
-                    interface: name(),
-                    outer: 0,
-                    inner: 0,
-                },
-                interface.at,
-            )),
+            None => ports.push((Port { interface: name(), outer: 0, inner: 0 }, interface.at)),
             Some(vlans) => ports.extend(vlans.0.iter().map(|vlan| {
                 let Vlan { outer, inner } = vlan.value;
-                (
-                    Port {
-                        interface: name(),
-                        outer,
-                        inner,
-                    },
-                    vlan.at,
-                )
+                (Port { interface: name(), outer, inner }, vlan.at)
             })),
         }
     }

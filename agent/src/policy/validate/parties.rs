@@ -32,23 +32,11 @@ pub(super) struct Resolved {
 }
 
 /// Resolves one end; `None` if it could not be (reported).
-pub(super) fn resolve(
-    party: &document::Party,
-    end: End,
-    context: &mut Context,
-    sink: &mut Sink,
-) -> Option<Resolved> {
+pub(super) fn resolve(party: &document::Party, end: End, context: &mut Context, sink: &mut Sink) -> Option<Resolved> {
     let mut resolved = Resolved {
-        party: Party {
-            place: Vec::new(),
-            prefixes: None,
-            devices: None,
-        },
+        party: Party { place: Vec::new(), prefixes: None, devices: None },
         places: Vec::new(),
-        spans: PartySpans {
-            at: party.at(),
-            addresses: Vec::new(),
-        },
+        spans: PartySpans { at: party.at(), addresses: Vec::new() },
     };
     match party {
         document::Party::Places(names) => {
@@ -86,13 +74,7 @@ impl Resolved {
         }
     }
 
-    fn kind(
-        &mut self,
-        names: Option<&OneOrMany<At<Name>>>,
-        zone: bool,
-        context: &Context,
-        sink: &mut Sink,
-    ) {
+    fn kind(&mut self, names: Option<&OneOrMany<At<Name>>>, zone: bool, context: &Context, sink: &mut Sink) {
         for name in names.iter().flat_map(|names| &names.0) {
             let net = context.nets.of_kind(&name.value.0, name.at, zone, sink);
             self.add(net.map(Place::Net), name.at);
@@ -107,23 +89,13 @@ impl Resolved {
         {
             self.add(Some(Place::Box), flag.at);
             if let Some(devices) = long.devices.as_ref().and_then(|devices| devices.0.first()) {
-                sink.report(
-                    devices.at,
-                    &Problem::Conflict {
-                        one: "box".into(),
-                        other: "devices".into(),
-                    },
-                );
+                sink.report(devices.at, &Problem::Conflict { one: "box".into(), other: "devices".into() });
             }
         }
         let mut prefixes: Vec<IpNet> = Vec::new();
         for addresses in long.addresses.iter().flat_map(|list| &list.0) {
             prefixes.extend(&addresses.value.prefixes);
-            let written = (
-                addresses.at,
-                addresses.value.text.clone(),
-                addresses.value.prefixes.clone(),
-            );
+            let written = (addresses.at, addresses.value.text.clone(), addresses.value.prefixes.clone());
             self.spans.addresses.push(written);
         }
         for group in long.groups.iter().flat_map(|list| &list.0) {
@@ -137,9 +109,7 @@ impl Resolved {
         if let Some(devices) = &long.devices {
             self.devices(&devices.0, end, long, &mut prefixes, context, sink);
         }
-        let limited = long.addresses.is_some()
-            || long.groups.is_some()
-            || (end == End::To && long.devices.is_some());
+        let limited = long.addresses.is_some() || long.groups.is_some() || (end == End::To && long.devices.is_some());
         if limited {
             let merged = IpNet::aggregate(&prefixes);
             spend(&mut context.budget, merged.len(), 0, long.span, sink);
@@ -157,18 +127,8 @@ impl Resolved {
         context: &Context,
         sink: &mut Sink,
     ) {
-        if let (End::To, Some(first), true) = (
-            end,
-            names.first(),
-            long.addresses.is_some() || long.groups.is_some(),
-        ) {
-            sink.report(
-                first.at,
-                &Problem::Conflict {
-                    one: "devices".into(),
-                    other: "addresses/groups".into(),
-                },
-            );
+        if let (End::To, Some(first), true) = (end, names.first(), long.addresses.is_some() || long.groups.is_some()) {
+            sink.report(first.at, &Problem::Conflict { one: "devices".into(), other: "addresses/groups".into() });
         }
         let implied = long.zone.is_none() && long.network.is_none() && long.r#box.is_none();
         let mut found: Vec<DeviceIndex> = Vec::new();
@@ -182,17 +142,12 @@ impl Resolved {
                 self.add(Some(place), name.at);
             } else if !self.party.place.contains(&place) {
                 let zone = context.nets.name(Some(device.net)).to_owned();
-                let problem = Problem::DeviceNotThere {
-                    device: name.value.0.clone(),
-                    zone,
-                };
+                let problem = Problem::DeviceNotThere { device: name.value.0.clone(), zone };
                 sink.report(name.at, &problem).text(&name.value.0);
             }
             if end == End::To {
                 if device.addresses.is_empty() {
-                    let problem = Problem::DeviceWithoutAddress {
-                        device: name.value.0.clone(),
-                    };
+                    let problem = Problem::DeviceWithoutAddress { device: name.value.0.clone() };
                     sink.report(name.at, &problem).text(&name.value.0);
                 }
                 prefixes.extend(device.addresses.iter().map(|address| IpNet::from(*address)));

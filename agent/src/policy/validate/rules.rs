@@ -21,28 +21,13 @@ use super::{
 };
 
 /// Rules in document order, then published servers in theirs.
-pub(super) fn rules(
-    document: &File,
-    context: &mut Context,
-    spans: &mut Spans,
-    sink: &mut Sink,
-) -> Vec<Rule> {
+pub(super) fn rules(document: &File, context: &mut Context, spans: &mut Spans, sink: &mut Sink) -> Vec<Rule> {
     let mut seen: HashMap<String, Span> = HashMap::new();
     let mut rules = Vec::new();
-    let ids = document
-        .rules
-        .iter()
-        .map(|rule| &rule.id)
-        .chain(document.publish.iter().map(|publish| &publish.id));
+    let ids = document.rules.iter().map(|rule| &rule.id).chain(document.publish.iter().map(|publish| &publish.id));
     for (count, id) in ids.enumerate() {
         if count == MAX_RULES {
-            sink.report(
-                id.at,
-                &Problem::TooMany {
-                    what: "rules".into(),
-                    limit: MAX_RULES.to_string(),
-                },
-            );
+            sink.report(id.at, &Problem::TooMany { what: "rules".into(), limit: MAX_RULES.to_string() });
             // Resolving what will be refused anyway could cost much.
             return rules;
         }
@@ -72,37 +57,19 @@ fn unique(id: &At<Ident>, seen: &mut HashMap<String, Span>, sink: &mut Sink) {
     }
 }
 
-fn ordinary(
-    rule: &document::Rule,
-    context: &mut Context,
-    sink: &mut Sink,
-) -> Option<(Rule, RuleSpans)> {
+fn ordinary(rule: &document::Rule, context: &mut Context, sink: &mut Sink) -> Option<(Rule, RuleSpans)> {
     let from = parties::resolve(&rule.from, End::From, context, sink);
     let to = parties::resolve(&rule.to, End::To, context, sink);
-    let services = context
-        .services
-        .of_rule(&rule.services.0, &mut context.budget, sink);
+    let services = context.services.of_rule(&rule.services.0, &mut context.budget, sink);
     let hours = context.hours.find(rule.hours.as_ref(), sink);
     let (from, to) = (from?, to?);
     directions(&from, &to, context, sink);
-    families(
-        &from.party,
-        &to.party,
-        &services,
-        rule.to.at(),
-        context,
-        sink,
-    );
+    families(&from.party, &to.party, &services, rule.to.at(), context, sink);
     let placed = RuleSpans {
         id: rule.id.at,
         from: from.spans,
         to: to.spans,
-        services: rule
-            .services
-            .0
-            .first()
-            .map(|word| word.at)
-            .unwrap_or_default(),
+        services: rule.services.0.first().map(|word| word.at).unwrap_or_default(),
         until: rule.until.as_ref().map(|until| until.at),
     };
     let rule = Rule {
@@ -127,10 +94,7 @@ fn directions(from: &Resolved, to: &Resolved, context: &Context, sink: &mut Sink
             let problem = match (source, target) {
                 (Place::Box, Place::Box) => Problem::BoxToBox,
                 (Place::Net(a), Place::Net(b)) if !context.nets.is_zone(*a) => {
-                    let (from, to) = (
-                        context.nets.name(Some(*a)).to_owned(),
-                        context.nets.name(Some(*b)).to_owned(),
-                    );
+                    let (from, to) = (context.nets.name(Some(*a)).to_owned(), context.nets.name(Some(*b)).to_owned());
                     if context.nets.is_zone(*b) {
                         Problem::InboundNeedsPublish { from, to }
                     } else {
@@ -160,29 +124,16 @@ fn family(party: &Party, context: &Context) -> (bool, bool) {
     let mut seen = (false, false);
     for place in &party.place {
         let found = match place {
-            Place::Box => of(&mut context
-                .box_addresses
-                .iter()
-                .map(|address| address.is_ipv4())),
+            Place::Box => of(&mut context.box_addresses.iter().map(|address| address.is_ipv4())),
             Place::Net(net) if context.nets.list[*net].is_default => (true, true),
-            Place::Net(net) => of(&mut context.nets.list[*net]
-                .prefixes
-                .iter()
-                .map(|prefix| prefix.addr().is_ipv4())),
+            Place::Net(net) => of(&mut context.nets.list[*net].prefixes.iter().map(|prefix| prefix.addr().is_ipv4())),
         };
         seen = (seen.0 || found.0, seen.1 || found.1);
     }
     seen
 }
 
-fn families(
-    from: &Party,
-    to: &Party,
-    services: &[Service],
-    at: Span,
-    context: &Context,
-    sink: &mut Sink,
-) {
+fn families(from: &Party, to: &Party, services: &[Service], at: Span, context: &Context, sink: &mut Sink) {
     let (a, b) = (family(from, context), family(to, context));
     let both = (a.0 && b.0, a.1 && b.1);
     // An end without any address was reported, or is a box without a `box` section.
@@ -199,68 +150,31 @@ fn families(
         let why = format!("{} → {}", word(a), word(b));
         sink.report(at, &Problem::FamilyMismatch { why });
     } else if !services.iter().any(fits) {
-        let why = services
-            .first()
-            .map(|service| format!("{} / {}", catalogue::describe(*service), word(both)));
-        sink.report(
-            at,
-            &Problem::FamilyMismatch {
-                why: why.unwrap_or_default(),
-            },
-        );
+        let why = services.first().map(|service| format!("{} / {}", catalogue::describe(*service), word(both)));
+        sink.report(at, &Problem::FamilyMismatch { why: why.unwrap_or_default() });
     }
 }
 
-fn published(
-    publish: &document::Publish,
-    context: &mut Context,
-    sink: &mut Sink,
-) -> Option<(Rule, RuleSpans)> {
+fn published(publish: &document::Publish, context: &mut Context, sink: &mut Sink) -> Option<(Rule, RuleSpans)> {
     let from = parties::resolve(&publish.from, End::From, context, sink);
-    let services = context
-        .services
-        .of_rule(&publish.services.0, &mut context.budget, sink);
-    let services_at = publish
-        .services
-        .0
-        .first()
-        .map(|word| word.at)
-        .unwrap_or_default();
+    let services = context.services.of_rule(&publish.services.0, &mut context.budget, sink);
+    let services_at = publish.services.0.first().map(|word| word.at).unwrap_or_default();
     for service in &services {
         if !matches!(service, Service::Tcp(..) | Service::Udp(..)) {
             let service = catalogue::describe(*service);
-            sink.report(
-                services_at,
-                &Problem::PublishService {
-                    service: service.clone(),
-                },
-            )
-            .text(&service);
+            sink.report(services_at, &Problem::PublishService { service: service.clone() }).text(&service);
             break;
         }
     }
     let hours = context.hours.find(publish.hours.as_ref(), sink);
-    let net = context.nets.of_kind(
-        &publish.server.zone.value.0,
-        publish.server.zone.at,
-        true,
-        sink,
-    );
+    let net = context.nets.of_kind(&publish.server.zone.value.0, publish.server.zone.at, true, sink);
     let (public, real) = (publish.address.value.0, publish.server.address.value.0);
     if public.is_ipv4() != real.is_ipv4() {
-        let problem = Problem::MixedFamilies {
-            text: format!("{public} → {real}"),
-        };
-        sink.report(publish.server.address.at, &problem)
-            .text(&real.to_string());
+        let problem = Problem::MixedFamilies { text: format!("{public} → {real}") };
+        sink.report(publish.server.address.at, &problem).text(&real.to_string());
     }
     if context.box_addresses.contains(&real) {
-        sink.report(
-            publish.server.address.at,
-            &Problem::ServerIsBox {
-                address: real.to_string(),
-            },
-        );
+        sink.report(publish.server.address.at, &Problem::ServerIsBox { address: real.to_string() });
     }
     let port = real_port(publish, &services, sink);
     let (from, net) = (from?, net?);
@@ -271,39 +185,20 @@ fn published(
             net: context.nets.name(Some(net)).to_owned(),
             owner: context.nets.name(owner).to_owned(),
         };
-        sink.report(publish.server.address.at, &problem)
-            .text(&real.to_string());
+        sink.report(publish.server.address.at, &problem).text(&real.to_string());
     }
     for (place, at) in from.party.place.iter().zip(&from.places) {
         if *place == Place::Box {
-            let problem = Problem::WrongKind {
-                name: "box".into(),
-                is: "box".into(),
-                needed: "network".into(),
-            };
+            let problem = Problem::WrongKind { name: "box".into(), is: "box".into(), needed: "network".into() };
             sink.report(*at, &problem).text("box");
         }
     }
-    let to = Party {
-        place: vec![Place::Net(net)],
-        prefixes: Some(vec![IpNet::from(public)]),
-        devices: None,
-    };
-    families(
-        &from.party,
-        &to,
-        &services,
-        publish.address.at,
-        context,
-        sink,
-    );
+    let to = Party { place: vec![Place::Net(net)], prefixes: Some(vec![IpNet::from(public)]), devices: None };
+    families(&from.party, &to, &services, publish.address.at, context, sink);
     let placed = RuleSpans {
         id: publish.id.at,
         from: from.spans,
-        to: PartySpans {
-            at: publish.address.at,
-            addresses: Vec::new(),
-        },
+        to: PartySpans { at: publish.address.at, addresses: Vec::new() },
         services: services_at,
         until: publish.until.as_ref().map(|until| until.at),
     };
@@ -317,12 +212,7 @@ fn published(
         purpose: publish.purpose.value.0.clone(),
         owner: publish.owner.value.0.clone(),
         log: publish.log.as_ref().is_some_and(|log| log.value),
-        published: Some(Published {
-            public,
-            net,
-            address: real,
-            port,
-        }),
+        published: Some(Published { public, net, address: real, port }),
     };
     Some((rule, placed))
 }
@@ -331,13 +221,10 @@ fn published(
 fn real_port(publish: &document::Publish, services: &[Service], sink: &mut Sink) -> Option<u16> {
     let port = publish.server.port.as_ref()?;
     match services {
-        [Service::Tcp(a, b) | Service::Udp(a, b)] if a == b => {
-            (port.value.0 != *a).then_some(port.value.0)
-        }
+        [Service::Tcp(a, b) | Service::Udp(a, b)] if a == b => (port.value.0 != *a).then_some(port.value.0),
         [] => None,
         _ => {
-            sink.report(port.at, &Problem::PublishPort)
-                .text(&port.value.0.to_string());
+            sink.report(port.at, &Problem::PublishPort).text(&port.value.0.to_string());
             None
         }
     }
@@ -346,12 +233,6 @@ fn real_port(publish: &document::Publish, services: &[Service], sink: &mut Sink)
 /// Whether some rule has this id; reported if not.
 pub(super) fn known(id: &str, at: Span, rules: &[Rule], sink: &mut Sink) {
     if !rules.iter().any(|rule| rule.id == id) {
-        names::unknown(
-            sink,
-            at,
-            "rule",
-            id,
-            rules.iter().map(|rule| rule.id.as_str()),
-        );
+        names::unknown(sink, at, "rule", id, rules.iter().map(|rule| rule.id.as_str()));
     }
 }

@@ -36,29 +36,13 @@ enum State {
 }
 
 pub(super) fn services(document: &File, budget: &mut usize, sink: &mut Sink) -> Services {
-    let mut services = Services {
-        declared: Vec::new(),
-        index: HashMap::new(),
-        resolved: Vec::new(),
-    };
+    let mut services = Services { declared: Vec::new(), index: HashMap::new(), resolved: Vec::new() };
     for (name, _) in &document.services.0 {
         if catalogue::service(&name.value.0).is_some() {
-            sink.report(
-                name.at,
-                &Problem::BuiltinService {
-                    name: name.value.0.clone(),
-                },
-            )
-            .text(&name.value.0);
+            sink.report(name.at, &Problem::BuiltinService { name: name.value.0.clone() }).text(&name.value.0);
         }
-        services
-            .index
-            .insert(name.value.0.clone(), services.declared.len());
-        services.declared.push(Declared {
-            name: name.value.0.clone(),
-            at: name.at,
-            used: false,
-        });
+        services.index.insert(name.value.0.clone(), services.declared.len());
+        services.declared.push(Declared { name: name.value.0.clone(), at: name.at, used: false });
         services.resolved.push(State::Untouched);
     }
     for index in 0..document.services.0.len() {
@@ -93,13 +77,7 @@ impl Services {
                         if matches!(self.resolved[next], State::Active) {
                             self.cycle(next, path, word.at, sink);
                         } else if path.len() >= MAX_CHAIN {
-                            sink.report(
-                                word.at,
-                                &Problem::TooDeep {
-                                    limit: MAX_CHAIN.to_string(),
-                                },
-                            )
-                            .text(other);
+                            sink.report(word.at, &Problem::TooDeep { limit: MAX_CHAIN.to_string() }).text(other);
                         } else {
                             entries.extend(self.resolve(document, next, path, budget, sink).iter());
                         }
@@ -119,18 +97,9 @@ impl Services {
 
     fn cycle(&self, to: usize, path: &[usize], at: Span, sink: &mut Sink) {
         let from = path.iter().position(|step| *step == to).unwrap_or(0);
-        let mut steps: Vec<&str> = path[from..]
-            .iter()
-            .map(|i| self.declared[*i].name.as_str())
-            .collect();
+        let mut steps: Vec<&str> = path[from..].iter().map(|i| self.declared[*i].name.as_str()).collect();
         steps.push(&self.declared[to].name);
-        sink.report(
-            at,
-            &Problem::Cycle {
-                path: steps.join(" → "),
-            },
-        )
-        .text(&self.declared[to].name);
+        sink.report(at, &Problem::Cycle { path: steps.join(" → ") }).text(&self.declared[to].name);
     }
 
     fn builtin(&self, name: &str, at: Span, sink: &mut Sink) -> &'static [Service] {
@@ -143,12 +112,7 @@ impl Services {
     }
 
     /// The entries of a rule's service list, in order, without repetition.
-    pub(super) fn of_rule(
-        &mut self,
-        words: &[At<ServiceWord>],
-        budget: &mut usize,
-        sink: &mut Sink,
-    ) -> Vec<Service> {
+    pub(super) fn of_rule(&mut self, words: &[At<ServiceWord>], budget: &mut usize, sink: &mut Sink) -> Vec<Service> {
         let mut entries = Vec::new();
         let at = words.first().map(|word| word.at).unwrap_or_default();
         for word in words {
@@ -182,10 +146,7 @@ fn bounded(mut entries: Vec<Service>, at: Span, sink: &mut Sink) -> Vec<Service>
     let mut seen = std::collections::HashSet::new();
     entries.retain(|entry| seen.insert(*entry));
     if entries.len() > MAX_ENTRIES {
-        let problem = Problem::TooMany {
-            what: "entries in a service".into(),
-            limit: MAX_ENTRIES.to_string(),
-        };
+        let problem = Problem::TooMany { what: "entries in a service".into(), limit: MAX_ENTRIES.to_string() };
         sink.report(at, &problem);
         entries.clear();
     }

@@ -47,16 +47,7 @@ pub struct Ip {
 impl Ip {
     /// An ordinary header.
     pub fn new(src: IpAddr, dst: IpAddr, proto: u8) -> Self {
-        Self {
-            src,
-            dst,
-            proto,
-            ttl: 64,
-            fragment: 0,
-            id: 1,
-            options: Vec::new(),
-            extensions: Vec::new(),
-        }
+        Self { src, dst, proto, ttl: 64, fragment: 0, id: 1, options: Vec::new(), extensions: Vec::new() }
     }
 
     /// The EtherType of its family.

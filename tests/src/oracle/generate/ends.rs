@@ -69,10 +69,7 @@ fn address(rng: &mut Rng, policy: &Policy, place: Place, v6: Option<bool>) -> Ip
     ];
     for _ in 0..12 {
         let candidate = match place {
-            _ if rng.chance(4) => rng
-                .pick(&odd)
-                .parse()
-                .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::BROADCAST)),
+            _ if rng.chance(4) => rng.pick(&odd).parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::BROADCAST)),
             Place::Box => match rng.maybe(&policy.box_addresses) {
                 Some(addr) => *addr,
                 None => continue,
@@ -104,28 +101,14 @@ fn address(rng: &mut Rng, policy: &Policy, place: Place, v6: Option<bool>) -> Ip
             return candidate;
         }
     }
-    let any = if v6.unwrap_or(false) {
-        "2600::99"
-    } else {
-        "8.8.4.4"
-    };
-    any.parse()
-        .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::BROADCAST))
+    let any = if v6.unwrap_or(false) { "2600::99" } else { "8.8.4.4" };
+    any.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::BROADCAST))
 }
 
 /// A MAC that might speak for this address here.
 pub fn mac_for(rng: &mut Rng, policy: &Policy, net: usize, addr: IpAddr) -> Mac {
-    let here: Vec<Mac> = policy
-        .devices
-        .iter()
-        .filter(|device| device.net == net)
-        .map(|device| device.mac)
-        .collect();
-    let bound = policy
-        .devices
-        .iter()
-        .find(|device| device.addresses.contains(&addr))
-        .map(|device| device.mac);
+    let here: Vec<Mac> = policy.devices.iter().filter(|device| device.net == net).map(|device| device.mac).collect();
+    let bound = policy.devices.iter().find(|device| device.addresses.contains(&addr)).map(|device| device.mac);
     match rng.below(20) {
         0 => router_mac(net, 0),
         1 => rng.maybe(&here).copied().unwrap_or(Mac([2, 0, 0, 0, 0, 9])),
@@ -152,19 +135,13 @@ fn port_of(rng: &mut Rng, policy: &Policy, place: Place) -> Port {
 pub fn ends(rng: &mut Rng, policy: &Policy) -> Ends {
     let rule = rng.maybe(&policy.rules).cloned();
     let rule = rule.filter(|_| rng.chance(85));
-    let places: Vec<Place> = (0..policy.nets.len())
-        .map(Place::Net)
-        .chain([Place::Box])
-        .collect();
+    let places: Vec<Place> = (0..policy.nets.len()).map(Place::Net).chain([Place::Box]).collect();
     let from = match &rule {
         Some(rule) => *rng.pick(&rule.from.place),
         None => *rng.pick(&places),
     };
     let to = match &rule {
-        Some(Rule {
-            published: Some(published),
-            ..
-        }) => Place::Net(published.net),
+        Some(Rule { published: Some(published), .. }) => Place::Net(published.net),
         Some(rule) => *rng.pick(&rule.to.place),
         None => *rng.pick(&places),
     };
@@ -182,18 +159,9 @@ pub fn ends(rng: &mut Rng, policy: &Policy) -> Ends {
     let must_v6 = match service {
         Service::Icmp(..) => Some(false),
         Service::Icmpv6(..) => Some(true),
-        _ => rule
-            .as_ref()
-            .and_then(|rule| rule.published.as_ref())
-            .map(|published| published.public.is_ipv6()),
+        _ => rule.as_ref().and_then(|rule| rule.published.as_ref()).map(|published| published.public.is_ipv6()),
     };
-    let src = side(
-        rng,
-        policy,
-        from,
-        rule.as_ref().and_then(|rule| rule.from.prefixes.as_deref()),
-        must_v6,
-    );
+    let src = side(rng, policy, from, rule.as_ref().and_then(|rule| rule.from.prefixes.as_deref()), must_v6);
     let src = match rule.as_ref().and_then(|rule| rule.from.devices.as_ref()) {
         Some(devices) if rng.chance(80) => {
             let device = &policy.devices[*rng.pick(devices)];
@@ -204,13 +172,7 @@ pub fn ends(rng: &mut Rng, policy: &Policy) -> Ends {
         }
         _ => src,
     };
-    let dst = side(
-        rng,
-        policy,
-        to,
-        rule.as_ref().and_then(|rule| rule.to.prefixes.as_deref()),
-        Some(src.is_ipv6()),
-    );
+    let dst = side(rng, policy, to, rule.as_ref().and_then(|rule| rule.to.prefixes.as_deref()), Some(src.is_ipv6()));
     let server = rule
         .and_then(|rule| rule.published)
         .filter(|published| published.address.is_ipv6() == src.is_ipv6())
@@ -239,29 +201,10 @@ pub fn ends(rng: &mut Rng, policy: &Policy) -> Ends {
     let leaves_by = if wrong { *rng.pick(&places) } else { to };
     let beyond = port_of(rng, policy, leaves_by);
     let sport = 1024 + rng.below(40_000) as u16;
-    Ends {
-        from,
-        to,
-        src,
-        dst,
-        mac,
-        far_mac,
-        near,
-        beyond,
-        server,
-        service,
-        sport,
-        dport,
-    }
+    Ends { from, to, src, dst, mac, far_mac, near, beyond, server, service, sport, dport }
 }
 
-fn side(
-    rng: &mut Rng,
-    policy: &Policy,
-    place: Place,
-    prefixes: Option<&[ipnet::IpNet]>,
-    v6: Option<bool>,
-) -> IpAddr {
+fn side(rng: &mut Rng, policy: &Policy, place: Place, prefixes: Option<&[ipnet::IpNet]>, v6: Option<bool>) -> IpAddr {
     for _ in 0..12 {
         let candidate = match prefixes.and_then(|prefixes| rng.maybe(prefixes)) {
             Some(prefix) if rng.chance(80) => {
@@ -270,9 +213,7 @@ fn side(
             }
             _ => address(rng, policy, place, v6),
         };
-        if v6.is_none_or(|v6| candidate.is_ipv6() == v6)
-            && (rng.chance(5) || owner(policy, candidate) == Some(place))
-        {
+        if v6.is_none_or(|v6| candidate.is_ipv6() == v6) && (rng.chance(5) || owner(policy, candidate) == Some(place)) {
             return candidate;
         }
     }

@@ -14,11 +14,8 @@ use super::{
 const EVERYBODY: Mac = Mac([0xff; 6]);
 
 fn addr(rng: &mut Rng, policy: &Policy, net: usize, v6: bool) -> IpAddr {
-    let special: &[&str] = if v6 {
-        &["fe80::1", "::", "fe80::99", "2600::1"]
-    } else {
-        &["0.0.0.0", "8.8.8.8", "169.254.3.3"]
-    };
+    let special: &[&str] =
+        if v6 { &["fe80::1", "::", "fe80::99", "2600::1"] } else { &["0.0.0.0", "8.8.8.8", "169.254.3.3"] };
     for _ in 0..8 {
         let owned: Vec<IpAddr> = policy
             .devices
@@ -32,25 +29,15 @@ fn addr(rng: &mut Rng, policy: &Policy, net: usize, v6: bool) -> IpAddr {
             2 => rng.maybe(&owned).copied(),
             3 => {
                 let other = rng.below(policy.nets.len());
-                policy.nets[other]
-                    .prefixes
-                    .first()
-                    .map(|prefix| address_in(rng, prefix))
+                policy.nets[other].prefixes.first().map(|prefix| address_in(rng, prefix))
             }
-            _ => rng
-                .maybe(&policy.nets[net].prefixes)
-                .copied()
-                .map(|prefix| address_in(rng, &prefix)),
+            _ => rng.maybe(&policy.nets[net].prefixes).copied().map(|prefix| address_in(rng, &prefix)),
         };
         if let Some(candidate) = candidate.filter(|candidate| candidate.is_ipv6() == v6) {
             return candidate;
         }
     }
-    if v6 {
-        IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7))
-    } else {
-        IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8))
-    }
+    if v6 { IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7)) } else { IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)) }
 }
 
 fn v4(addr: IpAddr) -> [u8; 4] {
@@ -82,11 +69,7 @@ pub fn frame(rng: &mut Rng, policy: &Policy, net: usize, port: &Port, own: bool)
         0 | 1 => {
             let (sender, target) = (addr(rng, policy, net, false), addr(rng, policy, net, false));
             let from = mac(rng, sender);
-            let said = if rng.chance(5) {
-                Mac([2, 9, 9, 9, 9, 9])
-            } else {
-                from
-            };
+            let said = if rng.chance(5) { Mac([2, 9, 9, 9, 9, 9]) } else { from };
             let operation = *rng.pick(&[1, 1, 1, 2, 2, 3]);
             let mut body = arp(operation, (said, v4(sender)), (Mac([0; 6]), v4(target)));
             if rng.chance(5) {
@@ -105,13 +88,7 @@ pub fn frame(rng: &mut Rng, policy: &Policy, net: usize, port: &Port, own: bool)
                 ip.extensions.push((0, vec![0, 5, 2, 0, 0, 1, 0]));
             }
             let from = mac(rng, source);
-            ether(
-                Mac([0x33, 0x33, 0, 0, 0, 0x16]),
-                from,
-                port,
-                0x86dd,
-                &ip.bytes(&icmp(kind, 0, [0; 4], &[0; 16])),
-            )
+            ether(Mac([0x33, 0x33, 0, 0, 0, 0x16]), from, port, 0x86dd, &ip.bytes(&icmp(kind, 0, [0; 4], &[0; 16])))
         }
         6 => {
             let source = addr(rng, policy, net, false);
@@ -121,13 +98,7 @@ pub fn frame(rng: &mut Rng, policy: &Policy, net: usize, port: &Port, own: bool)
                 ip.options = vec![0x94, 4, 0, 0];
             }
             let from = mac(rng, source);
-            ether(
-                Mac([1, 0, 0x5e, 0, 0, 0x16]),
-                from,
-                port,
-                0x0800,
-                &ip.bytes(&[0x22, 0, 0, 0, 0, 0, 0, 0]),
-            )
+            ether(Mac([1, 0, 0x5e, 0, 0, 0x16]), from, port, 0x0800, &ip.bytes(&[0x22, 0, 0, 0, 0, 0, 0, 0]))
         }
         7 | 8 => dhcp(rng, policy, net, port, own, &mac),
         _ => control(rng, policy, net, port, own, &mac),
@@ -140,14 +111,7 @@ fn group(text: &str) -> IpAddr {
     text.parse().unwrap_or(IpAddr::V4(Ipv4Addr::BROADCAST))
 }
 
-fn discovery(
-    rng: &mut Rng,
-    policy: &Policy,
-    net: usize,
-    port: &Port,
-    _own: bool,
-    mac: MacOf<'_>,
-) -> Vec<u8> {
+fn discovery(rng: &mut Rng, policy: &Policy, net: usize, port: &Port, _own: bool, mac: MacOf<'_>) -> Vec<u8> {
     let kind = *rng.pick(&[133u8, 134, 135, 135, 136, 136]);
     let source = match rng.below(4) {
         0 => group("fe80::1"),
@@ -155,11 +119,7 @@ fn discovery(
         _ => addr(rng, policy, net, true),
     };
     let target = addr(rng, policy, net, true);
-    let destination = if rng.chance(50) {
-        group("ff02::1")
-    } else {
-        addr(rng, policy, net, true)
-    };
+    let destination = if rng.chance(50) { group("ff02::1") } else { addr(rng, policy, net, true) };
     let mut ip = Ip::new(source, destination, 58);
     ip.ttl = if rng.chance(95) { 255 } else { 254 };
     if rng.chance(4) {
@@ -169,28 +129,11 @@ fn discovery(
     let len = *rng.pick(&[16usize, 16, 16, 16, 24, 8, 0]);
     let mut rest = v6(target).to_vec();
     rest.resize(len, 0);
-    let from = if kind == 134 && rng.chance(70) {
-        router_mac(net, 0)
-    } else {
-        mac(rng, target)
-    };
-    ether(
-        Mac([0x33, 0x33, 0, 0, 0, 1]),
-        from,
-        port,
-        0x86dd,
-        &ip.bytes(&icmp(kind, code, [0; 4], &rest)),
-    )
+    let from = if kind == 134 && rng.chance(70) { router_mac(net, 0) } else { mac(rng, target) };
+    ether(Mac([0x33, 0x33, 0, 0, 0, 1]), from, port, 0x86dd, &ip.bytes(&icmp(kind, code, [0; 4], &rest)))
 }
 
-fn dhcp(
-    rng: &mut Rng,
-    policy: &Policy,
-    net: usize,
-    port: &Port,
-    own: bool,
-    mac: MacOf<'_>,
-) -> Vec<u8> {
+fn dhcp(rng: &mut Rng, policy: &Policy, net: usize, port: &Port, own: bool, mac: MacOf<'_>) -> Vec<u8> {
     let six = rng.chance(40);
     let (sport, dport) = match (rng.chance(50), six) {
         (true, false) => (68, 67),
@@ -198,11 +141,7 @@ fn dhcp(
         (true, true) => (546, 547),
         (false, true) => (547, 546),
     };
-    let own_address = policy
-        .box_addresses
-        .iter()
-        .find(|addr| addr.is_ipv6() == six)
-        .copied();
+    let own_address = policy.box_addresses.iter().find(|addr| addr.is_ipv6() == six).copied();
     let source = match (rng.below(3), six) {
         (0, false) => group("0.0.0.0"),
         (0 | 1, true) => group("fe80::7"),
@@ -217,23 +156,10 @@ fn dhcp(
     };
     let ip = Ip::new(source, destination, 17);
     let from = mac(rng, source);
-    ether(
-        EVERYBODY,
-        from,
-        port,
-        ip.kind(),
-        &ip.bytes(&udp(sport, dport, rng.below(30))),
-    )
+    ether(EVERYBODY, from, port, ip.kind(), &ip.bytes(&udp(sport, dport, rng.below(30))))
 }
 
-fn control(
-    rng: &mut Rng,
-    policy: &Policy,
-    net: usize,
-    port: &Port,
-    own: bool,
-    mac: MacOf<'_>,
-) -> Vec<u8> {
+fn control(rng: &mut Rng, policy: &Policy, net: usize, port: &Port, own: bool, mac: MacOf<'_>) -> Vec<u8> {
     let source = match policy.box_addresses.iter().find(|addr| addr.is_ipv4()) {
         Some(own_address) if own => *own_address,
         _ => addr(rng, policy, net, false),
@@ -248,16 +174,8 @@ fn control(
         _ => {
             let six = rng.chance(40);
             let source = if six { group("fe80::20") } else { source };
-            let from = if own {
-                from
-            } else {
-                router_mac(net, rng.below(2))
-            };
-            let mut ip = Ip::new(
-                source,
-                group(if six { "ff02::12" } else { "224.0.0.18" }),
-                112,
-            );
+            let from = if own { from } else { router_mac(net, rng.below(2)) };
+            let mut ip = Ip::new(source, group(if six { "ff02::12" } else { "224.0.0.18" }), 112);
             ip.ttl = if rng.chance(90) { 255 } else { 64 };
             ether(EVERYBODY, from, port, ip.kind(), &ip.bytes(&[0x31; 12]))
         }

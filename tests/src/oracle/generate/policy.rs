@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 use jiff::{Timestamp, ToSpan, civil::date};
 use sekimori::policy::model::{
-    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party,
-    Place, Policy, Port, Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
+    Published, Rule, Service,
 };
 
 use super::rng::Rng;
@@ -35,9 +35,7 @@ const PREFIXES: &[&str] = &[
 
 /// The instant around which policies place their ends: a Friday morning in Tokyo.
 pub fn base() -> Timestamp {
-    Timestamp::UNIX_EPOCH
-        .saturating_add(1_795_140_000.seconds())
-        .unwrap_or_default()
+    Timestamp::UNIX_EPOCH.saturating_add(1_795_140_000.seconds()).unwrap_or_default()
 }
 
 fn prefix(text: &str) -> IpNet {
@@ -94,17 +92,11 @@ pub fn policy(rng: &mut Rng) -> Policy {
             net.routers = (0..=rng.below(2)).map(|n| router_mac(index, n)).collect();
         }
     }
-    let hours = (0..rng.below(4))
-        .map(|index| hours(rng, index))
-        .collect::<Vec<_>>();
+    let hours = (0..rng.below(4)).map(|index| hours(rng, index)).collect::<Vec<_>>();
     let mut policy = Policy {
         organisation: "oracle".into(),
         timezone: jiff::tz::TimeZone::get("Asia/Tokyo").unwrap_or(jiff::tz::TimeZone::UTC),
-        holidays: if rng.chance(30) {
-            vec![date(2026, 11, 20)]
-        } else {
-            vec![date(2026, 11, 23)]
-        },
+        holidays: if rng.chance(30) { vec![date(2026, 11, 20)] } else { vec![date(2026, 11, 23)] },
         box_addresses,
         nets,
         devices,
@@ -151,50 +143,24 @@ fn nets(rng: &mut Rng) -> Vec<Net> {
     let mut out = Vec::new();
     for index in 0..count {
         let zone = index == 0 || (index > 1 && rng.chance(60));
-        let interface = if index > 1 && rng.chance(30) {
-            "if0".to_owned()
-        } else {
-            format!("if{index}")
-        };
+        let interface = if index > 1 && rng.chance(30) { "if0".to_owned() } else { format!("if{index}") };
         let (outer, inner) = match rng.below(6) {
             _ if interface == "if0" && index > 0 => (100 + index as u16, 0),
             0 => (10 + index as u16, 0),
             1 => (20 + index as u16, 5),
             _ => (0, 0),
         };
-        let mut ports = vec![Port {
-            interface: interface.clone(),
-            outer,
-            inner,
-        }];
+        let mut ports = vec![Port { interface: interface.clone(), outer, inner }];
         if rng.chance(30) {
-            ports.push(Port {
-                interface: interface.clone(),
-                outer: 200 + index as u16,
-                inner: 7 * (index as u16 % 2),
-            });
+            ports.push(Port { interface: interface.clone(), outer: 200 + index as u16, inner: 7 * (index as u16 % 2) });
         }
         if rng.chance(20) {
-            ports.push(Port {
-                interface: format!("second{index}"),
-                outer: 0,
-                inner: 0,
-            });
+            ports.push(Port { interface: format!("second{index}"), outer: 0, inner: 0 });
         }
-        let take = if default == Some(index) {
-            rng.below(3)
-        } else {
-            1 + rng.below(4)
-        };
-        let prefixes = pool
-            .split_off(pool.len().saturating_sub(take))
-            .iter()
-            .map(|text| prefix(text))
-            .collect();
+        let take = if default == Some(index) { rng.below(3) } else { 1 + rng.below(4) };
+        let prefixes = pool.split_off(pool.len().saturating_sub(take)).iter().map(|text| prefix(text)).collect();
         let kind = if zone {
-            NetKind::Zone {
-                devices: *rng.pick(&[DeviceMode::Registered, DeviceMode::Known, DeviceMode::Any]),
-            }
+            NetKind::Zone { devices: *rng.pick(&[DeviceMode::Registered, DeviceMode::Known, DeviceMode::Any]) }
         } else {
             NetKind::External(External::default())
         };
@@ -219,11 +185,7 @@ fn nets(rng: &mut Rng) -> Vec<Net> {
 fn devices(rng: &mut Rng, nets: &[Net], taken: &[IpAddr]) -> Vec<Device> {
     let mut used: BTreeSet<IpAddr> = taken.iter().copied().collect();
     let mut out = Vec::new();
-    for (net, zone) in nets
-        .iter()
-        .enumerate()
-        .filter(|(_, net)| matches!(net.kind, NetKind::Zone { .. }))
-    {
+    for (net, zone) in nets.iter().enumerate().filter(|(_, net)| matches!(net.kind, NetKind::Zone { .. })) {
         for n in 0..rng.below(5) {
             let mut addresses = Vec::new();
             for _ in 0..rng.below(3) {
@@ -236,14 +198,7 @@ fn devices(rng: &mut Rng, nets: &[Net], taken: &[IpAddr]) -> Vec<Device> {
             out.push(Device {
                 name: format!("dev{net}-{n}"),
                 net,
-                mac: Mac([
-                    0x02,
-                    0,
-                    0,
-                    0x10,
-                    if rng.chance(10) { 0 } else { net as u8 },
-                    n as u8,
-                ]),
+                mac: Mac([0x02, 0, 0, 0x10, if rng.chance(10) { 0 } else { net as u8 }, n as u8]),
                 addresses,
                 owner: String::new(),
                 until: end(rng, 20),
@@ -277,16 +232,11 @@ fn hours(rng: &mut Rng, index: usize) -> Hours {
             spans.extend(shape.iter().map(|(from, to)| (day, *from, *to)));
         }
     }
-    Hours {
-        name: format!("hours{index}"),
-        spans,
-        closed_on_holidays: rng.chance(50),
-    }
+    Hours { name: format!("hours{index}"), spans, closed_on_holidays: rng.chance(50) }
 }
 
 fn builtin(rng: &mut Rng) -> Builtin {
-    let control =
-        |rng: &mut Rng| *rng.pick(&[L2Control::Drop, L2Control::Local, L2Control::Forward]);
+    let control = |rng: &mut Rng| *rng.pick(&[L2Control::Drop, L2Control::Local, L2Control::Forward]);
     Builtin {
         arp: rng.chance(90),
         ndp: rng.chance(90),
@@ -301,18 +251,12 @@ fn builtin(rng: &mut Rng) -> Builtin {
 }
 
 /// Ports rules and packets like.
-pub const PORTS: &[u16] = &[
-    1, 22, 53, 67, 68, 80, 443, 546, 547, 1023, 1024, 8000, 8010, 65_534, 65_535,
-];
+pub const PORTS: &[u16] = &[1, 22, 53, 67, 68, 80, 443, 546, 547, 1023, 1024, 8000, 8010, 65_534, 65_535];
 
 fn service(rng: &mut Rng) -> Service {
     let range = |rng: &mut Rng| {
         let low = *rng.pick(PORTS);
-        let high = if rng.chance(60) {
-            low
-        } else {
-            low.saturating_add(rng.below(2_000) as u16)
-        };
+        let high = if rng.chance(60) { low } else { low.saturating_add(rng.below(2_000) as u16) };
         (low, high)
     };
     match rng.below(9) {
@@ -340,13 +284,7 @@ fn some_prefixes(rng: &mut Rng) -> Option<Vec<IpNet>> {
         let wide: IpNet = prefix(rng.pick::<&str>(PREFIXES));
         let addr = address_in(rng, &wide);
         let most = if addr.is_ipv4() { 32 } else { 128 };
-        let len = *rng.pick(&[
-            wide.prefix_len(),
-            most,
-            most - 1,
-            (wide.prefix_len() + 2).min(most),
-            0,
-        ]);
+        let len = *rng.pick(&[wide.prefix_len(), most, most - 1, (wide.prefix_len() + 2).min(most), 0]);
         if let Ok(net) = IpNet::new(addr, len) {
             out.push(net.trunc());
         }
@@ -356,19 +294,13 @@ fn some_prefixes(rng: &mut Rng) -> Option<Vec<IpNet>> {
 }
 
 fn rules(rng: &mut Rng, policy: &Policy) -> Vec<Rule> {
-    let zones: Vec<usize> = (0..policy.nets.len())
-        .filter(|index| matches!(policy.nets[*index].kind, NetKind::Zone { .. }))
-        .collect();
-    let externals: Vec<usize> = (0..policy.nets.len())
-        .filter(|index| !zones.contains(index))
-        .collect();
+    let zones: Vec<usize> =
+        (0..policy.nets.len()).filter(|index| matches!(policy.nets[*index].kind, NetKind::Zone { .. })).collect();
+    let externals: Vec<usize> = (0..policy.nets.len()).filter(|index| !zones.contains(index)).collect();
     let mut out = Vec::new();
     for number in 0..rng.below(13) {
-        let mut rule = if rng.chance(20) {
-            published(rng, policy, &zones)
-        } else {
-            plain(rng, policy, &zones, &externals)
-        };
+        let mut rule =
+            if rng.chance(20) { published(rng, policy, &zones) } else { plain(rng, policy, &zones, &externals) };
         rule.id = format!("r{number}-{}", rng.below(1000));
         out.push(rule);
     }
@@ -384,16 +316,8 @@ fn subset(rng: &mut Rng, from: &[Place]) -> Vec<Place> {
 }
 
 fn plain(rng: &mut Rng, policy: &Policy, zones: &[usize], externals: &[usize]) -> Rule {
-    let all: Vec<Place> = (0..policy.nets.len())
-        .map(Place::Net)
-        .chain([Place::Box])
-        .collect();
-    let inner: Vec<Place> = zones
-        .iter()
-        .copied()
-        .map(Place::Net)
-        .chain([Place::Box])
-        .collect();
+    let all: Vec<Place> = (0..policy.nets.len()).map(Place::Net).chain([Place::Box]).collect();
+    let inner: Vec<Place> = zones.iter().copied().map(Place::Net).chain([Place::Box]).collect();
     let outer: Vec<Place> = externals.iter().copied().map(Place::Net).collect();
     let (from, to) = if rng.chance(15) && !outer.is_empty() {
         (subset(rng, &outer), vec![Place::Box])
@@ -401,32 +325,16 @@ fn plain(rng: &mut Rng, policy: &Policy, zones: &[usize], externals: &[usize]) -
         (subset(rng, &inner), subset(rng, &all))
     };
     let devices = if rng.chance(20) && !policy.devices.is_empty() {
-        Some(
-            (0..=rng.below(2))
-                .map(|_| rng.below(policy.devices.len()))
-                .collect(),
-        )
+        Some((0..=rng.below(2)).map(|_| rng.below(policy.devices.len())).collect())
     } else {
         None
     };
     Rule {
         id: String::new(),
-        from: Party {
-            place: from,
-            prefixes: some_prefixes(rng),
-            devices,
-        },
-        to: Party {
-            place: to,
-            prefixes: some_prefixes(rng),
-            devices: None,
-        },
+        from: Party { place: from, prefixes: some_prefixes(rng), devices },
+        to: Party { place: to, prefixes: some_prefixes(rng), devices: None },
         services: (0..=rng.below(4)).map(|_| service(rng)).collect(),
-        hours: if rng.chance(25) && !policy.hours.is_empty() {
-            Some(rng.below(policy.hours.len()))
-        } else {
-            None
-        },
+        hours: if rng.chance(25) && !policy.hours.is_empty() { Some(rng.below(policy.hours.len())) } else { None },
         until: end(rng, 15),
         purpose: String::new(),
         owner: String::new(),
@@ -440,48 +348,20 @@ fn published(rng: &mut Rng, policy: &Policy, zones: &[usize]) -> Rule {
     let inside = *rng.pick(&policy.nets[zone].prefixes);
     let address = address_in(rng, &inside);
     let v6 = address.is_ipv6();
-    let candidates: Vec<IpAddr> = policy
-        .box_addresses
-        .iter()
-        .copied()
-        .filter(|addr| addr.is_ipv6() == v6)
-        .collect();
+    let candidates: Vec<IpAddr> = policy.box_addresses.iter().copied().filter(|addr| addr.is_ipv6() == v6).collect();
     let public = match rng.maybe(&candidates) {
         Some(addr) if rng.chance(60) => *addr,
         _ if rng.chance(30) => address,
-        _ => address_in(
-            rng,
-            &prefix(if v6 {
-                "2001:db8:ff::/48"
-            } else {
-                "203.0.113.0/24"
-            }),
-        ),
+        _ => address_in(rng, &prefix(if v6 { "2001:db8:ff::/48" } else { "203.0.113.0/24" })),
     };
     let single = *rng.pick(PORTS);
     let port = rng.chance(50).then(|| *rng.pick(&[8443, 8080, single]));
     let tcp = rng.chance(70);
-    let services = vec![if tcp {
-        Service::Tcp(single, single)
-    } else {
-        Service::Udp(single, single)
-    }];
+    let services = vec![if tcp { Service::Tcp(single, single) } else { Service::Udp(single, single) }];
     let mut rule = plain(rng, policy, zones, &[]);
-    rule.from.place = subset(
-        rng,
-        &(0..policy.nets.len()).map(Place::Net).collect::<Vec<_>>(),
-    );
-    rule.to = Party {
-        place: vec![Place::Net(zone)],
-        prefixes: Some(vec![IpNet::from(public)]),
-        devices: None,
-    };
+    rule.from.place = subset(rng, &(0..policy.nets.len()).map(Place::Net).collect::<Vec<_>>());
+    rule.to = Party { place: vec![Place::Net(zone)], prefixes: Some(vec![IpNet::from(public)]), devices: None };
     rule.services = services;
-    rule.published = Some(Published {
-        public,
-        net: zone,
-        address,
-        port,
-    });
+    rule.published = Some(Published { public, net: zone, address, port });
     rule
 }

@@ -21,11 +21,7 @@ impl Rng {
 
     /// A number in `0..end`; 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 {
-            0
-        } else {
-            (self.bits() % end as u64) as usize
-        }
+        if end == 0 { 0 } else { (self.bits() % end as u64) as usize }
     }
 
     /// True in `percent` of a hundred.
@@ -40,11 +36,7 @@ impl Rng {
 
     /// One of them, if there are any.
     pub fn maybe<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
-        if from.is_empty() {
-            None
-        } else {
-            Some(self.pick(from))
-        }
+        if from.is_empty() { None } else { Some(self.pick(from)) }
     }
 
     /// A random order.

@@ -41,15 +41,8 @@ enum Direction {
 
 /// A history of about `packets` packets under this policy.
 pub fn history(rng: &mut Rng, policy: &Policy, packets: usize) -> Vec<Step> {
-    let mut talker = Talker {
-        rng,
-        policy: policy.clone(),
-        clock: base(),
-        number: 0,
-        jumps: 0,
-        switches: 0,
-        steps: Vec::new(),
-    };
+    let mut talker =
+        Talker { rng, policy: policy.clone(), clock: base(), number: 0, jumps: 0, switches: 0, steps: Vec::new() };
     while talker.number < packets {
         talker.happen();
         match talker.rng.below(20) {
@@ -65,10 +58,7 @@ impl Talker<'_> {
     /// Time passes by more than a second a packet, so that "refreshed at most once a second" never matters.
     fn tick(&mut self) {
         let milliseconds = 1_003 + self.rng.below(90) as i64;
-        self.clock = self
-            .clock
-            .saturating_add(milliseconds.milliseconds())
-            .unwrap_or(self.clock);
+        self.clock = self.clock.saturating_add(milliseconds.milliseconds()).unwrap_or(self.clock);
     }
 
     fn happen(&mut self) {
@@ -76,16 +66,12 @@ impl Talker<'_> {
             0..=5 if self.jumps < 12 => {
                 self.jumps += 1;
                 let seconds = *self.rng.pick(&[14i64, 37, 75, 141, 260, 8_000, 11_000]);
-                self.clock = self
-                    .clock
-                    .saturating_add(seconds.seconds())
-                    .unwrap_or(self.clock);
+                self.clock = self.clock.saturating_add(seconds.seconds()).unwrap_or(self.clock);
             }
             6..=7 if self.switches < 2 => {
                 self.switches += 1;
                 self.policy = revised(self.rng, &self.policy);
-                self.steps
-                    .push(Step::Switch(Box::new(self.policy.clone()), self.clock));
+                self.steps.push(Step::Switch(Box::new(self.policy.clone()), self.clock));
             }
             8..=10 => self.overlay(),
             _ => {}
@@ -100,37 +86,19 @@ impl Talker<'_> {
                 cut.nets.push(self.rng.below(self.policy.nets.len()));
             }
             if self.rng.chance(40) {
-                let prefixes: Vec<_> = self
-                    .policy
-                    .nets
-                    .iter()
-                    .flat_map(|net| net.prefixes.clone())
-                    .collect();
+                let prefixes: Vec<_> = self.policy.nets.iter().flat_map(|net| net.prefixes.clone()).collect();
                 cut.prefixes.extend(self.rng.maybe(&prefixes));
             }
             if self.rng.chance(40) {
-                let macs: Vec<Mac> = self
-                    .policy
-                    .devices
-                    .iter()
-                    .map(|device| device.mac)
-                    .collect();
+                let macs: Vec<Mac> = self.policy.devices.iter().map(|device| device.mac).collect();
                 cut.macs.extend(self.rng.maybe(&macs));
             }
         }
         let management = if self.rng.chance(50) {
             let net = self.rng.below(self.policy.nets.len());
             let interface = self.policy.nets[net].ports[0].interface.clone();
-            let source = self.policy.nets[net]
-                .prefixes
-                .first()
-                .copied()
-                .unwrap_or_default();
-            vec![Management {
-                interface,
-                source,
-                port: 22,
-            }]
+            let source = self.policy.nets[net].prefixes.first().copied().unwrap_or_default();
+            vec![Management { interface, source, port: 22 }]
         } else {
             Vec::new()
         };
@@ -142,23 +110,14 @@ impl Talker<'_> {
         let number = self.number;
         self.number += 1;
         let frame = spoil::maybe(self.rng, frame);
-        self.steps.push(Step::Packet(Event {
-            number,
-            frame,
-            way,
-            now: self.clock,
-        }));
+        self.steps.push(Step::Packet(Event { number, frame, way, now: self.clock }));
         number
     }
 
     fn enter(&mut self, port: &Port, mac: Mac, ip: &Ip, payload: &[u8]) -> usize {
         let frame = ether(BOX_MAC, mac, port, ip.kind(), &ip.bytes(payload));
         let stray = self.rng.chance(1);
-        let interface = if stray {
-            "nowhere".to_owned()
-        } else {
-            port.interface.clone()
-        };
+        let interface = if stray { "nowhere".to_owned() } else { port.interface.clone() };
         self.emit(frame, Way::In { interface })
     }
 
@@ -169,18 +128,8 @@ impl Talker<'_> {
             1 => Origin::Unmarked,
             _ => origin,
         };
-        let port = if self.rng.chance(3) {
-            self.any_port()
-        } else {
-            port.clone()
-        };
-        self.emit(
-            frame,
-            Way::Out {
-                interface: port.interface,
-                origin,
-            },
-        );
+        let port = if self.rng.chance(3) { self.any_port() } else { port.clone() };
+        self.emit(frame, Way::Out { interface: port.interface, origin });
     }
 
     fn any_port(&mut self) -> Port {
@@ -194,30 +143,13 @@ impl Talker<'_> {
         let own = self.rng.chance(30);
         let frame = neighbours::frame(self.rng, &self.policy, net, &port, own);
         if own {
-            self.emit(
-                frame,
-                Way::Out {
-                    interface: port.interface,
-                    origin: Origin::Box,
-                },
-            );
+            self.emit(frame, Way::Out { interface: port.interface, origin: Origin::Box });
             return;
         }
-        let event = self.emit(
-            frame.clone(),
-            Way::In {
-                interface: port.interface,
-            },
-        );
+        let event = self.emit(frame.clone(), Way::In { interface: port.interface });
         if self.rng.chance(30) {
             let other = self.any_port();
-            self.emit(
-                frame,
-                Way::Out {
-                    interface: other.interface,
-                    origin: Origin::Guarded { event },
-                },
-            );
+            self.emit(frame, Way::Out { interface: other.interface, origin: Origin::Guarded { event } });
         }
     }
 
@@ -228,21 +160,13 @@ impl Talker<'_> {
             Service::Tcp(..) => self.tcp(&ends, &translated),
             Service::Udp(..) => {
                 for turn in 0..1 + self.rng.below(4) {
-                    let direction = if turn % 2 == 0 {
-                        Direction::Forth
-                    } else {
-                        Direction::Back
-                    };
+                    let direction = if turn % 2 == 0 { Direction::Forth } else { Direction::Back };
                     let len = self.rng.below(40);
-                    self.carry(&ends, &translated, direction, &|sport, dport| {
-                        udp(sport, dport, len)
-                    });
+                    self.carry(&ends, &translated, direction, &|sport, dport| udp(sport, dport, len));
                     self.happen();
                 }
             }
-            Service::Icmp(kind, code) | Service::Icmpv6(kind, code) => {
-                self.echo(&ends, &translated, kind, code)
-            }
+            Service::Icmp(kind, code) | Service::Icmpv6(kind, code) => self.echo(&ends, &translated, kind, code),
             Service::Protocol(_) => {
                 for _ in 0..1 + self.rng.below(2) {
                     self.carry(&ends, &translated, Direction::Forth, &|_, _| vec![0x5a; 24]);
@@ -266,12 +190,8 @@ impl Talker<'_> {
         for _ in 0..1 + self.rng.below(2) {
             let odd = self.rng.chance(6);
             let (forth, back) = if odd { (reply, kind) } else { (kind, reply) };
-            self.carry(ends, translated, Direction::Forth, &|sport, _| {
-                icmp(forth, code, word(sport), &[9; 8])
-            });
-            self.carry(ends, translated, Direction::Back, &|_, dport| {
-                icmp(back, 0, word(dport), &[9; 8])
-            });
+            self.carry(ends, translated, Direction::Forth, &|sport, _| icmp(forth, code, word(sport), &[9; 8]));
+            self.carry(ends, translated, Direction::Back, &|_, dport| icmp(back, 0, word(dport), &[9; 8]));
             self.happen();
         }
     }
@@ -298,45 +218,25 @@ impl Talker<'_> {
         let whole = self.rng.chance(90);
         match (ends.from, ends.to, back) {
             (Place::Box, Place::Box, _) => {}
-            (Place::Box, _, false) => self.leave(
-                &ends.beyond,
-                ends.far_mac,
-                &near_ip,
-                &near_bytes,
-                Origin::Box,
-            ),
+            (Place::Box, _, false) => self.leave(&ends.beyond, ends.far_mac, &near_ip, &near_bytes, Origin::Box),
             (Place::Box, _, true) => {
                 self.enter(&ends.beyond, ends.far_mac, &near_ip, &near_bytes);
             }
             (_, Place::Box, false) => {
                 self.enter(&ends.near, ends.mac, &near_ip, &near_bytes);
             }
-            (_, Place::Box, true) => {
-                self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Box)
-            }
+            (_, Place::Box, true) => self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Box),
             (_, _, false) => {
                 let event = self.enter(&ends.near, ends.mac, &near_ip, &near_bytes);
                 if whole {
                     let (ip, bytes) = (&beyond_ip, &beyond_bytes);
-                    self.leave(
-                        &ends.beyond,
-                        ends.far_mac,
-                        ip,
-                        bytes,
-                        Origin::Guarded { event },
-                    );
+                    self.leave(&ends.beyond, ends.far_mac, ip, bytes, Origin::Guarded { event });
                 }
             }
             (_, _, true) => {
                 let event = self.enter(&ends.beyond, ends.far_mac, &beyond_ip, &beyond_bytes);
                 if whole {
-                    self.leave(
-                        &ends.near,
-                        ends.mac,
-                        &near_ip,
-                        &near_bytes,
-                        Origin::Guarded { event },
-                    );
+                    self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Guarded { event });
                 } else if self.rng.chance(20) {
                     self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Box);
                 }
@@ -347,34 +247,13 @@ impl Talker<'_> {
     fn tcp(&mut self, ends: &Ends, translated: &Translated) {
         let (mut client, mut server) = (self.rng.bits() as u32, self.rng.bits() as u32);
         let scale = self.rng.chance(30).then(|| self.rng.below(3) as u8);
-        let mut send = |this: &mut Self,
-                        direction: Direction,
-                        flags: u8,
-                        data: usize,
-                        seq_off: u32,
-                        ack_off: u32| {
-            let (seq, ack) = if direction == Direction::Forth {
-                (client, server)
-            } else {
-                (server, client)
-            };
-            let ack = if flags & flag::ACK != 0 {
-                ack.wrapping_add(ack_off)
-            } else {
-                0
-            };
+        let mut send = |this: &mut Self, direction: Direction, flags: u8, data: usize, seq_off: u32, ack_off: u32| {
+            let (seq, ack) = if direction == Direction::Forth { (client, server) } else { (server, client) };
+            let ack = if flags & flag::ACK != 0 { ack.wrapping_add(ack_off) } else { 0 };
             let seq = seq.wrapping_add(seq_off);
             let offered = if flags & flag::SYN != 0 { scale } else { None };
             this.carry(ends, translated, direction, &|sport, dport| {
-                tcp(&Segment {
-                    sport,
-                    dport,
-                    seq,
-                    ack,
-                    flags,
-                    data,
-                    scale: offered,
-                })
+                tcp(&Segment { sport, dport, seq, ack, flags, data, scale: offered })
             });
             if seq_off == 0 && ack_off == 0 {
                 let step = data as u32 + u32::from(flags & (flag::SYN | flag::FIN) != 0);
@@ -387,11 +266,7 @@ impl Talker<'_> {
         };
         use Direction::{Back, Forth};
         const WILD: u32 = 1 << 30;
-        let syn_flags = if self.rng.chance(20) {
-            flag::SYN | flag::ECE | flag::CWR
-        } else {
-            flag::SYN
-        };
+        let syn_flags = if self.rng.chance(20) { flag::SYN | flag::ECE | flag::CWR } else { flag::SYN };
         match self.rng.below(12) {
             0 => {
                 let flags = self.rng.bits() as u8;
@@ -487,11 +362,8 @@ impl Talker<'_> {
             whole.truncate(whole.len().min(if six { 40 } else { 20 } + len));
             whole
         };
-        let kinds: &[(u8, u8)] = if six {
-            &[(1, 4), (2, 0), (3, 0), (4, 1)]
-        } else {
-            &[(3, 3), (3, 4), (11, 0), (12, 0)]
-        };
+        let kinds: &[(u8, u8)] =
+            if six { &[(1, 4), (2, 0), (3, 0), (4, 1)] } else { &[(3, 3), (3, 4), (11, 0), (12, 0)] };
         let (kind, code) = *self.rng.pick(kinds);
         let mtu = *self.rng.pick(&[1400u16, 1400, 1280, 1279, 68, 67, 0]);
         let word = [0, 0, mtu.to_be_bytes()[0], mtu.to_be_bytes()[1]];
@@ -499,14 +371,8 @@ impl Talker<'_> {
         let icmp_proto = if six { 58 } else { 1 };
         let near = ((ends.src, ends.sport), (ends.dst, ends.dport));
         let beyond = (translated.src, translated.dst);
-        let about = |(src, dst): ((IpAddr, u16), (IpAddr, u16))| {
-            icmp(kind, code, word, &quoted(src, dst, len))
-        };
-        let teller = if self.rng.chance(50) {
-            translated.dst.0
-        } else {
-            ends.dst
-        };
+        let about = |(src, dst): ((IpAddr, u16), (IpAddr, u16))| icmp(kind, code, word, &quoted(src, dst, len));
+        let teller = if self.rng.chance(50) { translated.dst.0 } else { ends.dst };
         match (ends.from, ends.to) {
             (Place::Box, Place::Box) => {}
             (Place::Box, _) => {
@@ -521,13 +387,7 @@ impl Talker<'_> {
                 let ip = Ip::new(teller, beyond.0.0, icmp_proto);
                 let event = self.enter(&ends.beyond, ends.far_mac, &ip, &about(beyond));
                 let ip = Ip::new(teller, near.0.0, icmp_proto);
-                self.leave(
-                    &ends.near,
-                    ends.mac,
-                    &ip,
-                    &about(near),
-                    Origin::Guarded { event },
-                );
+                self.leave(&ends.near, ends.mac, &ip, &about(near), Origin::Guarded { event });
             }
         }
     }
@@ -547,26 +407,15 @@ impl Talker<'_> {
                 data: 0,
                 scale: None,
             }),
-            Service::Icmp(kind, _) | Service::Icmpv6(kind, _) => {
-                icmp(kind, 0, word(ends.sport), &[1; 88])
-            }
+            Service::Icmp(kind, _) | Service::Icmpv6(kind, _) => icmp(kind, 0, word(ends.sport), &[1; 88]),
             Service::Protocol(_) => vec![7; 96],
         };
-        let id = self.rng.below(4) as u16
-            + if self.rng.chance(70) {
-                1000 + self.number as u16
-            } else {
-                0
-            };
+        let id = self.rng.below(4) as u16 + if self.rng.chance(70) { 1000 + self.number as u16 } else { 0 };
         let mut at = 0;
         let first = *self.rng.pick(&[8usize, 16, 24, 32]);
         let mut cuts = Vec::new();
         while at < whole.len() {
-            let len = if at == 0 {
-                first
-            } else {
-                *self.rng.pick(&[8usize, 16, 32, 96])
-            };
+            let len = if at == 0 { first } else { *self.rng.pick(&[8usize, 16, 32, 96]) };
             let end = (at + len).min(whole.len());
             cuts.push((at, end));
             at = end;
@@ -589,15 +438,8 @@ impl Talker<'_> {
             cuts.extend((0..6).map(|n| (200 + n * 32, 208 + n * 32)));
         }
         for (start, end) in cuts {
-            let more = if self.rng.chance(4) {
-                self.rng.chance(50)
-            } else {
-                end != whole.len()
-            };
-            let mut bytes: Vec<u8> = whole
-                .get(start..end)
-                .map(<[u8]>::to_vec)
-                .unwrap_or_default();
+            let more = if self.rng.chance(4) { self.rng.chance(50) } else { end != whole.len() };
+            let mut bytes: Vec<u8> = whole.get(start..end).map(<[u8]>::to_vec).unwrap_or_default();
             bytes.resize(end - start, 3);
             let mut ip = Ip::new(ends.src, ends.dst, proto_of(ends.service));
             if six {
@@ -617,10 +459,7 @@ impl Talker<'_> {
                 ip.fragment = (start / 8) as u16 | if more { 0x2000 } else { 0 };
             }
             if self.rng.chance(3) {
-                self.clock = self
-                    .clock
-                    .saturating_add(35.seconds())
-                    .unwrap_or(self.clock);
+                self.clock = self.clock.saturating_add(35.seconds()).unwrap_or(self.clock);
             }
             match (ends.from, ends.to) {
                 (Place::Box, _) => self.leave(&ends.beyond, ends.far_mac, &ip, &bytes, Origin::Box),
@@ -629,13 +468,7 @@ impl Talker<'_> {
                 }
                 _ => {
                     let event = self.enter(&ends.near, ends.mac, &ip, &bytes);
-                    self.leave(
-                        &ends.beyond,
-                        ends.far_mac,
-                        &ip,
-                        &bytes,
-                        Origin::Guarded { event },
-                    );
+                    self.leave(&ends.beyond, ends.far_mac, &ip, &bytes, Origin::Guarded { event });
                 }
             }
         }
@@ -651,28 +484,14 @@ struct Translated {
 
 impl Translated {
     fn of(rng: &mut Rng, policy: &Policy, ends: &Ends) -> Self {
-        let mut out = Self {
-            src: (ends.src, ends.sport),
-            dst: (ends.dst, ends.dport),
-        };
-        let own: Vec<IpAddr> = policy
-            .box_addresses
-            .iter()
-            .copied()
-            .filter(|addr| addr.is_ipv6() == ends.src.is_ipv6())
-            .collect();
+        let mut out = Self { src: (ends.src, ends.sport), dst: (ends.dst, ends.dport) };
+        let own: Vec<IpAddr> =
+            policy.box_addresses.iter().copied().filter(|addr| addr.is_ipv6() == ends.src.is_ipv6()).collect();
         let echo = matches!(ends.service, Service::Icmp(..) | Service::Icmpv6(..));
         if let Some(addr) = rng.maybe(&own)
             && rng.chance(30)
         {
-            out.src = (
-                *addr,
-                if echo {
-                    ends.sport
-                } else {
-                    ends.sport.wrapping_add(11).max(1)
-                },
-            );
+            out.src = (*addr, if echo { ends.sport } else { ends.sport.wrapping_add(11).max(1) });
         }
         if let Some((addr, port)) = ends.server
             && rng.chance(90)

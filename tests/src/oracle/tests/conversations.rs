@@ -3,16 +3,10 @@ use super::*;
 use crate::oracle::generate::build::icmp;
 
 fn there() -> (Ip, Vec<u8>) {
-    (
-        ip("192.168.10.17", "198.51.100.5", 17),
-        udp(40_000, 443, 10),
-    )
+    (ip("192.168.10.17", "198.51.100.5", 17), udp(40_000, 443, 10))
 }
 fn back() -> (Ip, Vec<u8>) {
-    (
-        ip("198.51.100.5", "192.168.10.17", 17),
-        udp(443, 40_000, 10),
-    )
+    (ip("198.51.100.5", "192.168.10.17", 17), udp(443, 40_000, 10))
 }
 
 #[test]
@@ -38,10 +32,7 @@ fn a_reply_nobody_at_the_inside_waits_for() {
     court.from_pc(&to, &asks);
     court.leaves("wan0", &to, &asks);
     assert_eq!(court.from_internet(&from, &answers), "flow");
-    court
-        .state
-        .views
-        .retain(|view| view.key.port.interface == "wan0");
+    court.state.views.retain(|view| view.key.port.interface == "wan0");
     assert_eq!(court.leaves("lan0", &from, &answers), "no_flow");
 }
 
@@ -63,10 +54,7 @@ fn echoes_by_identifier() {
     let mut court = Court::new();
     let request = |id: u8| icmp(8, 0, [0, id, 0, 1], &[]);
     let reply = |id: u8| icmp(0, 0, [0, id, 0, 1], &[]);
-    let (to, from) = (
-        ip("192.168.10.17", "198.51.100.5", 1),
-        ip("198.51.100.5", "192.168.10.17", 1),
-    );
+    let (to, from) = (ip("192.168.10.17", "198.51.100.5", 1), ip("198.51.100.5", "192.168.10.17", 1));
     assert_eq!(court.from_internet(&from, &reply(7)), "no_flow");
     assert_eq!(court.from_pc(&to, &request(7)), "rule");
     assert_eq!(court.leaves("wan0", &to, &request(7)), "flow");
@@ -87,29 +75,14 @@ fn icmp_errors_about_live_conversations() {
     let teller = ip("198.51.100.1", "192.168.10.17", 1);
     assert_eq!(court.from_internet(&teller, &error(&quote, 0)), "related");
     assert_eq!(court.leaves("lan0", &teller, &error(&quote, 0)), "related");
-    assert_eq!(
-        court.from_internet(&teller, &icmp(3, 4, [0, 0, 0, 67], &quote)),
-        "icmp_unrelated"
-    );
-    assert_eq!(
-        court.from_internet(&teller, &error(&quote[..27], 0)),
-        "icmp_unrelated"
-    );
+    assert_eq!(court.from_internet(&teller, &icmp(3, 4, [0, 0, 0, 67], &quote)), "icmp_unrelated");
+    assert_eq!(court.from_internet(&teller, &error(&quote[..27], 0)), "icmp_unrelated");
     let stranger = ip("192.168.10.17", "198.51.100.9", 17).bytes(&asks);
-    assert_eq!(
-        court.from_internet(&teller, &error(&stranger, 0)),
-        "icmp_unrelated"
-    );
+    assert_eq!(court.from_internet(&teller, &error(&stranger, 0)), "icmp_unrelated");
     let elsewhere = ip("198.51.100.1", "192.168.10.18", 1);
-    assert_eq!(
-        court.from_internet(&elsewhere, &error(&quote, 0)),
-        "icmp_unrelated"
-    );
+    assert_eq!(court.from_internet(&elsewhere, &error(&quote, 0)), "icmp_unrelated");
     court.policy.builtin.icmp_errors = false;
-    assert_eq!(
-        court.from_internet(&teller, &error(&quote, 0)),
-        "icmp_unrelated"
-    );
+    assert_eq!(court.from_internet(&teller, &error(&quote, 0)), "icmp_unrelated");
 }
 
 /// TCP between the terminal and a web server, judged at the terminal's side only.
@@ -119,9 +92,7 @@ struct Wire {
 
 impl Wire {
     fn open() -> Self {
-        let mut wire = Self {
-            court: Court::new(),
-        };
+        let mut wire = Self { court: Court::new() };
         assert_eq!(wire.client(999, 0, flag::SYN, 0), "rule");
         assert_eq!(wire.server(4_999, 1_000, flag::SYN | flag::ACK, 0), "flow");
         assert_eq!(wire.client(1_000, 5_000, flag::ACK, 0), "flow");
@@ -146,16 +117,11 @@ impl Wire {
 
 #[test]
 fn tcp_opening() {
-    let mut wire = Wire {
-        court: Court::new(),
-    };
+    let mut wire = Wire { court: Court::new() };
     assert_eq!(wire.client(999, 0, flag::SYN, 0), "rule");
     assert_eq!(wire.client(999, 0, flag::SYN, 0), "flow");
     assert_eq!(wire.client(1_000, 1, flag::ACK, 0), "tcp_state");
-    assert_eq!(
-        wire.server(4_999, 1_001, flag::SYN | flag::ACK, 0),
-        "tcp_state"
-    );
+    assert_eq!(wire.server(4_999, 1_001, flag::SYN | flag::ACK, 0), "tcp_state");
     assert_eq!(wire.server(4_999, 1_000, flag::ACK, 0), "tcp_state");
     assert_eq!(wire.server(4_999, 1_000, flag::SYN | flag::ACK, 0), "flow");
     assert_eq!(wire.client(1_000, 5_001, flag::ACK, 0), "tcp_state");
@@ -165,23 +131,11 @@ fn tcp_opening() {
 #[test]
 fn tcp_windows() {
     let mut wire = Wire::open();
-    assert_eq!(
-        wire.client(1_000, 5_000, flag::ACK | flag::PSH, 100),
-        "flow"
-    );
+    assert_eq!(wire.client(1_000, 5_000, flag::ACK | flag::PSH, 100), "flow");
     assert_eq!(wire.server(5_000, 1_100, flag::ACK, 50), "flow");
-    assert_eq!(
-        wire.client(1_000 + 1_000_000, 5_050, flag::ACK, 1),
-        "tcp_window"
-    );
-    assert_eq!(
-        wire.client(1_100, 5_050 + 1_000_000, flag::ACK, 1),
-        "tcp_window"
-    );
-    assert_eq!(
-        wire.server(5_050u32.wrapping_sub(1_000_000), 1_100, flag::ACK, 1),
-        "tcp_window"
-    );
+    assert_eq!(wire.client(1_000 + 1_000_000, 5_050, flag::ACK, 1), "tcp_window");
+    assert_eq!(wire.client(1_100, 5_050 + 1_000_000, flag::ACK, 1), "tcp_window");
+    assert_eq!(wire.server(5_050u32.wrapping_sub(1_000_000), 1_100, flag::ACK, 1), "tcp_window");
     assert_eq!(wire.server(9, 0, flag::SYN, 0), "tcp_state");
     assert_eq!(wire.client(9, 0, flag::SYN, 0), "flow");
 }
@@ -192,16 +146,8 @@ fn tcp_closing() {
     assert_eq!(wire.client(1_000, 5_000, flag::FIN | flag::ACK, 0), "flow");
     assert_eq!(wire.server(5_000, 1_001, flag::FIN | flag::ACK, 0), "flow");
     assert_eq!(wire.client(1_001, 5_001, flag::ACK, 0), "flow");
-    assert_eq!(
-        wire.client(1_001, 5_001, flag::ACK, 0),
-        "flow",
-        "late, yet inside the windows"
-    );
-    assert_eq!(
-        wire.client(70_000, 0, flag::SYN, 0),
-        "rule",
-        "a new conversation"
-    );
+    assert_eq!(wire.client(1_001, 5_001, flag::ACK, 0), "flow", "late, yet inside the windows");
+    assert_eq!(wire.client(70_000, 0, flag::SYN, 0), "rule", "a new conversation");
     let mut wire = Wire::open();
     assert_eq!(wire.server(5_000, 1_000, flag::RST | flag::ACK, 0), "flow");
     wire.court.wait(11);

@@ -12,29 +12,13 @@ fn interface_and_tags() {
     let mut court = Court::new();
     let (ip, bytes) = pc_to_web();
     let tagged = |outer: u16, inner: u16| {
-        ether(
-            BOX,
-            PC,
-            &Port {
-                interface: "lan0".into(),
-                outer,
-                inner,
-            },
-            0x0800,
-            &ip.bytes(&bytes),
-        )
+        ether(BOX, PC, &Port { interface: "lan0".into(), outer, inner }, 0x0800, &ip.bytes(&bytes))
     };
     assert_eq!(court.raw_in("eth9", tagged(0, 0)), "unknown_interface");
-    assert_eq!(
-        court.raw_in("lan0", tagged(0, 0)[..13].to_vec()),
-        "truncated"
-    );
+    assert_eq!(court.raw_in("lan0", tagged(0, 0)[..13].to_vec()), "truncated");
     assert_eq!(court.raw_in("lan0", tagged(10, 0)), "rule");
     assert_eq!(court.raw_in("lan0", tagged(11, 0)), "unknown_vlan");
-    assert_eq!(
-        court.raw_in("lan0", tagged(10, 0)[..17].to_vec()),
-        "truncated"
-    );
+    assert_eq!(court.raw_in("lan0", tagged(10, 0)[..17].to_vec()), "truncated");
     let mut group = tagged(0, 0);
     group[6] |= 1;
     assert_eq!(court.raw_in("lan0", group), "bad_source_mac");
@@ -46,11 +30,7 @@ fn interface_and_tags() {
     assert_eq!(court.raw_in("lan0", deep), "vlan_too_deep");
     let mut priority = tagged(10, 0);
     priority.splice(12..12, [0x81, 0, 0xe0, 0]);
-    assert_eq!(
-        court.raw_in("lan0", priority),
-        "flow",
-        "a tag with id 0 is no tag"
-    );
+    assert_eq!(court.raw_in("lan0", priority), "flow", "a tag with id 0 is no tag");
 }
 
 #[test]
@@ -59,40 +39,22 @@ fn bridge_control_and_ethertypes() {
     let control = |to: Mac, kind: u16| ether(to, PC, &port("lan0"), kind, &[0; 46]);
     let bridges = Mac([1, 0x80, 0xc2, 0, 0, 0]);
     assert_eq!(court.raw_in("lan0", control(bridges, 0x26)), "l2_control");
-    assert_eq!(
-        court.raw_in("lan0", control(BOX, 0x26)),
-        "unknown_ethertype"
-    );
+    assert_eq!(court.raw_in("lan0", control(BOX, 0x26)), "unknown_ethertype");
     assert_eq!(court.raw_in("lan0", control(BOX, 0x8809)), "l2_control");
     assert_eq!(court.raw_in("lan0", control(BOX, 0x88cc)), "builtin");
-    assert_eq!(
-        court.raw_in("lan0", control(BOX, 0x8863)),
-        "unknown_ethertype"
-    );
+    assert_eq!(court.raw_in("lan0", control(BOX, 0x8863)), "unknown_ethertype");
 }
 
 #[test]
 fn ipv4_headers() {
-    let sound = || {
-        ether(
-            BOX,
-            PC,
-            &port("lan0"),
-            0x0800,
-            &pc_to_web().0.bytes(&syn(40_000, 443)),
-        )
-    };
+    let sound = || ether(BOX, PC, &port("lan0"), 0x0800, &pc_to_web().0.bytes(&syn(40_000, 443)));
     let judge = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut frame = sound();
         change(&mut frame);
         Court::new().raw_in("lan0", frame)
     };
     assert_eq!(judge(&|_| {}), "rule");
-    assert_eq!(
-        judge(&|frame| frame.extend([0; 6])),
-        "rule",
-        "padding is not the packet"
-    );
+    assert_eq!(judge(&|frame| frame.extend([0; 6])), "rule", "padding is not the packet");
     assert_eq!(judge(&|frame| frame.truncate(33)), "truncated");
     assert_eq!(judge(&|frame| frame.truncate(53)), "ipv4_header");
     assert_eq!(judge(&|frame| frame[24] ^= 1), "ipv4_header");
@@ -117,39 +79,19 @@ fn ipv6_headers_and_extensions() {
     let options = (60u8, vec![0, 1, 4, 0, 0, 0, 0]);
     let hop = (0u8, vec![0, 1, 4, 0, 0, 0, 0]);
     assert_eq!(with(&[]), "rule");
-    assert_eq!(
-        with(&[
-            hop.clone(),
-            options.clone(),
-            (44, vec![0; 7]),
-            options.clone()
-        ]),
-        "rule"
-    );
+    assert_eq!(with(&[hop.clone(), options.clone(), (44, vec![0; 7]), options.clone()]), "rule");
     assert_eq!(with(&[options.clone(), hop.clone()]), "ipv6_extension");
-    assert_eq!(
-        with(&[options.clone(), options.clone(), options.clone()]),
-        "ipv6_extension"
-    );
+    assert_eq!(with(&[options.clone(), options.clone(), options.clone()]), "ipv6_extension");
     assert_eq!(with(&[(43, vec![0, 0, 0, 0, 0, 0, 0])]), "ipv6_extension");
     assert_eq!(with(&[(51, vec![0; 7])]), "ipv6_extension");
-    assert_eq!(
-        with(&[(44, vec![0; 7]), (44, vec![0; 7])]),
-        "fragment_nested"
-    );
+    assert_eq!(with(&[(44, vec![0; 7]), (44, vec![0; 7])]), "fragment_nested");
     assert_eq!(with(&[(60, vec![40, 1, 4, 0, 0, 0, 0])]), "ipv6_extension");
     let mut nothing = six();
     nothing.proto = 59;
     assert_eq!(Court::new().from_pc(&nothing, &[]), "ipv6_extension");
     let frame = ether(BOX, PC, &port("lan0"), 0x86dd, &six().bytes(&datagram()));
-    assert_eq!(
-        Court::new().raw_in("lan0", frame[..14 + 39].to_vec()),
-        "truncated"
-    );
-    assert_eq!(
-        Court::new().raw_in("lan0", frame[..14 + 45].to_vec()),
-        "ipv6_header"
-    );
+    assert_eq!(Court::new().raw_in("lan0", frame[..14 + 39].to_vec()), "truncated");
+    assert_eq!(Court::new().raw_in("lan0", frame[..14 + 45].to_vec()), "ipv6_header");
     let mut jumbo = ether(BOX, PC, &port("lan0"), 0x86dd, &six().bytes(&datagram()));
     jumbo[18..21].copy_from_slice(&[0, 0, 0]);
     assert_eq!(Court::new().raw_in("lan0", jumbo), "ipv6_header");
@@ -185,17 +127,12 @@ fn martians_and_land() {
     assert_eq!(judge("192.168.10.17", "203.0.113.255"), "multicast");
     assert_eq!(judge("2001:db8:10::17", "ff02::fb"), "multicast");
     let discover = udp(68, 67, 20);
-    assert_eq!(
-        Court::new().from_pc(&ip("0.0.0.0", "255.255.255.255", 17), &discover),
-        "multicast"
-    );
+    assert_eq!(Court::new().from_pc(&ip("0.0.0.0", "255.255.255.255", 17), &discover), "multicast");
 }
 
 #[test]
 fn transport_headers() {
-    let to_web = |proto: u8, bytes: &[u8]| {
-        Court::new().from_pc(&ip("192.168.10.17", "198.51.100.5", proto), bytes)
-    };
+    let to_web = |proto: u8, bytes: &[u8]| Court::new().from_pc(&ip("192.168.10.17", "198.51.100.5", proto), bytes);
     assert_eq!(to_web(6, &syn(1, 443)[..19]), "l4_header");
     let mut offset = syn(1, 443);
     offset[12] = 0x60;
@@ -207,31 +144,12 @@ fn transport_headers() {
     assert_eq!(to_web(1, &[5, 0, 0, 0, 0, 0, 0, 0]), "icmp_type");
     assert_eq!(to_web(58, &[128, 0, 0, 0, 0, 0, 0, 0]), "l4_header");
     for flags in [0, 3, 6, 5, 1, 0x20, 8, 0x29] {
-        assert_eq!(
-            to_web(6, &segment(1, 443, 0, 0, flags, 0)),
-            "tcp_flags",
-            "{flags:#x}"
-        );
+        assert_eq!(to_web(6, &segment(1, 443, 0, 0, flags, 0)), "tcp_flags", "{flags:#x}");
     }
-    assert_eq!(
-        to_web(6, &segment(1, 443, 0, 0, flag::RST | flag::URG, 0)),
-        "tcp_not_syn"
-    );
-    assert_eq!(
-        to_web(
-            6,
-            &segment(1, 443, 0, 0, flag::SYN | flag::ECE | flag::CWR, 0)
-        ),
-        "rule"
-    );
-    assert_eq!(
-        to_web(6, &segment(1, 443, 0, 0, flag::SYN, 1)),
-        "tcp_syn_data"
-    );
-    assert_eq!(
-        to_web(6, &segment(1, 443, 0, 0, flag::SYN | flag::ACK, 0)),
-        "tcp_not_syn"
-    );
+    assert_eq!(to_web(6, &segment(1, 443, 0, 0, flag::RST | flag::URG, 0)), "tcp_not_syn");
+    assert_eq!(to_web(6, &segment(1, 443, 0, 0, flag::SYN | flag::ECE | flag::CWR, 0)), "rule");
+    assert_eq!(to_web(6, &segment(1, 443, 0, 0, flag::SYN, 1)), "tcp_syn_data");
+    assert_eq!(to_web(6, &segment(1, 443, 0, 0, flag::SYN | flag::ACK, 0)), "tcp_not_syn");
 }
 
 #[test]
@@ -240,10 +158,7 @@ fn fragments() {
     let piece = |at: usize, end: usize, more: bool| {
         let mut ip = ip("192.168.10.17", "198.51.100.5", 17);
         ip.fragment = (at / 8) as u16 | if more { 0x2000 } else { 0 };
-        (
-            ip,
-            whole.get(at..end).map_or(vec![0; end - at], <[u8]>::to_vec),
-        )
+        (ip, whole.get(at..end).map_or(vec![0; end - at], <[u8]>::to_vec))
     };
     let play = |pieces: &[(usize, usize, bool)]| {
         let mut court = Court::new();
@@ -261,26 +176,11 @@ fn fragments() {
     assert_eq!(play(&[(0, 12, true)]), "fragment_tiny");
     assert_eq!(play(&[(0, 24, true), (24, 24, false)]), "fragment_tiny");
     assert_eq!(play(&[(0, 24, true), (16, 32, true)]), "fragment_overlap");
+    assert_eq!(play(&[(0, 24, true), (16, 32, true), (40, 48, false)]), "fragment_overlap");
+    assert_eq!(play(&[(0, 24, true), (40, 48, false), (48, 56, true)]), "fragment_bounds");
+    assert_eq!(play(&[(0, 24, true), (65_528, 65_544, false)]), "fragment_bounds");
     assert_eq!(
-        play(&[(0, 24, true), (16, 32, true), (40, 48, false)]),
-        "fragment_overlap"
-    );
-    assert_eq!(
-        play(&[(0, 24, true), (40, 48, false), (48, 56, true)]),
-        "fragment_bounds"
-    );
-    assert_eq!(
-        play(&[(0, 24, true), (65_528, 65_544, false)]),
-        "fragment_bounds"
-    );
-    assert_eq!(
-        play(&[
-            (0, 8, true),
-            (16, 24, true),
-            (32, 40, true),
-            (48, 56, true),
-            (64, 72, true)
-        ]),
+        play(&[(0, 8, true), (16, 24, true), (32, 40, true), (48, 56, true), (64, 72, true)]),
         "fragment_too_many"
     );
     let mut court = Court::new();

@@ -31,10 +31,7 @@ fn zone(name: &str, interface: &str, prefixes: &[&str], devices: DeviceMode) -> 
         name: name.into(),
         kind: NetKind::Zone { devices },
         ports: vec![port(interface)],
-        prefixes: prefixes
-            .iter()
-            .map(|prefix| prefix.parse().unwrap())
-            .collect(),
+        prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
         is_default: false,
         routers: Vec::new(),
         builtin: NetBuiltin::default(),
@@ -42,26 +39,14 @@ fn zone(name: &str, interface: &str, prefixes: &[&str], devices: DeviceMode) -> 
 }
 
 fn port(interface: &str) -> Port {
-    Port {
-        interface: interface.into(),
-        outer: 0,
-        inner: 0,
-    }
+    Port { interface: interface.into(), outer: 0, inner: 0 }
 }
 
 fn rule(id: &str, from: Place, to: Place, services: &[Service]) -> Rule {
     Rule {
         id: id.into(),
-        from: Party {
-            place: vec![from],
-            prefixes: None,
-            devices: None,
-        },
-        to: Party {
-            place: vec![to],
-            prefixes: None,
-            devices: None,
-        },
+        from: Party { place: vec![from], prefixes: None, devices: None },
+        to: Party { place: vec![to], prefixes: None, devices: None },
         services: services.to_vec(),
         hours: None,
         until: None,
@@ -77,17 +62,8 @@ const INTERNET: Place = Place::Net(1);
 
 /// An office (lan0), the Internet (wan0, default) and a server zone (dmz0).
 fn town() -> Policy {
-    let mut office = zone(
-        "office",
-        "lan0",
-        &["192.168.10.0/24", "2001:db8:10::/64"],
-        DeviceMode::Registered,
-    );
-    office.ports.push(Port {
-        interface: "lan0".into(),
-        outer: 10,
-        inner: 0,
-    });
+    let mut office = zone("office", "lan0", &["192.168.10.0/24", "2001:db8:10::/64"], DeviceMode::Registered);
+    office.ports.push(Port { interface: "lan0".into(), outer: 10, inner: 0 });
     let internet = Net {
         name: "internet".into(),
         kind: NetKind::External(External::default()),
@@ -98,12 +74,7 @@ fn town() -> Policy {
         builtin: NetBuiltin::default(),
     };
     let dmz = zone("dmz", "dmz0", &["192.168.20.0/24"], DeviceMode::Any);
-    let mut web = rule(
-        "city-web",
-        INTERNET,
-        Place::Net(2),
-        &[Service::Tcp(443, 443)],
-    );
+    let mut web = rule("city-web", INTERNET, Place::Net(2), &[Service::Tcp(443, 443)]);
     web.to.prefixes = Some(vec!["203.0.113.10/32".parse().unwrap()]);
     web.published = Some(Published {
         public: "203.0.113.10".parse().unwrap(),
@@ -115,34 +86,19 @@ fn town() -> Policy {
         organisation: String::new(),
         timezone: jiff::tz::TimeZone::get("Asia/Tokyo").unwrap(),
         holidays: Vec::new(),
-        box_addresses: vec![
-            "192.168.10.1".parse().unwrap(),
-            "203.0.113.2".parse().unwrap(),
-        ],
+        box_addresses: vec!["192.168.10.1".parse().unwrap(), "203.0.113.2".parse().unwrap()],
         nets: vec![office, internet, dmz],
         devices: vec![Device {
             name: "pc".into(),
             net: 0,
             mac: PC,
-            addresses: vec![
-                "192.168.10.17".parse().unwrap(),
-                "2001:db8:10::17".parse().unwrap(),
-            ],
+            addresses: vec!["192.168.10.17".parse().unwrap(), "2001:db8:10::17".parse().unwrap()],
             owner: String::new(),
             until: None,
         }],
         hours: Vec::new(),
         rules: vec![
-            rule(
-                "web",
-                OFFICE,
-                INTERNET,
-                &[
-                    Service::Tcp(443, 443),
-                    Service::Udp(443, 443),
-                    Service::Icmp(8, None),
-                ],
-            ),
+            rule("web", OFFICE, INTERNET, &[Service::Tcp(443, 443), Service::Udp(443, 443), Service::Icmp(8, None)]),
             rule("admin", OFFICE, Place::Box, &[Service::Tcp(22, 22)]),
             rule("box-dns", Place::Box, INTERNET, &[Service::Udp(53, 53)]),
             web,
@@ -174,33 +130,18 @@ struct Court {
 
 impl Court {
     fn new() -> Self {
-        Self {
-            policy: town(),
-            state: OracleState::default(),
-            now: base(),
-            number: 0,
-        }
+        Self { policy: town(), state: OracleState::default(), now: base(), number: 0 }
     }
 
     fn frame(&mut self, frame: Vec<u8>, way: Way) -> &'static str {
         self.number += 1;
         self.now = self.now.checked_add(1.second()).unwrap();
-        let event = Event {
-            number: self.number,
-            frame,
-            way,
-            now: self.now,
-        };
+        let event = Event { number: self.number, frame, way, now: self.now };
         judge(&self.policy, &mut self.state, &event).reason.code()
     }
 
     fn raw_in(&mut self, interface: &str, frame: Vec<u8>) -> &'static str {
-        self.frame(
-            frame,
-            Way::In {
-                interface: interface.into(),
-            },
-        )
+        self.frame(frame, Way::In { interface: interface.into() })
     }
 
     fn enters(&mut self, interface: &str, mac: Mac, ip: &Ip, payload: &[u8]) -> &'static str {
@@ -222,21 +163,9 @@ impl Court {
         self.leaves_as(interface, ip, payload, origin)
     }
 
-    fn leaves_as(
-        &mut self,
-        interface: &str,
-        ip: &Ip,
-        payload: &[u8],
-        origin: Origin,
-    ) -> &'static str {
+    fn leaves_as(&mut self, interface: &str, ip: &Ip, payload: &[u8], origin: Origin) -> &'static str {
         let frame = ether(PC, BOX, &port(interface), ip.kind(), &ip.bytes(payload));
-        self.frame(
-            frame,
-            Way::Out {
-                interface: interface.into(),
-                origin,
-            },
-        )
+        self.frame(frame, Way::Out { interface: interface.into(), origin })
     }
 
     fn wait(&mut self, seconds: i64) {
@@ -253,15 +182,7 @@ fn syn(sport: u16, dport: u16) -> Vec<u8> {
 }
 
 fn segment(sport: u16, dport: u16, seq: u32, ack: u32, flags: u8, data: usize) -> Vec<u8> {
-    tcp(&Segment {
-        sport,
-        dport,
-        seq,
-        ack,
-        flags,
-        data,
-        scale: None,
-    })
+    tcp(&Segment { sport, dport, seq, ack, flags, data, scale: None })
 }
 
 /// The terminal asks a web server; passes by rule `web`.

@@ -30,24 +30,14 @@ fn hours_and_ends() {
     let minutes = court.now.to_zoned(court.policy.timezone.clone());
     let minute = minutes.hour() as u16 * 60 + minutes.minute() as u16;
     let today = minutes.date().weekday().to_monday_zero_offset() as u8;
-    court.policy.hours = vec![Hours {
-        name: "now".into(),
-        spans: vec![(today, minute, minute + 1)],
-        closed_on_holidays: true,
-    }];
+    court.policy.hours =
+        vec![Hours { name: "now".into(), spans: vec![(today, minute, minute + 1)], closed_on_holidays: true }];
     court.policy.rules[0].hours = Some(0);
     court.wait(40);
     assert_eq!(court.from_pc(&to_web, &bytes), "rule");
     court.wait(25);
-    assert_eq!(
-        court.from_pc(&ip("192.168.10.17", "198.51.100.6", 6), &bytes),
-        "rule_closed"
-    );
-    assert_eq!(
-        court.from_pc(&to_web, &bytes),
-        "flow_ended",
-        "the deadline came with the hour"
-    );
+    assert_eq!(court.from_pc(&ip("192.168.10.17", "198.51.100.6", 6), &bytes), "rule_closed");
+    assert_eq!(court.from_pc(&to_web, &bytes), "flow_ended", "the deadline came with the hour");
     court.policy.hours[0].spans = vec![(today, 0, 1440)];
     assert_eq!(court.from_pc(&to_web, &bytes), "rule");
     court.policy.holidays = vec![minutes.date()];
@@ -67,19 +57,9 @@ fn the_first_open_rule_decides() {
     court.policy.rules[0].until = Some(court.now);
     let (to_web, bytes) = pc_to_web();
     let frame = ether(BOX, PC, &port("lan0"), 0x0800, &to_web.bytes(&bytes));
-    let event = Event {
-        number: 0,
-        frame,
-        way: Way::In {
-            interface: "lan0".into(),
-        },
-        now: court.now,
-    };
+    let event = Event { number: 0, frame, way: Way::In { interface: "lan0".into() }, now: court.now };
     let verdict = judge(&court.policy, &mut court.state, &event);
-    assert_eq!(
-        (verdict.reason.code(), verdict.rule.as_deref()),
-        ("rule", Some("second"))
-    );
+    assert_eq!((verdict.reason.code(), verdict.rule.as_deref()), ("rule", Some("second")));
 }
 
 #[test]
@@ -108,31 +88,13 @@ fn the_box_itself() {
     let query = (ip("203.0.113.2", "8.8.8.8", 17), udp(5_353, 53, 5));
     let answer = (ip("8.8.8.8", "203.0.113.2", 17), udp(53, 5_353, 5));
     assert_eq!(court.from_internet(&answer.0, &answer.1), "no_rule");
-    assert_eq!(
-        court.leaves_as("wan0", &query.0, &query.1, Origin::Box),
-        "rule"
-    );
+    assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Box), "rule");
     assert_eq!(court.from_internet(&answer.0, &answer.1), "flow");
-    assert_eq!(
-        court.leaves_as("wan0", &query.0, &query.1, Origin::Box),
-        "flow"
-    );
-    assert_eq!(
-        court.leaves_as("lan0", &query.0, &query.1, Origin::Box),
-        "wrong_way"
-    );
-    assert_eq!(
-        court.leaves_as("wan0", &query.0, &udp(5_353, 54, 5), Origin::Box),
-        "no_rule"
-    );
-    assert_eq!(
-        court.leaves_as("wan0", &query.0, &query.1, Origin::Unguarded),
-        "unguarded_source"
-    );
-    assert_eq!(
-        court.leaves_as("wan0", &query.0, &query.1, Origin::Unmarked),
-        "not_judged"
-    );
+    assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Box), "flow");
+    assert_eq!(court.leaves_as("lan0", &query.0, &query.1, Origin::Box), "wrong_way");
+    assert_eq!(court.leaves_as("wan0", &query.0, &udp(5_353, 54, 5), Origin::Box), "no_rule");
+    assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Unguarded), "unguarded_source");
+    assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Unmarked), "not_judged");
     court.policy.rules.clear();
     court.state.revision += 1;
     assert_eq!(court.from_internet(&answer.0, &answer.1), "flow_ended");

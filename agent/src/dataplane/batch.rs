@@ -1,0 +1,148 @@
+//! Creating and filling maps in batches: one system call for thousands of entries, which aya does not offer yet.
+//!
+//! `BPF_MAP_UPDATE_BATCH` and `BPF_MAP_LOOKUP_BATCH`, kernel commit aa2e93b8e58e ("bpf: Add generic support for update
+//! and delete batch ops").
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use aya::maps::{Map, MapData};
+
+use super::error::{Error, While};
+
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+
+/// Entries of one call: enough to hide its cost, few enough not to hold the CPU for long.
+const CHUNK: usize = 8192;
+
+/// Map types of `enum bpf_map_type`.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// `BPF_MAP_TYPE_HASH`.
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array = 2,
+    /// `BPF_MAP_TYPE_LPM_TRIE`.
+    LpmTrie = 11,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Create {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    rest: [u32; 11],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is laid out as the kernel's union for this command, and every address in it stays valid for the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A map that is being built.
+#[derive(Debug)]
+pub struct Building {
+    fd: OwnedFd,
+    name: String,
+}
+
+impl Building {
+    /// Creates an empty map for keys `K` and values `V`.
+    pub fn create<K: aya::Pod, V: aya::Pod>(kind: Kind, name: &str, entries: u32, flags: u32) -> Result<Self, Error> {
+        let mut create = Create {
+            map_type: kind as u32,
+            key_size: u32::try_from(size_of::<K>()).unwrap_or(0),
+            value_size: u32::try_from(size_of::<V>()).unwrap_or(0),
+            max_entries: entries,
+            map_flags: flags,
+            ..Create::default()
+        };
+        let fd = bpf(BPF_MAP_CREATE, &mut create).doing(format!("create {name}"))?;
+        let fd = i32::try_from(fd).map_err(io::Error::other).doing(format!("create {name}"))?;
+        // SAFETY: the kernel just returned this descriptor to us alone.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, name: name.to_owned() })
+    }
+
+    fn raw_fd(&self) -> u32 {
+        self.fd.as_raw_fd().cast_unsigned()
+    }
+
+    /// Writes every entry.
+    pub fn fill<K: aya::Pod, V: aya::Pod>(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
+        for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+            let count = u32::try_from(keys.len().min(values.len())).unwrap_or(0);
+            let mut batch = Batch {
+                keys: keys.as_ptr() as u64,
+                values: values.as_ptr() as u64,
+                count,
+                map_fd: self.raw_fd(),
+                ..Batch::default()
+            };
+            bpf(BPF_MAP_UPDATE_BATCH, &mut batch)
+                .doing(format!("fill {} ({} of {count} written)", self.name, batch.count))?;
+        }
+        Ok(())
+    }
+
+    /// Reads an array back and compares.
+    pub fn verify_array<V: aya::Pod + PartialEq>(&self, values: &[V]) -> Result<(), Error> {
+        let mut position = 0u32;
+        let mut first = true;
+        for expected in values.chunks(CHUNK) {
+            let mut keys = vec![0u32; expected.len()];
+            let mut found = expected.to_vec();
+            // What the kernel leaves untouched must not look right.
+            // SAFETY: `V` is plain data, so any bytes are a valid value; the length is the vector's own.
+            unsafe { std::ptr::write_bytes(found.as_mut_ptr(), 0xa5, found.len()) };
+            let mut batch = Batch {
+                in_batch: if first { 0 } else { (&raw const position) as u64 },
+                out_batch: (&raw mut position) as u64,
+                keys: keys.as_mut_ptr() as u64,
+                values: found.as_mut_ptr() as u64,
+                count: u32::try_from(expected.len()).unwrap_or(0),
+                map_fd: self.raw_fd(),
+                ..Batch::default()
+            };
+            match bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) {
+                // The end of the map was reached, with this batch filled.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other.doing(format!("read back {}", self.name))?;
+                }
+            }
+            if found != expected {
+                return Err(Error::new(format!("verify {}", self.name), "an entry reads back differently"));
+            }
+            first = false;
+        }
+        Ok(())
+    }
+
+    /// The finished map, for aya's typed handles.
+    pub fn finish(self) -> Result<Map, Error> {
+        let data = MapData::from_fd(self.fd).doing(format!("use {}", self.name))?;
+        Map::from_map_data(data).doing(format!("use {}", self.name))
+    }
+}
