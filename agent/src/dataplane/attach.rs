@@ -89,8 +89,23 @@ pub fn state(dir: &Path, name: &str) -> InterfaceState {
     InterfaceState { name: name.to_owned(), ifindex, xdp, tcx: on(MARK) && on(OUT), error }
 }
 
-/// Attaches what is missing on one interface and replaces programs of an older build in place.
-pub fn attach(programs: &mut Programs, dir: &Path, name: &str, require_native: bool) -> Result<(), Error> {
+/// One of the three hooks, in the order in which they are attached: over all interfaces first the marks, then the ways
+/// in, then the ways out. A way out that comes up before another interface's way in would refuse its packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// TCX ingress.
+    Mark,
+    /// XDP.
+    In,
+    /// TCX egress.
+    Out,
+}
+
+/// All of them, in that order.
+pub const HOOKS: [Hook; 3] = [Hook::Mark, Hook::In, Hook::Out];
+
+/// Attaches one hook of an interface if it is missing, or replaces an older build's program in place.
+pub fn attach(programs: &mut Programs, dir: &Path, name: &str, hook: Hook, require_native: bool) -> Result<(), Error> {
     let ifindex = link::index(name);
     if ifindex == 0 {
         return Err(Error::new(format!("attach to {name}"), "the interface does not exist"));
@@ -102,9 +117,11 @@ pub fn attach(programs: &mut Programs, dir: &Path, name: &str, require_native: b
         ));
     }
     let pins = Pins { dir: dir.to_owned(), name: name.to_owned() };
-    classifier(&mut programs.mark, &pins.path(MARK), name, ifindex, TcAttachType::Ingress)?;
-    xdp(&mut programs.way_in, &pins, ifindex, require_native)?;
-    classifier(&mut programs.way_out, &pins.path(OUT), name, ifindex, TcAttachType::Egress)
+    match hook {
+        Hook::Mark => classifier(&mut programs.mark, &pins.path(MARK), name, ifindex, TcAttachType::Ingress),
+        Hook::In => xdp(&mut programs.way_in, &pins, ifindex, require_native),
+        Hook::Out => classifier(&mut programs.way_out, &pins.path(OUT), name, ifindex, TcAttachType::Egress),
+    }
 }
 
 fn classifier(

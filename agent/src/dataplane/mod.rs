@@ -13,10 +13,11 @@ pub mod object;
 pub mod private;
 pub mod read;
 pub mod seed;
+pub mod seeding;
 pub mod stage;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::fd::{AsRawFd as _, RawFd},
     path::{Path, PathBuf},
@@ -26,8 +27,8 @@ use std::{
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
-    Counter, Event, IFACE_DERIVED, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, RuleCounter, Schedule,
-    Settings, View, ViewKey,
+    Counter, Event, IFACE_DERIVED, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, RuleCounter,
+    STATE_OPENING, Schedule, Settings, View, ViewKey,
 };
 
 pub use canary::Canary;
@@ -35,7 +36,7 @@ pub use error::Error;
 use error::While as _;
 use maps::Maps;
 
-use crate::compile::tables::Compiled;
+use crate::compile::{host::HostTables, tables::Compiled};
 
 /// Where an instance lives.
 #[derive(Debug, Clone)]
@@ -236,19 +237,27 @@ impl Dataplane {
             let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED };
             self.maps.ifaces.insert(index, entry, 0).doing("name an interface")?;
         }
-        for (name, _, index) in &wanted {
-            let mut problem = None;
-            if *index != 0 {
-                match attach::attach(&mut self.programs, &dir, name, self.options.require_native) {
-                    Ok(()) => {
-                        guarded.insert(*index);
-                    }
-                    Err(error) => problem = Some(error.to_string()),
+        let mut problems: BTreeMap<&str, String> = BTreeMap::new();
+        for hook in attach::HOOKS {
+            for (name, _, _) in wanted.iter().filter(|(_, _, index)| *index != 0) {
+                // An interface that refused one hook gets no further ones: half a gate is reported, not used.
+                if problems.contains_key(name) {
+                    continue;
+                }
+                let result = attach::attach(&mut self.programs, &dir, name, hook, self.options.require_native);
+                if let Err(error) = result {
+                    problems.insert(name, error.to_string());
                 }
             }
+        }
+        for (name, _, index) in &wanted {
             let mut state = attach::state(&dir, name);
-            if problem.is_some() {
-                state.error = problem;
+            match problems.remove(name) {
+                Some(problem) => state.error = Some(problem),
+                None if *index != 0 => {
+                    guarded.insert(*index);
+                }
+                None => {}
             }
             states.push(state);
         }
@@ -368,9 +377,30 @@ impl Dataplane {
         read::views(&self.maps, &self.settings, now)
     }
 
-    /// Puts a view into the established room: seeding at first attachment.
-    pub fn seed(&mut self, key: ViewKey, view: View) -> Result<(), Error> {
-        self.maps.flows.insert(key, view, 0).doing("seed a view")
+    /// Makes views of what already runs: the kernel's conntrack table and the box's own sockets, as far as `compiled`
+    /// permits. To be called after the first `apply` and before the first `attach`; `now` in `CLOCK_BOOTTIME` nanoseconds.
+    pub fn seed(&mut self, compiled: &Compiled, schedules: &[Schedule], now: u64) -> Result<seeding::Seeded, Error> {
+        let mut tables = HostTables::new(1);
+        let generation = stage::active(&self.maps)?;
+        tables.switch(compiled.clone(), schedules.to_vec());
+        let mut unread = Vec::new();
+        let mut read = |what: &str, error: seed::Error| unread.push(format!("{what}: {error}"));
+        let conntrack = seed::conntrack().unwrap_or_else(|error| {
+            read("conntrack", error);
+            Vec::new()
+        });
+        let sockets = seed::sockets().unwrap_or_else(|error| {
+            read("sockets", error);
+            Vec::new()
+        });
+        let (views, mut seeded) = seeding::views(&tables, compiled, &conntrack, &sockets, now);
+        for (key, mut view) in views {
+            view.generation = generation;
+            let room = if view.state == STATE_OPENING { &mut self.maps.opening } else { &mut self.maps.flows };
+            room.insert(key, view, 0).doing("seed a view")?;
+        }
+        seeded.unread = unread;
+        Ok(seeded)
     }
 
     /// How full the tables are.
