@@ -37,6 +37,8 @@ pub struct Node {
 pub enum Value {
     /// Nothing, `~` or `null`.
     Null,
+    /// Something that was refused and reported already.
+    Refused,
     /// Text as written, quotes and escapes resolved.
     Scalar {
         /// The text.
@@ -264,7 +266,7 @@ impl<'s> Builder<'s> {
                 self.report(at, &Problem::Anchor, "*");
                 self.put(Node {
                     at,
-                    value: Value::Null,
+                    value: Value::Refused,
                 });
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -319,7 +321,7 @@ impl<'s> Builder<'s> {
             self.report(at, &problem, text);
             self.put(Node {
                 at,
-                value: Value::Null,
+                value: Value::Refused,
             });
             return true;
         }
