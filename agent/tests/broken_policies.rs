@@ -2,7 +2,7 @@
 //! reported, and nothing else may be: `# expect: CODE LINE:COL`. A file that loads is linted as of 2026-12-01.
 //! To add one, add a file.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 

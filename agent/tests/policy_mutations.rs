@@ -1,7 +1,7 @@
 //! Mutated policies never panic and are answered quickly. The seed is printed; `SEKIMORI_SEED` repeats a run and
 //! `SEKIMORI_MUTATIONS` lengthens it.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{
     fs,
@@ -200,4 +200,50 @@ fn mutated_policies_are_answered() {
     }
     println!("{rounds} mutations, {good} still valid, slowest {slowest:?}");
     assert!(good < rounds, "mutations that change nothing test nothing");
+}
+
+#[test]
+fn large_hostile_files_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.yaml");
+    let size = 8 << 20;
+    let fill = |head: &str, unit: &str| {
+        let mut text = head.to_owned();
+        text.extend(std::iter::repeat_n(unit, (size - head.len()) / unit.len()));
+        text
+    };
+    let chain: String = (0..60_000)
+        .map(|n| format!("  g{n}: [{{group: g{}}}]\n", n + 1))
+        .collect();
+    let doubling: String = (0..60)
+        .map(|n| format!("  s{n}: [s{0}, s{0}, s{0}]\n", n + 1))
+        .collect();
+    for (name, text) in [
+        ("brackets", fill("", "[")),
+        ("braces", fill("", "{")),
+        ("dashes", fill("", "- ")),
+        ("questions", fill("", "? ")),
+        ("spaces", fill("version: 1", " ")),
+        ("newlines", fill("version: 1", "\n")),
+        ("one scalar", fill("organisation: ", "x")),
+        ("open quote", fill("organisation: \"", "x\n")),
+        ("block scalar", fill("organisation: |\n", " x\n")),
+        ("colons", fill("", "a: ")),
+        ("elements", fill("version: 1\nholidays: [", "a,")),
+        ("comments", fill("version: 1\n", "#\n")),
+        ("syntax errors", fill("version: 1\n", "a: [b\n")),
+        ("top keys", fill("version: 1\n", "zones: }\n")),
+        ("chain of groups", format!("version: 1\ngroups:\n{chain}")),
+        (
+            "doubling services",
+            format!("version: 1\nservices:\n{doubling}  s60: [tcp/1]\n"),
+        ),
+    ] {
+        fs::write(&path, text).unwrap();
+        let start = Instant::now();
+        let loaded = load(&path);
+        let took = start.elapsed();
+        println!("{name}: {took:?}, {} diagnostics", loaded.diagnostics.len());
+        assert!(took < SLOWEST * 3, "{name} took {took:?}");
+    }
 }

@@ -443,6 +443,7 @@ fn close(open: Open) -> Node {
 }
 
 #[cfg(test)]
+#[expect(clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
 
