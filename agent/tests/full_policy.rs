@@ -1,6 +1,6 @@
 //! The policy in `full/`, which uses every feature, means what it says; and loading refuses what it must.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
