@@ -188,6 +188,7 @@ impl<T: Decode> Decode for Named<T> {
 /// Reports a node of the wrong kind.
 pub(crate) fn wrong_type(node: &Node, expected: &Text, sink: &mut Sink) {
     let (problem, text) = match &node.value {
+        Value::Refused => return,
         Value::Null => (Problem::EmptyValue, ""),
         Value::Scalar { text, .. } => (Problem::WrongType { found: "single value".into() }, text.as_str()),
         Value::List(_) => (Problem::WrongType { found: "list".into() }, "["),

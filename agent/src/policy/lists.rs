@@ -115,7 +115,8 @@ pub(crate) fn read(file: File, number: u32, name: &str, sink: &mut Sink) -> Opti
         match entry(&buffer, line) {
             Ok(None) => {}
             Ok(Some((_, found))) => prefixes.extend(found),
-            Err((col, text, problem, suggestion)) => {
+            Err(wrong) => {
+                let (col, text, problem, suggestion) = *wrong;
                 bad += 1;
                 sink.report(at(col), &problem)
                     .text(&text)
@@ -136,13 +137,14 @@ pub(crate) fn read(file: File, number: u32, name: &str, sink: &mut Sink) -> Opti
     Some(List { prefixes: IpNet::aggregate(&prefixes), digest: digest.finalize().into() })
 }
 
-type Bad = (usize, String, Problem, Option<String>);
+/// Column, text, problem, suggestion.
+type Bad = Box<(usize, String, Problem, Option<String>)>;
 
 /// The prefixes of one line with its first column; `None` for an empty line or a comment.
 fn entry(bytes: &[u8], line: u32) -> Result<Option<(usize, Vec<IpNet>)>, Bad> {
     let bytes = if line == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) } else { bytes };
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return Err((1, String::new(), Problem::NotUtf8, None));
+        return Err(Box::new((1, String::new(), Problem::NotUtf8, None)));
     };
     let content = text.split(['#', ';']).next().unwrap_or_default();
     let word = content.trim();
@@ -157,11 +159,14 @@ fn entry(bytes: &[u8], line: u32) -> Result<Option<(usize, Vec<IpNet>)>, Bad> {
                 Problem::BadWord { .. } => Problem::BadListLine { found: super::diagnostic::shorten(word) },
                 other => other,
             };
-            (col, word.to_owned(), problem, wrong.suggestion)
+            Box::new((col, word.to_owned(), problem, wrong.suggestion))
         })?,
     };
     if found.iter().any(|net| net.prefix_len() == 0) {
-        return Err((col, word.to_owned(), Problem::ListEverything { found: word.to_owned() }, None));
+        let problem = Problem::ListEverything {
+            found: word.to_owned(),
+        };
+        return Err(Box::new((col, word.to_owned(), problem, None)));
     }
     Ok(Some((col, found)))
 }

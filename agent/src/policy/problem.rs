@@ -140,11 +140,12 @@ problems! {
     "W011" UnusedGroup { name } "group `{name}` is never used" "グループ「{name}」は使われていません";
     "W012" UnusedService { name } "service `{name}` is never used" "サービス「{name}」は使われていません";
     "W013" DeviceWithoutBinding { device, zone } "device `{device}` has no address in registered zone `{zone}`" "端末「{device}」は登録制の区域「{zone}」でアドレスが未登録です";
-    "W014" BoxAddresses { address, why } "`{address}` {why}" "自機アドレス「{address}」: {why}";
+    "W014" BoxAddressNotLive { address } "`{address}` is on no interface of this box" "自機アドレス「{address}」はどのインターフェースにもありません";
     "W015" UnusedHours { name } "hours `{name}` are never used" "時間帯「{name}」は使われていません";
     "W016" AddressNotThere { address, place } "`{address}` does not live in {place}: it never matches" "「{address}」は{place}の範囲外のため一致しません";
     "W017" FutureSurvey { network, date } "the survey of `{network}` is dated {date}, in the future" "「{network}」の調査日{date}は未来の日付です";
     "W018" LintStopped "too many large address sets: shadowed and redundant rules were only partly searched" "アドレス集合が大きいため、重複規則の検査を途中で終えました";
+    "W019" BoxAddressNotListed { address, interface } "`{address}` of `{interface}` is not among the box's addresses" "「{interface}」のアドレス「{address}」が自機アドレスとして登録されていません";
 }
 
 #[cfg(test)]

@@ -669,7 +669,7 @@ mod tests {
 
     #[test]
     fn booleans_are_two_words_only() {
-        assert_eq!(bool::parse("true", true).unwrap(), true);
+        assert!(bool::parse("true", true).unwrap());
         assert_eq!(code::<bool>("yes"), "E016");
         assert_eq!(suggestion::<bool>("yes"), Some("true".into()));
         assert!(bool::parse("true", false).is_err());

@@ -37,6 +37,8 @@ pub struct Node {
 pub enum Value {
     /// Nothing, `~` or `null`.
     Null,
+    /// Something that was refused and reported already.
+    Refused,
     /// Text as written, quotes and escapes resolved.
     Scalar {
         /// The text.
@@ -213,7 +215,10 @@ impl<'s> Builder<'s> {
             }
             Event::Alias(_) => {
                 self.report(at, &Problem::Anchor, "*");
-                self.put(Node { at, value: Value::Null });
+                self.put(Node {
+                    at,
+                    value: Value::Refused,
+                });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse(at, anchor, tag.is_some());
@@ -252,7 +257,10 @@ impl<'s> Builder<'s> {
         if text.len() > MAX_SCALAR {
             let problem = Problem::TooLarge { limit: format!("{} KiB", MAX_SCALAR >> 10) };
             self.report(at, &problem, text);
-            self.put(Node { at, value: Value::Null });
+            self.put(Node {
+                at,
+                value: Value::Refused,
+            });
             return true;
         }
         let value = if plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
@@ -338,6 +346,7 @@ fn close(open: Open) -> Node {
 }
 
 #[cfg(test)]
+#[expect(clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
 

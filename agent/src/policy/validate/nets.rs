@@ -247,7 +247,10 @@ impl Nets {
                 .filter(|(i, _)| self.is_zone(*i) == zone)
                 .map(|(_, n)| n.name.as_str())
                 .collect();
-            sink.report(at, &problem).text(name).expected(super::super::diagnostic::Text::same(same.join(", ")));
+            let report = sink.report(at, &problem).text(name);
+            if !same.is_empty() {
+                report.expected(super::super::diagnostic::Text::same(same.join(", ")));
+            }
             return None;
         }
         Some(index)

@@ -1,0 +1,343 @@
+//! The policy in `full/`, which uses every feature, means what it says; and loading refuses what it must.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use sekimori::policy::{
+    Spans, lint,
+    lint::{InterfaceAddress, Route, System},
+    load,
+    model::{DeviceMode, L2Control, NetKind, Place, Policy, Port, Service},
+};
+
+fn full() -> (Policy, Spans) {
+    let loaded = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full"));
+    assert!(loaded.diagnostics.is_empty(), "{:#?}", loaded.diagnostics);
+    (loaded.policy.unwrap(), loaded.spans)
+}
+
+fn codes(path: &Path) -> Vec<&'static str> {
+    load(path).diagnostics.iter().map(|d| d.code).collect()
+}
+
+#[test]
+fn places_ports_and_owners() {
+    let (policy, _) = full();
+    assert_eq!(policy.organisation, "みなと市役所");
+    assert_eq!(policy.box_addresses.len(), 4);
+    let names: Vec<&str> = policy.nets.iter().map(|net| net.name.as_str()).collect();
+    assert_eq!(names, ["office", "dmz", "guests", "internet", "vendor"]);
+    let office = &policy.nets[0];
+    assert!(matches!(
+        office.kind,
+        NetKind::Zone {
+            devices: DeviceMode::Registered
+        }
+    ));
+    assert_eq!(office.ports.len(), 6);
+    assert!(office.ports.contains(&Port {
+        interface: "lan1".into(),
+        outer: 100,
+        inner: 20
+    }));
+    assert!(office.builtin.dhcp_server && office.builtin.ra_server && !office.builtin.dhcp_client);
+    let internet = &policy.nets[3];
+    assert!(internet.is_default && internet.prefixes.len() == 1 && internet.routers.len() == 2);
+    let NetKind::External(external) = &internet.kind else {
+        panic!("internet is external")
+    };
+    assert_eq!(external.survey["date"], "2026-04-01");
+    assert_eq!(policy.builtin.lldp, L2Control::Forward);
+    assert!(!policy.builtin.mld && policy.builtin.arp);
+}
+
+#[test]
+fn ends_hours_and_time_zone() {
+    let (policy, _) = full();
+    assert_eq!(
+        policy.devices[0].until.unwrap().to_string(),
+        "2027-03-31T15:00:00Z"
+    );
+    assert_eq!(
+        policy.devices[1].until.unwrap().to_string(),
+        "2027-03-31T08:15:00Z"
+    );
+    let spans: Vec<_> = policy
+        .hours
+        .iter()
+        .map(|hours| hours.spans.clone())
+        .collect();
+    assert_eq!(
+        spans[0],
+        (0..5).map(|day| (day, 510, 1035)).collect::<Vec<_>>()
+    );
+    let night = [
+        (0, 1320, 1440),
+        (1, 0, 300),
+        (2, 1320, 1440),
+        (3, 0, 300),
+        (4, 1320, 1440),
+        (5, 0, 300),
+        (5, 1320, 1440),
+        (6, 0, 300),
+    ];
+    assert_eq!(spans[1], night);
+    assert_eq!(spans[2], [(6, 1200, 1440)]);
+    assert!(policy.hours[0].closed_on_holidays && !policy.hours[2].closed_on_holidays);
+    assert_eq!(
+        policy.tests[0].at.unwrap().to_string(),
+        "2026-12-01T01:00:00Z"
+    );
+}
+
+#[test]
+fn rules_are_resolved() {
+    let (policy, _) = full();
+    let rule = |id: &str| policy.rules.iter().find(|rule| rule.id == id).unwrap();
+    let web = rule("office-web");
+    let holds = |address: &str| {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        web.to
+            .prefixes
+            .as_ref()
+            .unwrap()
+            .iter()
+            .any(|prefix| prefix.contains(&address))
+    };
+    for inside in [
+        "198.51.101.7",
+        "203.0.114.9",
+        "198.51.100.1",
+        "198.51.100.20",
+        "198.51.100.129",
+        "192.0.2.127",
+        "192.0.2.200",
+        "192.0.2.213",
+        "2001:db8:fe00::1",
+    ] {
+        assert!(holds(inside), "{inside}");
+    }
+    for outside in [
+        "198.51.100.0",
+        "198.51.100.21",
+        "192.0.2.128",
+        "192.0.2.201",
+        "192.0.2.214",
+        "2001:db8:100::1",
+    ] {
+        assert!(!holds(outside), "{outside}");
+    }
+    assert_eq!(
+        web.services[..3],
+        [
+            Service::Tcp(80, 80),
+            Service::Tcp(443, 443),
+            Service::Udp(443, 443)
+        ]
+    );
+    let server = rule("office-server");
+    assert_eq!(server.from.devices.as_deref(), Some(&[0][..]));
+    assert_eq!(server.to.place, [Place::Net(1)]);
+    assert_eq!(
+        server.to.prefixes.as_ref().unwrap()[0].to_string(),
+        "192.168.20.10/32"
+    );
+    assert_eq!(rule("manage").to.place, [Place::Box]);
+    let published = rule("city-web").published.as_ref().unwrap();
+    assert_eq!((published.port, published.net), (Some(8443), 1));
+    assert_eq!(
+        rule("city-web-inside").published.as_ref().unwrap().port,
+        None
+    );
+}
+
+#[test]
+fn the_hash_names_contents_and_not_the_place() {
+    let copy = |folder: &Path| {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full");
+        fs::create_dir(folder.join("lists")).unwrap();
+        for name in [
+            "10-places.yaml",
+            "20-words.yml",
+            "30-rules.yaml",
+            "lists/cloud.txt",
+        ] {
+            fs::copy(from.join(name), folder.join(name)).unwrap();
+        }
+    };
+    let other = tempfile::tempdir().unwrap();
+    copy(other.path());
+    let (policy, _) = full();
+    assert_eq!(load(other.path()).policy.unwrap().hash, policy.hash);
+    let list = other.path().join("lists/cloud.txt");
+    fs::write(
+        &list,
+        [fs::read(&list).unwrap(), b"# a comment\n".to_vec()].concat(),
+    )
+    .unwrap();
+    let changed = load(other.path()).policy.unwrap();
+    assert_ne!(changed.hash, policy.hash);
+    assert_eq!(changed.files.len(), 4);
+}
+
+#[test]
+fn nothing_outside_the_folder_is_read() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret.txt"), "192.0.2.1\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let with = |file: &str| {
+        fs::write(
+            &policy,
+            format!("version: 1\ngroups:\n  a: [{{file: \"{file}\"}}]\n"),
+        )
+        .unwrap();
+        codes(folder.path())
+    };
+    symlink(
+        outside.path().join("secret.txt"),
+        folder.path().join("link.txt"),
+    )
+    .unwrap();
+    symlink(outside.path(), folder.path().join("linked")).unwrap();
+    fs::write(folder.path().join("good.txt"), "192.0.2.1\n").unwrap();
+    symlink("good.txt", folder.path().join("inside.txt")).unwrap();
+    nix::unistd::mkfifo(&folder.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(with("good.txt"), [] as [&str; 0]);
+    assert_eq!(with("inside.txt"), [] as [&str; 0]);
+    for escape in ["link.txt", "linked/secret.txt", "../x", "/etc/hosts"] {
+        assert_eq!(with(escape), ["E070"], "{escape}");
+    }
+    for unreadable in ["absent.txt", "fifo", "/proc/self/../version"] {
+        let expected = if unreadable.starts_with('/') {
+            "E070"
+        } else {
+            "E001"
+        };
+        assert_eq!(with(unreadable), [expected], "{unreadable}");
+    }
+    symlink(
+        outside.path().join("secret.txt"),
+        folder.path().join("more.yaml"),
+    )
+    .unwrap();
+    assert!(with("good.txt").contains(&"E001"));
+}
+
+#[test]
+fn list_files_point_to_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("p.yaml"),
+        "version: 1\ngroups:\n  a: [{file: l.txt}]\n",
+    )
+    .unwrap();
+    let with = |list: &[u8]| {
+        fs::write(folder.path().join("l.txt"), list).unwrap();
+        let found = load(folder.path()).diagnostics;
+        found
+            .iter()
+            .map(|d| format!("{} {}:{}", d.code, d.line, d.col))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        with(b"192.0.2.1\n  192.0.2.300\n\n192.0.2.1/24"),
+        ["E071 2:3", "E030 4:1"]
+    );
+    assert_eq!(with(b"# nothing\n"), ["E072 0:0"]);
+    assert_eq!(
+        with(b"0.0.0.0/0\n::/0\n0.0.0.0-255.255.255.255"),
+        ["E073 1:1", "E073 2:1", "E073 3:1"]
+    );
+    assert_eq!(with(&[b'x'; 5000]), ["E002 1:1"]);
+    assert_eq!(with(b"192.0.2.1\n\xff\n"), ["E003 2:1"]);
+}
+
+#[test]
+fn files_of_a_folder_are_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    assert_eq!(codes(folder.path()), ["E010"]);
+    write(
+        "a.yaml",
+        "version: 1\norganisation: x\ngroups: {a: [192.0.2.1]}\n",
+    );
+    write("b.yml", "version: 1\ngroups: {b: [{group: a}]}\n");
+    write("c.txt", "not a policy");
+    assert_eq!(codes(folder.path()), [] as [&str; 0]);
+    write(
+        "b.yml",
+        "version: 1\norganisation: y\ngroups: {a: [192.0.2.2]}\n",
+    );
+    assert_eq!(codes(folder.path()), ["E020", "E041"]);
+    write("b.yml", "groups: {b: [192.0.2.2]}\n");
+    assert_eq!(codes(folder.path()), ["E019"]);
+    assert_eq!(codes(&folder.path().join("absent")), ["E001"]);
+}
+
+#[test]
+fn routes_and_addresses_are_compared_with_the_live_system() {
+    let (policy, spans) = full();
+    let now = "2026-12-01T00:00:00Z".parse().unwrap();
+    let route = |prefix: &str, interface: &str| Route {
+        prefix: prefix.parse().unwrap(),
+        interface: Some(interface.into()),
+    };
+    let mut system = System {
+        addresses: policy
+            .box_addresses
+            .iter()
+            .map(|address| InterfaceAddress {
+                interface: "lan0".into(),
+                address: *address,
+            })
+            .collect(),
+        routes: vec![
+            route("192.168.10.0/24", "lan0"),
+            route("2001:db8:10::/64", "br0"),
+            route("192.168.20.0/24", "dmz0"),
+            route("192.168.30.0/24", "lan0.30"),
+            route("2001:db8:30::/64", "lan0.30"),
+            route("203.0.113.0/24", "wan0.200"),
+            route("0.0.0.0/0", "wan0.200"),
+            route("10.99.0.0/24", "vpn0"),
+        ],
+        carriers: vec![
+            ("br0".into(), policy.nets[0].ports.clone()),
+            ("lan0.30".into(), policy.nets[2].ports.clone()),
+            ("wan0.200".into(), policy.nets[3].ports.clone()),
+        ],
+    };
+    let run = |system: &System| {
+        let found = lint(&policy, &spans, now, Some(system));
+        let mine = found
+            .iter()
+            .filter(|d| matches!(d.code, "W005" | "W014" | "W019"));
+        mine.map(|d| format!("{} {}", d.code, d.text))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run(&system), [] as [&str; 0]);
+    system
+        .routes
+        .retain(|route| route.prefix.to_string() != "10.99.0.0/24");
+    assert_eq!(
+        run(&system),
+        ["W005 10.99.0.0/24"],
+        "the default route takes it"
+    );
+    system.routes.push(route("10.99.0.0/24", "vpn0"));
+    system.routes.push(route("192.168.10.128/25", "dmz0"));
+    assert_eq!(
+        run(&system),
+        ["W005 192.168.10.0/24"],
+        "a longer route leads away"
+    );
+    system.routes.pop();
+    system.addresses.pop();
+    system.addresses.push(InterfaceAddress {
+        interface: "vpn0".into(),
+        address: [10, 99, 0, 1].into(),
+    });
+    assert_eq!(run(&system), ["W019 10.99.0.1", "W014 2001:db8:10::1"]);
+}
