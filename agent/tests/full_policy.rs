@@ -29,24 +29,13 @@ fn places_ports_and_owners() {
     let names: Vec<&str> = policy.nets.iter().map(|net| net.name.as_str()).collect();
     assert_eq!(names, ["office", "dmz", "guests", "internet", "vendor"]);
     let office = &policy.nets[0];
-    assert!(matches!(
-        office.kind,
-        NetKind::Zone {
-            devices: DeviceMode::Registered
-        }
-    ));
+    assert!(matches!(office.kind, NetKind::Zone { devices: DeviceMode::Registered }));
     assert_eq!(office.ports.len(), 6);
-    assert!(office.ports.contains(&Port {
-        interface: "lan1".into(),
-        outer: 100,
-        inner: 20
-    }));
+    assert!(office.ports.contains(&Port { interface: "lan1".into(), outer: 100, inner: 20 }));
     assert!(office.builtin.dhcp_server && office.builtin.ra_server && !office.builtin.dhcp_client);
     let internet = &policy.nets[3];
     assert!(internet.is_default && internet.prefixes.len() == 1 && internet.routers.len() == 2);
-    let NetKind::External(external) = &internet.kind else {
-        panic!("internet is external")
-    };
+    let NetKind::External(external) = &internet.kind else { panic!("internet is external") };
     assert_eq!(external.survey["date"], "2026-04-01");
     assert_eq!(policy.builtin.lldp, L2Control::Forward);
     assert!(!policy.builtin.mld && policy.builtin.arp);
@@ -55,23 +44,10 @@ fn places_ports_and_owners() {
 #[test]
 fn ends_hours_and_time_zone() {
     let (policy, _) = full();
-    assert_eq!(
-        policy.devices[0].until.unwrap().to_string(),
-        "2027-03-31T15:00:00Z"
-    );
-    assert_eq!(
-        policy.devices[1].until.unwrap().to_string(),
-        "2027-03-31T08:15:00Z"
-    );
-    let spans: Vec<_> = policy
-        .hours
-        .iter()
-        .map(|hours| hours.spans.clone())
-        .collect();
-    assert_eq!(
-        spans[0],
-        (0..5).map(|day| (day, 510, 1035)).collect::<Vec<_>>()
-    );
+    assert_eq!(policy.devices[0].until.unwrap().to_string(), "2027-03-31T15:00:00Z");
+    assert_eq!(policy.devices[1].until.unwrap().to_string(), "2027-03-31T08:15:00Z");
+    let spans: Vec<_> = policy.hours.iter().map(|hours| hours.spans.clone()).collect();
+    assert_eq!(spans[0], (0..5).map(|day| (day, 510, 1035)).collect::<Vec<_>>());
     let night = [
         (0, 1320, 1440),
         (1, 0, 300),
@@ -85,10 +61,7 @@ fn ends_hours_and_time_zone() {
     assert_eq!(spans[1], night);
     assert_eq!(spans[2], [(6, 1200, 1440)]);
     assert!(policy.hours[0].closed_on_holidays && !policy.hours[2].closed_on_holidays);
-    assert_eq!(
-        policy.tests[0].at.unwrap().to_string(),
-        "2026-12-01T01:00:00Z"
-    );
+    assert_eq!(policy.tests[0].at.unwrap().to_string(), "2026-12-01T01:00:00Z");
 }
 
 #[test]
@@ -98,12 +71,7 @@ fn rules_are_resolved() {
     let web = rule("office-web");
     let holds = |address: &str| {
         let address: std::net::IpAddr = address.parse().unwrap();
-        web.to
-            .prefixes
-            .as_ref()
-            .unwrap()
-            .iter()
-            .any(|prefix| prefix.contains(&address))
+        web.to.prefixes.as_ref().unwrap().iter().any(|prefix| prefix.contains(&address))
     };
     for inside in [
         "198.51.101.7",
@@ -118,38 +86,18 @@ fn rules_are_resolved() {
     ] {
         assert!(holds(inside), "{inside}");
     }
-    for outside in [
-        "198.51.100.0",
-        "198.51.100.21",
-        "192.0.2.128",
-        "192.0.2.201",
-        "192.0.2.214",
-        "2001:db8:100::1",
-    ] {
+    for outside in ["198.51.100.0", "198.51.100.21", "192.0.2.128", "192.0.2.201", "192.0.2.214", "2001:db8:100::1"] {
         assert!(!holds(outside), "{outside}");
     }
-    assert_eq!(
-        web.services[..3],
-        [
-            Service::Tcp(80, 80),
-            Service::Tcp(443, 443),
-            Service::Udp(443, 443)
-        ]
-    );
+    assert_eq!(web.services[..3], [Service::Tcp(80, 80), Service::Tcp(443, 443), Service::Udp(443, 443)]);
     let server = rule("office-server");
     assert_eq!(server.from.devices.as_deref(), Some(&[0][..]));
     assert_eq!(server.to.place, [Place::Net(1)]);
-    assert_eq!(
-        server.to.prefixes.as_ref().unwrap()[0].to_string(),
-        "192.168.20.10/32"
-    );
+    assert_eq!(server.to.prefixes.as_ref().unwrap()[0].to_string(), "192.168.20.10/32");
     assert_eq!(rule("manage").to.place, [Place::Box]);
     let published = rule("city-web").published.as_ref().unwrap();
     assert_eq!((published.port, published.net), (Some(8443), 1));
-    assert_eq!(
-        rule("city-web-inside").published.as_ref().unwrap().port,
-        None
-    );
+    assert_eq!(rule("city-web-inside").published.as_ref().unwrap().port, None);
 }
 
 #[test]
@@ -157,12 +105,7 @@ fn the_hash_names_contents_and_not_the_place() {
     let copy = |folder: &Path| {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full");
         fs::create_dir(folder.join("lists")).unwrap();
-        for name in [
-            "10-places.yaml",
-            "20-words.yml",
-            "30-rules.yaml",
-            "lists/cloud.txt",
-        ] {
+        for name in ["10-places.yaml", "20-words.yml", "30-rules.yaml", "lists/cloud.txt"] {
             fs::copy(from.join(name), folder.join(name)).unwrap();
         }
     };
@@ -171,11 +114,7 @@ fn the_hash_names_contents_and_not_the_place() {
     let (policy, _) = full();
     assert_eq!(load(other.path()).policy.unwrap().hash, policy.hash);
     let list = other.path().join("lists/cloud.txt");
-    fs::write(
-        &list,
-        [fs::read(&list).unwrap(), b"# a comment\n".to_vec()].concat(),
-    )
-    .unwrap();
+    fs::write(&list, [fs::read(&list).unwrap(), b"# a comment\n".to_vec()].concat()).unwrap();
     let changed = load(other.path()).policy.unwrap();
     assert_ne!(changed.hash, policy.hash);
     assert_eq!(changed.files.len(), 4);
@@ -188,18 +127,10 @@ fn nothing_outside_the_folder_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.yaml");
     let with = |file: &str| {
-        fs::write(
-            &policy,
-            format!("version: 1\ngroups:\n  a: [{{file: \"{file}\"}}]\n"),
-        )
-        .unwrap();
+        fs::write(&policy, format!("version: 1\ngroups:\n  a: [{{file: \"{file}\"}}]\n")).unwrap();
         codes(folder.path())
     };
-    symlink(
-        outside.path().join("secret.txt"),
-        folder.path().join("link.txt"),
-    )
-    .unwrap();
+    symlink(outside.path().join("secret.txt"), folder.path().join("link.txt")).unwrap();
     symlink(outside.path(), folder.path().join("linked")).unwrap();
     fs::write(folder.path().join("good.txt"), "192.0.2.1\n").unwrap();
     symlink("good.txt", folder.path().join("inside.txt")).unwrap();
@@ -210,46 +141,25 @@ fn nothing_outside_the_folder_is_read() {
         assert_eq!(with(escape), ["E070"], "{escape}");
     }
     for unreadable in ["absent.txt", "fifo", "/proc/self/../version"] {
-        let expected = if unreadable.starts_with('/') {
-            "E070"
-        } else {
-            "E001"
-        };
+        let expected = if unreadable.starts_with('/') { "E070" } else { "E001" };
         assert_eq!(with(unreadable), [expected], "{unreadable}");
     }
-    symlink(
-        outside.path().join("secret.txt"),
-        folder.path().join("more.yaml"),
-    )
-    .unwrap();
+    symlink(outside.path().join("secret.txt"), folder.path().join("more.yaml")).unwrap();
     assert!(with("good.txt").contains(&"E001"));
 }
 
 #[test]
 fn list_files_point_to_their_lines() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(
-        folder.path().join("p.yaml"),
-        "version: 1\ngroups:\n  a: [{file: l.txt}]\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join("p.yaml"), "version: 1\ngroups:\n  a: [{file: l.txt}]\n").unwrap();
     let with = |list: &[u8]| {
         fs::write(folder.path().join("l.txt"), list).unwrap();
         let found = load(folder.path()).diagnostics;
-        found
-            .iter()
-            .map(|d| format!("{} {}:{}", d.code, d.line, d.col))
-            .collect::<Vec<_>>()
+        found.iter().map(|d| format!("{} {}:{}", d.code, d.line, d.col)).collect::<Vec<_>>()
     };
-    assert_eq!(
-        with(b"192.0.2.1\n  192.0.2.300\n\n192.0.2.1/24"),
-        ["E071 2:3", "E030 4:1"]
-    );
+    assert_eq!(with(b"192.0.2.1\n  192.0.2.300\n\n192.0.2.1/24"), ["E071 2:3", "E030 4:1"]);
     assert_eq!(with(b"# nothing\n"), ["E072 0:0"]);
-    assert_eq!(
-        with(b"0.0.0.0/0\n::/0\n0.0.0.0-255.255.255.255"),
-        ["E073 1:1", "E073 2:1", "E073 3:1"]
-    );
+    assert_eq!(with(b"0.0.0.0/0\n::/0\n0.0.0.0-255.255.255.255"), ["E073 1:1", "E073 2:1", "E073 3:1"]);
     assert_eq!(with(&[b'x'; 5000]), ["E002 1:1"]);
     assert_eq!(with(b"192.0.2.1\n\xff\n"), ["E003 2:1"]);
 }
@@ -259,17 +169,11 @@ fn files_of_a_folder_are_joined() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     assert_eq!(codes(folder.path()), ["E010"]);
-    write(
-        "a.yaml",
-        "version: 1\norganisation: x\ngroups: {a: [192.0.2.1]}\n",
-    );
+    write("a.yaml", "version: 1\norganisation: x\ngroups: {a: [192.0.2.1]}\n");
     write("b.yml", "version: 1\ngroups: {b: [{group: a}]}\n");
     write("c.txt", "not a policy");
     assert_eq!(codes(folder.path()), [] as [&str; 0]);
-    write(
-        "b.yml",
-        "version: 1\norganisation: y\ngroups: {a: [192.0.2.2]}\n",
-    );
+    write("b.yml", "version: 1\norganisation: y\ngroups: {a: [192.0.2.2]}\n");
     assert_eq!(codes(folder.path()), ["E020", "E041"]);
     write("b.yml", "groups: {b: [192.0.2.2]}\n");
     assert_eq!(codes(folder.path()), ["E019"]);
@@ -280,18 +184,13 @@ fn files_of_a_folder_are_joined() {
 fn routes_and_addresses_are_compared_with_the_live_system() {
     let (policy, spans) = full();
     let now = "2026-12-01T00:00:00Z".parse().unwrap();
-    let route = |prefix: &str, interface: &str| Route {
-        prefix: prefix.parse().unwrap(),
-        interface: Some(interface.into()),
-    };
+    let route =
+        |prefix: &str, interface: &str| Route { prefix: prefix.parse().unwrap(), interface: Some(interface.into()) };
     let mut system = System {
         addresses: policy
             .box_addresses
             .iter()
-            .map(|address| InterfaceAddress {
-                interface: "lan0".into(),
-                address: *address,
-            })
+            .map(|address| InterfaceAddress { interface: "lan0".into(), address: *address })
             .collect(),
         routes: vec![
             route("192.168.10.0/24", "lan0"),
@@ -311,33 +210,17 @@ fn routes_and_addresses_are_compared_with_the_live_system() {
     };
     let run = |system: &System| {
         let found = lint(&policy, &spans, now, Some(system));
-        let mine = found
-            .iter()
-            .filter(|d| matches!(d.code, "W005" | "W014" | "W019"));
-        mine.map(|d| format!("{} {}", d.code, d.text))
-            .collect::<Vec<_>>()
+        let mine = found.iter().filter(|d| matches!(d.code, "W005" | "W014" | "W019"));
+        mine.map(|d| format!("{} {}", d.code, d.text)).collect::<Vec<_>>()
     };
     assert_eq!(run(&system), [] as [&str; 0]);
-    system
-        .routes
-        .retain(|route| route.prefix.to_string() != "10.99.0.0/24");
-    assert_eq!(
-        run(&system),
-        ["W005 10.99.0.0/24"],
-        "the default route takes it"
-    );
+    system.routes.retain(|route| route.prefix.to_string() != "10.99.0.0/24");
+    assert_eq!(run(&system), ["W005 10.99.0.0/24"], "the default route takes it");
     system.routes.push(route("10.99.0.0/24", "vpn0"));
     system.routes.push(route("192.168.10.128/25", "dmz0"));
-    assert_eq!(
-        run(&system),
-        ["W005 192.168.10.0/24"],
-        "a longer route leads away"
-    );
+    assert_eq!(run(&system), ["W005 192.168.10.0/24"], "a longer route leads away");
     system.routes.pop();
     system.addresses.pop();
-    system.addresses.push(InterfaceAddress {
-        interface: "vpn0".into(),
-        address: [10, 99, 0, 1].into(),
-    });
+    system.addresses.push(InterfaceAddress { interface: "vpn0".into(), address: [10, 99, 0, 1].into() });
     assert_eq!(run(&system), ["W019 10.99.0.1", "W014 2001:db8:10::1"]);
 }

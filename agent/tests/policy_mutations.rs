@@ -122,39 +122,21 @@ fn mutate(text: &mut Vec<u8>, random: &mut Random) {
 
 #[test]
 fn mutated_policies_are_answered() {
-    let seed = std::env::var("SEKIMORI_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap();
-            u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap()
-        });
-    let rounds: usize = std::env::var("SEKIMORI_MUTATIONS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(4_000);
+    let seed = std::env::var("SEKIMORI_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap()
+    });
+    let rounds: usize = std::env::var("SEKIMORI_MUTATIONS").ok().and_then(|s| s.parse().ok()).unwrap_or(4_000);
     println!("SEKIMORI_SEED={seed}");
     let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full");
-    let originals: Vec<Vec<u8>> = FILES
-        .iter()
-        .map(|name| fs::read(full.join(name)).unwrap())
-        .collect();
+    let originals: Vec<Vec<u8>> = FILES.iter().map(|name| fs::read(full.join(name)).unwrap()).collect();
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("lists")).unwrap();
-    fs::copy(
-        full.join("lists/cloud.txt"),
-        folder.path().join("lists/cloud.txt"),
-    )
-    .unwrap();
+    fs::copy(full.join("lists/cloud.txt"), folder.path().join("lists/cloud.txt")).unwrap();
     for (name, text) in FILES.iter().zip(&originals) {
         fs::write(folder.path().join(name), text).unwrap();
     }
-    assert!(
-        load(folder.path()).policy.is_some(),
-        "the unmutated policy must be valid"
-    );
+    assert!(load(folder.path()).policy.is_some(), "the unmutated policy must be valid");
 
     let mut random = Random(seed);
     let now = "2026-12-01T00:00:00Z".parse().unwrap();
@@ -189,10 +171,7 @@ fn mutated_policies_are_answered() {
         let Ok(valid) = answer else {
             let kept = std::env::temp_dir().join(format!("sekimori-mutation-{seed}-{round}"));
             fs::write(&kept, &text).unwrap();
-            panic!(
-                "seed {seed}, round {round} panicked; input kept in {}",
-                kept.display()
-            );
+            panic!("seed {seed}, round {round} panicked; input kept in {}", kept.display());
         };
         assert!(took < SLOWEST, "seed {seed}, round {round} took {took:?}");
         good += usize::from(valid);
@@ -212,12 +191,8 @@ fn large_hostile_files_are_answered() {
         text.extend(std::iter::repeat_n(unit, (size - head.len()) / unit.len()));
         text
     };
-    let chain: String = (0..60_000)
-        .map(|n| format!("  g{n}: [{{group: g{}}}]\n", n + 1))
-        .collect();
-    let doubling: String = (0..60)
-        .map(|n| format!("  s{n}: [s{0}, s{0}, s{0}]\n", n + 1))
-        .collect();
+    let chain: String = (0..60_000).map(|n| format!("  g{n}: [{{group: g{}}}]\n", n + 1)).collect();
+    let doubling: String = (0..60).map(|n| format!("  s{n}: [s{0}, s{0}, s{0}]\n", n + 1)).collect();
     for (name, text) in [
         ("brackets", fill("", "[")),
         ("braces", fill("", "{")),
@@ -234,10 +209,7 @@ fn large_hostile_files_are_answered() {
         ("syntax errors", fill("version: 1\n", "a: [b\n")),
         ("top keys", fill("version: 1\n", "zones: }\n")),
         ("chain of groups", format!("version: 1\ngroups:\n{chain}")),
-        (
-            "doubling services",
-            format!("version: 1\nservices:\n{doubling}  s60: [tcp/1]\n"),
-        ),
+        ("doubling services", format!("version: 1\nservices:\n{doubling}  s60: [tcp/1]\n")),
     ] {
         fs::write(&path, text).unwrap();
         let start = Instant::now();

@@ -163,9 +163,7 @@ fn entry(bytes: &[u8], line: u32) -> Result<Option<(usize, Vec<IpNet>)>, Bad> {
         })?,
     };
     if found.iter().any(|net| net.prefix_len() == 0) {
-        let problem = Problem::ListEverything {
-            found: word.to_owned(),
-        };
+        let problem = Problem::ListEverything { found: word.to_owned() };
         return Err(Box::new((col, word.to_owned(), problem, None)));
     }
     Ok(Some((col, found)))

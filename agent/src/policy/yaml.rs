@@ -215,10 +215,7 @@ impl<'s> Builder<'s> {
             }
             Event::Alias(_) => {
                 self.report(at, &Problem::Anchor, "*");
-                self.put(Node {
-                    at,
-                    value: Value::Refused,
-                });
+                self.put(Node { at, value: Value::Refused });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse(at, anchor, tag.is_some());
@@ -257,10 +254,7 @@ impl<'s> Builder<'s> {
         if text.len() > MAX_SCALAR {
             let problem = Problem::TooLarge { limit: format!("{} KiB", MAX_SCALAR >> 10) };
             self.report(at, &problem, text);
-            self.put(Node {
-                at,
-                value: Value::Refused,
-            });
+            self.put(Node { at, value: Value::Refused });
             return true;
         }
         let value = if plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {

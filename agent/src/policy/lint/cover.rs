@@ -19,11 +19,7 @@ use super::{
 const BUDGET: usize = 20_000_000;
 
 pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
-    let mut search = Search {
-        sets: Vec::new(),
-        known: HashMap::new(),
-        budget: BUDGET,
-    };
+    let mut search = Search { sets: Vec::new(), known: HashMap::new(), budget: BUDGET };
     let mut interned: HashMap<&[IpNet], usize> = HashMap::new();
     let shapes: Vec<Shape<'_>> = policy
         .rules
@@ -41,28 +37,11 @@ pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
         };
         let id = &shape.rule.id;
         if let Some(by) = shapes[..index].iter().find(|by| search.covers(by, shape)) {
-            at_rule(
-                sink,
-                at.id,
-                id,
-                &Problem::Shadowed {
-                    rule: id.clone(),
-                    by: by.rule.id.clone(),
-                },
-            );
-        } else if let Some(by) = shapes[index + 1..]
-            .iter()
-            .find(|by| by.rule.log == shape.rule.log && search.covers(by, shape))
+            at_rule(sink, at.id, id, &Problem::Shadowed { rule: id.clone(), by: by.rule.id.clone() });
+        } else if let Some(by) =
+            shapes[index + 1..].iter().find(|by| by.rule.log == shape.rule.log && search.covers(by, shape))
         {
-            at_rule(
-                sink,
-                at.id,
-                id,
-                &Problem::Redundant {
-                    rule: id.clone(),
-                    by: by.rule.id.clone(),
-                },
-            );
+            at_rule(sink, at.id, id, &Problem::Redundant { rule: id.clone(), by: by.rule.id.clone() });
         }
         if search.budget == 0 {
             at_rule(sink, at.id, id, &Problem::LintStopped);
@@ -88,11 +67,7 @@ struct Search<'p> {
 }
 
 impl<'p> Search<'p> {
-    fn intern(
-        &mut self,
-        party: &'p Party,
-        interned: &mut HashMap<&'p [IpNet], usize>,
-    ) -> Option<usize> {
+    fn intern(&mut self, party: &'p Party, interned: &mut HashMap<&'p [IpNet], usize>) -> Option<usize> {
         let prefixes = party.prefixes.as_deref()?;
         Some(*interned.entry(prefixes).or_insert_with(|| {
             self.sets.push(prefixes);
@@ -175,20 +150,13 @@ fn intervals(services: &[Service]) -> Vec<(u32, u32)> {
         .map(|service| {
             let icmp = |protocol, kind: u8, code: Option<u8>| {
                 let base = u16::from(kind) << 8;
-                let (from, to) = code.map_or((base, base | 0xff), |code| {
-                    (base | u16::from(code), base | u16::from(code))
-                });
+                let (from, to) =
+                    code.map_or((base, base | 0xff), |code| (base | u16::from(code), base | u16::from(code)));
                 (service_index(protocol, from), service_index(protocol, to))
             };
             match *service {
-                Service::Tcp(from, to) => (
-                    service_index(proto::TCP, from),
-                    service_index(proto::TCP, to),
-                ),
-                Service::Udp(from, to) => (
-                    service_index(proto::UDP, from),
-                    service_index(proto::UDP, to),
-                ),
+                Service::Tcp(from, to) => (service_index(proto::TCP, from), service_index(proto::TCP, to)),
+                Service::Udp(from, to) => (service_index(proto::UDP, from), service_index(proto::UDP, to)),
                 Service::Icmp(kind, code) => icmp(proto::ICMP, kind, code),
                 Service::Icmpv6(kind, code) => icmp(proto::ICMPV6, kind, code),
                 Service::Protocol(number) => (service_index(number, 0), service_index(number, 0)),
@@ -209,9 +177,7 @@ fn intervals(services: &[Service]) -> Vec<(u32, u32)> {
 fn within(inner: &[(u32, u32)], outer: &[(u32, u32)]) -> bool {
     inner.iter().all(|(from, to)| {
         let after = outer.partition_point(|(start, _)| start <= from);
-        after
-            .checked_sub(1)
-            .is_some_and(|index| outer[index].1 >= *to)
+        after.checked_sub(1).is_some_and(|index| outer[index].1 >= *to)
     })
 }
 
@@ -221,16 +187,9 @@ mod tests {
 
     #[test]
     fn intervals_join_and_contain() {
-        let wide = intervals(&[
-            Service::Tcp(80, 90),
-            Service::Tcp(91, 100),
-            Service::Icmp(8, None),
-        ]);
+        let wide = intervals(&[Service::Tcp(80, 90), Service::Tcp(91, 100), Service::Icmp(8, None)]);
         assert_eq!(wide.len(), 2);
-        assert!(within(
-            &intervals(&[Service::Tcp(85, 95), Service::Icmp(8, Some(0))]),
-            &wide
-        ));
+        assert!(within(&intervals(&[Service::Tcp(85, 95), Service::Icmp(8, Some(0))]), &wide));
         assert!(!within(&intervals(&[Service::Udp(85, 95)]), &wide));
         assert!(!within(&intervals(&[Service::Tcp(79, 80)]), &wide));
     }

@@ -19,12 +19,7 @@ use super::{
 const SOON: i64 = 30;
 
 /// Looks a policy over as of `now`, against the live system where it is known. Sorted by place.
-pub fn lint(
-    policy: &Policy,
-    spans: &Spans,
-    now: Timestamp,
-    system: Option<&System>,
-) -> Vec<Diagnostic> {
+pub fn lint(policy: &Policy, spans: &Spans, now: Timestamp, system: Option<&System>) -> Vec<Diagnostic> {
     let mut sink = Sink::over(spans.files.clone());
     places::lint(policy, spans, &mut sink);
     rules::lint(policy, spans, &mut sink);
@@ -42,42 +37,16 @@ pub fn lint(
 /// W006, W007.
 fn endings(policy: &Policy, spans: &Spans, now: Timestamp, sink: &mut Sink) {
     let rules = policy.rules.iter().zip(&spans.rules);
-    let rules = rules.map(|(rule, at)| {
-        (
-            format!("rule `{}`", rule.id),
-            rule.until,
-            at.until.unwrap_or(at.id),
-        )
-    });
+    let rules = rules.map(|(rule, at)| (format!("rule `{}`", rule.id), rule.until, at.until.unwrap_or(at.id)));
     let devices = policy.devices.iter().zip(&spans.devices);
-    let devices = devices.map(|(d, at)| {
-        (
-            format!("device `{}`", d.name),
-            d.until,
-            at.until.unwrap_or(at.name),
-        )
-    });
+    let devices = devices.map(|(d, at)| (format!("device `{}`", d.name), d.until, at.until.unwrap_or(at.name)));
     for (what, until, at) in rules.chain(devices) {
         let Some(until) = until else { continue };
         let date = last_day(until, &policy.timezone).to_string();
         if until <= now {
-            sink.report(
-                at,
-                &Problem::Expired {
-                    what,
-                    date: date.clone(),
-                },
-            )
-            .text(&date);
+            sink.report(at, &Problem::Expired { what, date: date.clone() }).text(&date);
         } else if until.duration_since(now).as_secs() <= SOON * 86_400 {
-            sink.report(
-                at,
-                &Problem::ExpiresSoon {
-                    what,
-                    date: date.clone(),
-                },
-            )
-            .text(&date);
+            sink.report(at, &Problem::ExpiresSoon { what, date: date.clone() }).text(&date);
         }
     }
 }
@@ -104,23 +73,9 @@ fn surveys(policy: &Policy, spans: &Spans, now: Timestamp, sink: &mut Sink) {
         let place = at.survey.unwrap_or(at.name);
         let (network, date_text) = (net.name.clone(), text.clone());
         if date > today {
-            sink.report(
-                place,
-                &Problem::FutureSurvey {
-                    network,
-                    date: date_text,
-                },
-            )
-            .text(text);
+            sink.report(place, &Problem::FutureSurvey { network, date: date_text }).text(text);
         } else if date.checked_add(1.year()).is_ok_and(|due| due < today) {
-            sink.report(
-                place,
-                &Problem::OldSurvey {
-                    network,
-                    date: date_text,
-                },
-            )
-            .text(text);
+            sink.report(place, &Problem::OldSurvey { network, date: date_text }).text(text);
         }
     }
 }
@@ -129,8 +84,7 @@ fn surveys(policy: &Policy, spans: &Spans, now: Timestamp, sink: &mut Sink) {
 fn unused(spans: &Spans, sink: &mut Sink) {
     let mut report = |all: &[Declared], problem: fn(String) -> Problem| {
         for declared in all.iter().filter(|declared| !declared.used) {
-            sink.report(declared.at, &problem(declared.name.clone()))
-                .text(&declared.name);
+            sink.report(declared.at, &problem(declared.name.clone())).text(&declared.name);
         }
     };
     report(&spans.groups, |name| Problem::UnusedGroup { name });
@@ -142,18 +96,8 @@ fn unused(spans: &Spans, sink: &mut Sink) {
 fn bindings(policy: &Policy, spans: &Spans, sink: &mut Sink) {
     for (device, at) in policy.devices.iter().zip(&spans.devices) {
         let net = &policy.nets[device.net];
-        if device.addresses.is_empty()
-            && matches!(
-                net.kind,
-                NetKind::Zone {
-                    devices: DeviceMode::Registered
-                }
-            )
-        {
-            let problem = Problem::DeviceWithoutBinding {
-                device: device.name.clone(),
-                zone: net.name.clone(),
-            };
+        if device.addresses.is_empty() && matches!(net.kind, NetKind::Zone { devices: DeviceMode::Registered }) {
+            let problem = Problem::DeviceWithoutBinding { device: device.name.clone(), zone: net.name.clone() };
             sink.report(at.name, &problem)
                 .text(&device.name)
                 .expected(Text::new("its addresses", "端末のアドレス(addresses)"));

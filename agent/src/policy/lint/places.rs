@@ -15,8 +15,7 @@ pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
     let owners = Owners::new(policy);
     for (index, (net, at)) in policy.nets.iter().zip(&spans.nets).enumerate() {
         for (prefix, at) in net.prefixes.iter().zip(&at.prefixes) {
-            if let Some((outer, owner)) = owners.around(*prefix).find(|(_, owner)| *owner != index)
-            {
+            if let Some((outer, owner)) = owners.around(*prefix).find(|(_, owner)| *owner != index) {
                 let problem = Problem::Nested {
                     inner: prefix.to_string(),
                     outer: outer.to_string(),
@@ -43,14 +42,9 @@ struct Owners {
 impl Owners {
     fn new(policy: &Policy) -> Self {
         let nets = policy.nets.iter().enumerate();
-        let mut sorted: Vec<_> = nets
-            .flat_map(|(i, net)| net.prefixes.iter().map(move |p| (*p, i)))
-            .collect();
+        let mut sorted: Vec<_> = nets.flat_map(|(i, net)| net.prefixes.iter().map(move |p| (*p, i))).collect();
         sorted.sort_unstable();
-        Self {
-            map: sorted.iter().copied().collect(),
-            sorted,
-        }
+        Self { map: sorted.iter().copied().collect(), sorted }
     }
 
     /// Prefixes that strictly contain `prefix`, longest first.
@@ -69,10 +63,7 @@ impl Owners {
             _ => {}
         }
         let from = self.sorted.partition_point(|(net, _)| *net < prefix);
-        self.sorted[from..]
-            .iter()
-            .take_while(|(net, _)| prefix.contains(net))
-            .any(|(_, owner)| nets.contains(owner))
+        self.sorted[from..].iter().take_while(|(net, _)| prefix.contains(net)).any(|(_, owner)| nets.contains(owner))
     }
 }
 
@@ -90,24 +81,14 @@ fn party(policy: &Policy, owners: &Owners, party: &Party, at: &PartySpans, sink:
     for (at, text, prefixes) in &at.addresses {
         let lives = prefixes.iter().any(|prefix| {
             owners.reaches(*prefix, &nets, default)
-                || (with_box
-                    && policy
-                        .box_addresses
-                        .iter()
-                        .any(|address| prefix.contains(address)))
+                || (with_box && policy.box_addresses.iter().any(|address| prefix.contains(address)))
         });
         if !lives {
-            let mut names: Vec<&str> = nets
-                .iter()
-                .map(|net| policy.nets[*net].name.as_str())
-                .collect();
+            let mut names: Vec<&str> = nets.iter().map(|net| policy.nets[*net].name.as_str()).collect();
             if with_box {
                 names.push("box");
             }
-            let problem = Problem::AddressNotThere {
-                address: text.clone(),
-                place: names.join(", "),
-            };
+            let problem = Problem::AddressNotThere { address: text.clone(), place: names.join(", ") };
             sink.report(*at, &problem).text(text);
         }
     }

@@ -57,9 +57,7 @@ pub(super) fn lint(policy: &Policy, spans: &Spans, system: &System, sink: &mut S
 fn addresses(policy: &Policy, spans: &Spans, system: &System, sink: &mut Sink) {
     for (address, at) in policy.box_addresses.iter().zip(&spans.box_addresses) {
         if !system.addresses.iter().any(|live| live.address == *address) {
-            let problem = Problem::BoxAddressNotLive {
-                address: address.to_string(),
-            };
+            let problem = Problem::BoxAddressNotLive { address: address.to_string() };
             sink.report(*at, &problem).text(&address.to_string());
         }
     }
@@ -70,44 +68,26 @@ fn addresses(policy: &Policy, spans: &Spans, system: &System, sink: &mut Sink) {
         };
         if !local && !policy.box_addresses.contains(&live.address) {
             let address = live.address.to_string();
-            let problem = Problem::BoxAddressNotListed {
-                address: address.clone(),
-                interface: live.interface.clone(),
-            };
+            let problem = Problem::BoxAddressNotListed { address: address.clone(), interface: live.interface.clone() };
             sink.report(spans.box_at, &problem).text(&address);
         }
     }
 }
 
 /// Every route into `prefix`, and the one around it, must leave by a port of its net.
-fn routes(
-    policy: &Policy,
-    index: NetIndex,
-    prefix: IpNet,
-    at: Span,
-    system: &System,
-    sink: &mut Sink,
-) {
+fn routes(policy: &Policy, index: NetIndex, prefix: IpNet, at: Span, system: &System, sink: &mut Sink) {
     let net = &policy.nets[index];
-    let around = system
-        .routes
-        .iter()
-        .filter(|route| route.prefix.contains(&prefix));
+    let around = system.routes.iter().filter(|route| route.prefix.contains(&prefix));
     let best = around.max_by_key(|route| route.prefix.prefix_len());
     let inside = system.routes.iter().filter(|route| {
-        route.prefix != prefix
-            && prefix.contains(&route.prefix)
-            && owner(policy, route.prefix) == Some(index)
+        route.prefix != prefix && prefix.contains(&route.prefix) && owner(policy, route.prefix) == Some(index)
     });
     let wrong = match best {
         None => Some("no route".to_owned()),
         Some(route) => contradicts(net, route, system),
     };
-    let wrong = wrong.or_else(|| {
-        inside
-            .filter(|route| !own_host(policy, route))
-            .find_map(|route| contradicts(net, route, system))
-    });
+    let wrong = wrong
+        .or_else(|| inside.filter(|route| !own_host(policy, route)).find_map(|route| contradicts(net, route, system)));
     if let Some(route) = wrong {
         report(net, &prefix.to_string(), route, at, sink);
     }
@@ -115,34 +95,20 @@ fn routes(
 
 /// The kernel keeps a host route to each of the box's own addresses on some interface.
 fn own_host(policy: &Policy, route: &Route) -> bool {
-    policy
-        .box_addresses
-        .iter()
-        .any(|address| IpNet::from(*address) == route.prefix)
+    policy.box_addresses.iter().any(|address| IpNet::from(*address) == route.prefix)
 }
 
 fn default_route(net: &Net, at: Span, system: &System, sink: &mut Sink) {
-    let defaults: Vec<&Route> = system
-        .routes
-        .iter()
-        .filter(|route| route.prefix.prefix_len() == 0)
-        .collect();
+    let defaults: Vec<&Route> = system.routes.iter().filter(|route| route.prefix.prefix_len() == 0).collect();
     if defaults.is_empty() {
         report(net, "default", "no route".to_owned(), at, sink);
-    } else if let Some(route) = defaults
-        .into_iter()
-        .find_map(|route| contradicts(net, route, system))
-    {
+    } else if let Some(route) = defaults.into_iter().find_map(|route| contradicts(net, route, system)) {
         report(net, "default", route, at, sink);
     }
 }
 
 fn report(net: &Net, prefix: &str, route: String, at: Span, sink: &mut Sink) {
-    let problem = Problem::RouteContradicts {
-        prefix: prefix.to_owned(),
-        net: net.name.clone(),
-        route,
-    };
+    let problem = Problem::RouteContradicts { prefix: prefix.to_owned(), net: net.name.clone(), route };
     sink.report(at, &problem).text(prefix);
 }
 
@@ -151,17 +117,10 @@ fn contradicts(net: &Net, route: &Route, system: &System) -> Option<String> {
     let Some(interface) = &route.interface else {
         return Some(format!("{} discard", route.prefix));
     };
-    let carriers = system
-        .carriers
-        .iter()
-        .find(|(name, _)| name == interface)
-        .map(|(_, ports)| ports.as_slice());
+    let carriers = system.carriers.iter().find(|(name, _)| name == interface).map(|(_, ports)| ports.as_slice());
     let fits = match carriers {
         Some(ports) => ports.iter().any(|port| net.ports.contains(port)),
-        None => net
-            .ports
-            .iter()
-            .any(|port| port.interface == *interface && port.outer == 0),
+        None => net.ports.iter().any(|port| port.interface == *interface && port.outer == 0),
     };
     (!fits).then(|| format!("{} dev {interface}", route.prefix))
 }
@@ -170,8 +129,5 @@ fn contradicts(net: &Net, route: &Route, system: &System) -> Option<String> {
 fn owner(policy: &Policy, prefix: IpNet) -> Option<NetIndex> {
     let nets = policy.nets.iter().enumerate();
     let holding = nets.flat_map(|(index, net)| net.prefixes.iter().map(move |p| (index, p)));
-    holding
-        .filter(|(_, p)| p.contains(&prefix))
-        .max_by_key(|(_, p)| p.prefix_len())
-        .map(|(index, _)| index)
+    holding.filter(|(_, p)| p.contains(&prefix)).max_by_key(|(_, p)| p.prefix_len()).map(|(index, _)| index)
 }
