@@ -407,7 +407,7 @@ flows: {established: 4096, opening: 2048}
                 50,
                 "MAC",
             ),
-            ("instance: &a b\n", 1, 14, "anchors"),
+            ("instance: &a b\n", 1, 11, "anchors"),
             ("instance: [\n", 2, 1, ""),
         ] {
             let at = Config::read(text).unwrap_err();
