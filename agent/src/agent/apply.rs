@@ -13,6 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
+    evaluator::Evaluator,
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
     management,
@@ -26,7 +27,7 @@ use crate::{
     },
     cli::text,
     compile::tables::Compiled,
-    dataplane::{ManagementPath, Switched},
+    dataplane::{Canary, ManagementPath, Switched},
     policy::model::Policy,
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
 };
@@ -54,6 +55,7 @@ pub struct Prepared {
     numbers: Numbers,
     warnings: Vec<Finding>,
     source: PathBuf,
+    canaries: Vec<Canary>,
 }
 
 /// What an apply says.
@@ -87,60 +89,36 @@ pub struct Refusal {
 pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, Reply> {
     let lang = caller.lang;
     let source = apply.path.clone().unwrap_or_else(|| site.policy.clone());
-    let (policy, mut warnings) = rooms::load(&source, lang);
-    let Some(policy) = policy else {
+    let (read, mut warnings) = rooms::load(&source, lang);
+    let Some(read) = read else {
         let count = warnings.iter().filter(|finding| finding.is_error()).count();
-        return Err(invalid(
-            text::apply_invalid(lang, count),
-            warnings,
-            Vec::new(),
-        ));
+        return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
     };
-    warnings.extend(rooms::lint(&policy, lang));
+    warnings.extend(rooms::lint(&read, lang));
+    let policy = read.policy;
     let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
     if !failed.is_empty() {
-        return Err(invalid(
-            text::apply_tests_failed(lang, failed.len()),
-            warnings,
-            failed,
-        ));
-    }
-    if !apply.allow_management_loss
-        && let Some(loss) = management::lost(&policy, &site.management, lang)
-    {
-        return Err(Reply::refused(text::management_lost(
-            lang, loss.path, loss.why,
-        )));
+        return Err(invalid(text::apply_tests_failed(lang, failed.len()), warnings, failed));
     }
     let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
-    let mut numbers = site
-        .numbers
-        .clone()
-        .ok_or_else(|| failed("registry.json cannot be read".into()))?;
-    let compiled = rooms::compile(&policy, &mut numbers)
-        .map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
+    let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
+    let compiled =
+        rooms::compile(&policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
+    let mut evaluator = Evaluator::of(&policy, compiled.clone());
+    if !apply.allow_management_loss
+        && let Some(loss) = management::lost(&policy, &mut evaluator, &site.management, lang)
+    {
+        return Err(Reply::refused(text::management_lost(lang, loss.path, loss.why)));
+    }
+    let canaries = evaluator.canaries();
 
     // The copy is what a reboot will load: it must be what was just checked.
-    let number = site
-        .state
-        .next_number()
-        .map_err(|error| failed(error.to_string()))?;
-    let kept = site
-        .state
-        .keep_files(number, &source, &policy.files)
-        .map_err(|error| failed(error.to_string()));
+    let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
+    let kept = site.state.keep_files(number, &source, &policy.files).map_err(|error| failed(error.to_string()));
     let entry = kept.inspect_err(|_| site.state.discard_files(number))?;
-    let prepared = Prepared {
-        number,
-        entry,
-        policy,
-        compiled,
-        numbers,
-        warnings,
-        source,
-    };
+    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, source, canaries };
     let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
-    if copy.is_none_or(|copy| copy.hash != prepared.policy.hash) {
+    if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
         site.state.discard_files(number);
         return Err(Reply::failed(text::apply_read_twice(lang)));
     }
@@ -149,20 +127,14 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
 
 fn invalid(message: String, findings: Vec<Finding>, failed_tests: Vec<FailedTest>) -> Reply {
     let mut reply = Reply::refused(message);
-    reply.body = json!(Refusal {
-        findings,
-        failed_tests
-    });
+    reply.body = json!(Refusal { findings, failed_tests });
     reply
 }
 
 impl Prepared {
     fn current(&self) -> Current {
         Current {
-            revision: RevisionRef {
-                number: self.number,
-                hash: hex(&self.policy.hash),
-            },
+            revision: RevisionRef { number: self.number, hash: hex(&self.policy.hash) },
             generation: 0,
             applied_at: Timestamp::now().to_string(),
             layout: layout(&self.compiled),
@@ -207,16 +179,8 @@ impl Keeper {
     /// Records an apply that was refused before the switch, and hands its reply on.
     pub fn refused(&mut self, apply: &Apply, caller: &Caller, reply: Reply) -> Reply {
         self.applies.1 += 1;
-        let attempt = Attempt {
-            apply,
-            caller,
-            before: self.revision(),
-            snapshot: None,
-        };
-        let message = reply
-            .error
-            .as_ref()
-            .map_or_else(String::new, |error| error.message.clone());
+        let attempt = Attempt { apply, caller, before: self.revision(), snapshot: None };
+        let message = reply.error.as_ref().map_or_else(String::new, |error| error.message.clone());
         self.record_apply(attempt, Outcome { ok: false, message });
         reply
     }
@@ -229,25 +193,10 @@ impl Keeper {
             return self.refused(apply, caller, Reply::failed(text::apply_failed(lang, why)));
         }
         if apply.accept_clock {
-            let accepted = self
-                .high
-                .accept(Timestamp::now())
-                .map_err(|error| error.to_string());
-            let message = accepted.as_ref().map_or_else(Clone::clone, |()| {
-                "the present time is taken as right".into()
-            });
-            let result = Outcome {
-                ok: accepted.is_ok(),
-                message,
-            };
-            self.note(
-                caller,
-                Action::AcceptClock,
-                apply.reason.clone(),
-                Vec::new(),
-                None,
-                result,
-            );
+            let accepted = self.high.accept(Timestamp::now()).map_err(|error| error.to_string());
+            let message = accepted.as_ref().map_or_else(Clone::clone, |()| "the present time is taken as right".into());
+            let result = Outcome { ok: accepted.is_ok(), message };
+            self.note(caller, Action::AcceptClock, apply.reason.clone(), Vec::new(), None, result);
         }
         let reopened = self.detached.is_some() || self.dataplane.is_err();
         if reopened {
@@ -255,35 +204,21 @@ impl Keeper {
             self.open_dataplane(Mode::Agent);
         }
         let before = self.revision();
-        let snapshot = before
-            .as_ref()
-            .and_then(|revision| self.snapshot(revision.number));
-        let attempt = Attempt {
-            apply,
-            caller,
-            before,
-            snapshot,
-        };
+        let snapshot = before.as_ref().and_then(|revision| self.snapshot(revision.number));
+        let attempt = Attempt { apply, caller, before, snapshot };
         let number = prepared.number;
         let started = Instant::now();
         match self.switch(&prepared).await {
             Ok((switched, current)) => {
                 self.apply_time = Some(started.elapsed());
                 self.applies.0 += 1;
-                self.after_switch(prepared, current, switched, attempt)
-                    .await
+                self.after_switch(prepared, current, switched, attempt).await
             }
             Err(why) => {
                 self.state.discard_files(number);
                 let reply = Reply::failed(text::apply_failed(lang, &why));
                 self.applies.1 += 1;
-                self.record_apply(
-                    attempt,
-                    Outcome {
-                        ok: false,
-                        message: why,
-                    },
-                );
+                self.record_apply(attempt, Outcome { ok: false, message: why });
                 reply
             }
         }
@@ -294,13 +229,11 @@ impl Keeper {
         let schedules = self.windows(&prepared.compiled, &prepared.policy);
         let registry = self.state.path("registry.json");
         let mut current = prepared.current();
-        self.state
-            .set_pending(&current)
-            .map_err(|error| error.to_string())?;
+        self.state.set_pending(&current).map_err(|error| error.to_string())?;
         prepared.numbers.save(&registry)?;
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone());
         let switched = dataplane.and_then(|dataplane| {
-            tokio::task::block_in_place(|| dataplane.apply(&prepared.compiled, &schedules))
+            tokio::task::block_in_place(|| dataplane.apply(&prepared.compiled, &schedules, &prepared.canaries))
                 .map_err(|error| report(&error))
         });
         match switched {
@@ -311,12 +244,10 @@ impl Keeper {
             Err(why) => {
                 if let Some(numbers) = &self.numbers {
                     let saved = numbers.save(&registry);
-                    self.faults
-                        .track(saved, |why| Fault::State("registry", why));
+                    self.faults.track(saved, |why| Fault::State("registry", why));
                 }
                 let dropped = self.state.drop_pending().map_err(|error| error.to_string());
-                self.faults
-                    .track(dropped, |why| Fault::State("pending revision", why));
+                self.faults.track(dropped, |why| Fault::State("pending revision", why));
                 Err(why)
             }
         }
@@ -336,8 +267,7 @@ impl Keeper {
         let warnings = prepared.warnings;
         self.numbers = Some(prepared.numbers);
         if let Err(error) = self.state.set_current(&current) {
-            self.faults
-                .raise(Fault::State("revision in force", error.to_string()));
+            self.faults.raise(Fault::State("revision in force", error.to_string()));
             notes.push(error.to_string());
         }
         if self.detached.take().is_some()
@@ -348,17 +278,9 @@ impl Keeper {
         let configured = prepared.source == self.config.policy;
         self.policy_file = PolicyFile {
             path: self.config.policy.clone(),
-            state: if configured {
-                FileState::Same
-            } else {
-                FileState::Unknown
-            },
+            state: if configured { FileState::Same } else { FileState::Unknown },
         };
-        self.live = Some(Live {
-            current,
-            policy: Arc::new(prepared.policy),
-            compiled: Arc::new(prepared.compiled),
-        });
+        self.live = Some(Live { current, policy: Arc::new(prepared.policy), compiled: Arc::new(prepared.compiled) });
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
         self.widen_cuts();
@@ -367,8 +289,7 @@ impl Keeper {
         self.faults.track(cut, |why| Fault::State("cut-off", why));
         let management = self.write_management();
         notes.extend(management.as_ref().err().cloned());
-        self.faults
-            .track(management, |why| Fault::State("management path", why));
+        self.faults.track(management, |why| Fault::State("management path", why));
         if let Err(why) = self.attach().await {
             notes.push(text::attach_failed(lang, why));
         }
@@ -417,15 +338,8 @@ impl Keeper {
     /// The counters as they are, kept beside the record under the revision they were counted in.
     pub(super) fn snapshot(&mut self, number: u64) -> Option<SnapshotRef> {
         let counters = tokio::task::block_in_place(|| self.counters_by_name()).ok()?;
-        let written = snapshot::write(
-            &self.state.path("snapshots"),
-            &format!("revision-{number}"),
-            &counters,
-        );
-        self.faults
-            .track(written.map_err(|error| error.to_string()), |why| {
-                Fault::State("counter snapshot", why)
-            })
+        let written = snapshot::write(&self.state.path("snapshots"), &format!("revision-{number}"), &counters);
+        self.faults.track(written.map_err(|error| error.to_string()), |why| Fault::State("counter snapshot", why))
     }
 
     /// At the start: finds the revision that was in force and puts it in force again. The policy on disk is not
@@ -449,13 +363,11 @@ impl Keeper {
         };
         let number = current.revision.number;
         let revived = self.revive_revision(current).await;
-        self.faults
-            .track(revived, |why| Fault::Revision(number, why));
+        self.faults.track(revived, |why| Fault::Revision(number, why));
         // Attached even if the revision could not be read: without a policy everything is dropped, which is
         // what a gate without a keeper has to do.
         let management = self.write_management();
-        self.faults
-            .track(management, |why| Fault::State("management path", why));
+        self.faults.track(management, |why| Fault::State("management path", why));
         if let Err(error) = self.attach().await {
             tracing::error!(%error, "attaching failed");
         }
@@ -468,50 +380,29 @@ impl Keeper {
             return Ok(current);
         };
         let running = match &self.dataplane {
-            Ok(dataplane) if dataplane.adopted() => {
-                dataplane.generation().map_err(|error| report(&error))?
-            }
+            Ok(dataplane) if dataplane.adopted() => dataplane.generation().map_err(|error| report(&error))?,
             _ => 0,
         };
-        if running != 0
-            && current
-                .as_ref()
-                .is_none_or(|current| current.generation != running)
-        {
+        if running != 0 && current.as_ref().is_none_or(|current| current.generation != running) {
             pending.generation = running;
-            self.state
-                .set_current(&pending)
-                .map_err(|error| error.to_string())?;
+            self.state.set_current(&pending).map_err(|error| error.to_string())?;
             return Ok(Some(pending));
         }
-        self.state
-            .drop_pending()
-            .map_err(|error| error.to_string())?;
+        self.state.drop_pending().map_err(|error| error.to_string())?;
         Ok(current)
     }
 
     async fn revive_revision(&mut self, mut current: Current) -> Result<(), String> {
         let entry = self.state.revision_entry(&current);
-        let (policy, findings) = rooms::load(&entry, text::Lang::En);
-        let policy = policy.ok_or_else(|| {
-            findings
-                .iter()
-                .find(|finding| finding.is_error())
-                .map_or_else(
-                    || format!("{} cannot be read", entry.display()),
-                    |finding| {
-                        format!(
-                            "{}:{}:{}: {}",
-                            finding.file, finding.line, finding.column, finding.message
-                        )
-                    },
-                )
+        let (read, findings) = rooms::load(&entry, text::Lang::En);
+        let policy = read.map(|read| read.policy).ok_or_else(|| {
+            findings.iter().find(|finding| finding.is_error()).map_or_else(
+                || format!("{} cannot be read", entry.display()),
+                |finding| format!("{}:{}:{}: {}", finding.file, finding.line, finding.column, finding.message),
+            )
         })?;
         if hex(&policy.hash) != current.revision.hash {
-            return Err(format!(
-                "{} is not what was applied (its hash differs)",
-                entry.display()
-            ));
+            return Err(format!("{} is not what was applied (its hash differs)", entry.display()));
         }
         // Every name has its number already; a copy, because nothing new may be given out here.
         let mut numbers = self.numbers.clone().ok_or("registry.json cannot be read")?;
@@ -521,47 +412,25 @@ impl Keeper {
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
         let running = dataplane.generation().map_err(|error| report(&error))?;
         if dataplane.adopted() && running == current.generation && layout == current.layout {
-            dataplane
-                .refresh_schedules(&schedules)
-                .map_err(|error| report(&error))?;
+            dataplane.refresh_schedules(&schedules).map_err(|error| report(&error))?;
         } else if self.agent_running {
-            let switched = tokio::task::block_in_place(|| dataplane.apply(&compiled, &schedules))
+            let switched = tokio::task::block_in_place(|| dataplane.apply(&compiled, &schedules, &[]))
                 .map_err(|error| report(&error))?;
             current.generation = switched.generation;
             current.layout = layout;
-            self.state
-                .set_current(&current)
-                .map_err(|error| error.to_string())?;
-            self.live = Some(Live {
-                current,
-                policy: Arc::new(policy),
-                compiled: Arc::new(compiled),
-            });
+            self.state.set_current(&current).map_err(|error| error.to_string())?;
+            self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
             let message = "the saved revision is in force again".to_owned();
-            self.note(
-                &Caller::agent(),
-                Action::Reapply,
-                None,
-                Vec::new(),
-                None,
-                Outcome { ok: true, message },
-            );
+            self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
             return Ok(());
         }
-        self.live = Some(Live {
-            current,
-            policy: Arc::new(policy),
-            compiled: Arc::new(compiled),
-        });
+        self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
         Ok(())
     }
 
     async fn first_policy(&mut self) {
         let caller = Caller::agent();
-        let apply = Apply {
-            reason: Some("first start".into()),
-            ..Apply::default()
-        };
+        let apply = Apply { reason: Some("first start".into()), ..Apply::default() };
         let site = self.site();
         let prepared = tokio::task::block_in_place(|| prepare(&site, &apply, &caller));
         let reply = match prepared {
@@ -574,25 +443,16 @@ impl Keeper {
             }
         };
         if reply.exit == 2 {
-            self.faults
-                .raise(Fault::FirstPolicy(describe(&reply, &self.config.policy)));
+            self.faults.raise(Fault::FirstPolicy(describe(&reply, &self.config.policy)));
         }
     }
 }
 
 fn describe(reply: &Reply, path: &Path) -> String {
-    let message = reply
-        .error
-        .as_ref()
-        .map_or("", |error| error.message.as_str());
-    let first = serde_json::from_value::<Refusal>(reply.body.clone())
-        .ok()
-        .and_then(|refusal| {
-            let finding = refusal.findings.into_iter().find(Finding::is_error)?;
-            Some(format!(
-                " ({}:{}:{}: {})",
-                finding.file, finding.line, finding.column, finding.message
-            ))
-        });
+    let message = reply.error.as_ref().map_or("", |error| error.message.as_str());
+    let first = serde_json::from_value::<Refusal>(reply.body.clone()).ok().and_then(|refusal| {
+        let finding = refusal.findings.into_iter().find(Finding::is_error)?;
+        Some(format!(" ({}:{}:{}: {})", finding.file, finding.line, finding.column, finding.message))
+    });
     format!("{}: {message}{}", path.display(), first.unwrap_or_default())
 }

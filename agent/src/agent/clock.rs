@@ -28,9 +28,7 @@ pub fn boottime_ns() -> u64 {
 
 fn nanoseconds(time: TimeSpec) -> u64 {
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
 }
 
 /// The latest wall time ever seen, kept across reboots.
@@ -52,14 +50,7 @@ impl HighWater {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Timestamp::UNIX_EPOCH, None),
             Err(error) => (Timestamp::UNIX_EPOCH, Some(error)),
         };
-        (
-            Self {
-                path,
-                seen,
-                kept: seen,
-            },
-            error,
-        )
+        (Self { path, seen, kept: seen }, error)
     }
 
     /// How far `now` is behind the latest time seen; zero if it is not. Advances and, now and then, keeps it.
@@ -78,11 +69,7 @@ impl HighWater {
     /// How far `now` is behind, without noting it.
     pub fn behind(&self, now: Timestamp) -> Duration {
         let behind = self.seen.duration_since(now);
-        if behind <= TOLERANCE {
-            Duration::ZERO
-        } else {
-            behind.unsigned_abs()
-        }
+        if behind <= TOLERANCE { Duration::ZERO } else { behind.unsigned_abs() }
     }
 
     /// Takes `now` as right although a later time was seen.
@@ -126,19 +113,15 @@ pub fn watch_steps() -> io::Result<mpsc::Receiver<()>> {
     let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_CLOEXEC)?;
     arm(&timer)?;
     let (sender, receiver) = mpsc::channel(4);
-    std::thread::Builder::new()
-        .name("clock-steps".into())
-        .spawn(move || {
-            // `wait` returns when the timer expires and when it is cancelled; either way the clock is looked at anew.
-            while timer.wait().and_then(|()| arm(&timer)).is_ok() {
-                if let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
-                    return;
-                }
+    std::thread::Builder::new().name("clock-steps".into()).spawn(move || {
+        // `wait` returns when the timer expires and when it is cancelled; either way the clock is looked at anew.
+        while timer.wait().and_then(|()| arm(&timer)).is_ok() {
+            if let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
+                return;
             }
-            tracing::error!(
-                "the clock is no longer watched for steps; schedules are still refreshed every hour"
-            );
-        })?;
+        }
+        tracing::error!("the clock is no longer watched for steps; schedules are still refreshed every hour");
+    })?;
     Ok(receiver)
 }
 
@@ -169,36 +152,15 @@ mod tests {
         let path = dir.path().join("clock");
         let (mut high, error) = HighWater::open(path.clone());
         assert!(error.is_none());
-        assert_eq!(
-            high.observe(at("2026-11-22T12:00:00Z")).unwrap(),
-            Duration::ZERO
-        );
-        assert_eq!(
-            high.observe(at("2026-11-22T11:59:59.5Z")).unwrap(),
-            Duration::ZERO,
-            "a correction"
-        );
+        assert_eq!(high.observe(at("2026-11-22T12:00:00Z")).unwrap(), Duration::ZERO);
+        assert_eq!(high.observe(at("2026-11-22T11:59:59.5Z")).unwrap(), Duration::ZERO, "a correction");
         drop(high);
         let (mut high, _) = HighWater::open(path.clone());
-        assert_eq!(
-            high.observe(at("2026-11-22T11:00:00Z")).unwrap(),
-            Duration::from_secs(3600)
-        );
-        assert_eq!(
-            high.observe(at("2026-11-22T11:59:00Z")).unwrap(),
-            Duration::from_secs(60)
-        );
-        assert_eq!(
-            high.observe(at("2026-11-22T12:00:01Z")).unwrap(),
-            Duration::ZERO
-        );
+        assert_eq!(high.observe(at("2026-11-22T11:00:00Z")).unwrap(), Duration::from_secs(3600));
+        assert_eq!(high.observe(at("2026-11-22T11:59:00Z")).unwrap(), Duration::from_secs(60));
+        assert_eq!(high.observe(at("2026-11-22T12:00:01Z")).unwrap(), Duration::ZERO);
         high.accept(at("2020-01-01T00:00:00Z")).unwrap();
-        assert_eq!(
-            HighWater::open(path.clone())
-                .0
-                .behind(at("2020-01-01T00:00:00Z")),
-            Duration::ZERO
-        );
+        assert_eq!(HighWater::open(path.clone()).0.behind(at("2020-01-01T00:00:00Z")), Duration::ZERO);
         fs::write(&path, "yesterday").unwrap();
         assert!(HighWater::open(path).1.is_some());
     }
@@ -206,39 +168,14 @@ mod tests {
     #[test]
     fn windows_are_closed_until_the_clock_caught_up() {
         let mut windows = [Window::default(); SCHEDULE_WINDOWS];
-        windows[0] = Window {
-            open: 10,
-            close: 20,
-        };
-        windows[1] = Window {
-            open: 30,
-            close: 40,
-        };
-        windows[2] = Window {
-            open: 50,
-            close: u64::MAX,
-        };
-        let mut schedules = [Schedule {
-            count: 3,
-            pad: 0,
-            windows,
-        }];
+        windows[0] = Window { open: 10, close: 20 };
+        windows[1] = Window { open: 30, close: 40 };
+        windows[2] = Window { open: 50, close: u64::MAX };
+        let mut schedules = [Schedule { count: 3, pad: 0, windows }];
         close_until(&mut schedules, 35);
         assert_eq!(schedules[0].count, 2);
-        assert_eq!(
-            schedules[0].windows[0],
-            Window {
-                open: 35,
-                close: 40
-            }
-        );
-        assert_eq!(
-            schedules[0].windows[1],
-            Window {
-                open: 50,
-                close: u64::MAX
-            }
-        );
+        assert_eq!(schedules[0].windows[0], Window { open: 35, close: 40 });
+        assert_eq!(schedules[0].windows[1], Window { open: 50, close: u64::MAX });
         assert_eq!(schedules[0].windows[2], Window::default());
     }
 

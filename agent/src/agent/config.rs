@@ -99,18 +99,12 @@ pub enum Error {
 impl Config {
     /// From a file.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let read = |source| Error::Read {
-            path: path.to_path_buf(),
-            source,
-        };
+        let read = |source| Error::Read { path: path.to_path_buf(), source };
         if fs::metadata(path).map_err(read)?.len() > MAX_BYTES {
             return Err(read(std::io::Error::other("larger than 256 KiB")));
         }
         let text = fs::read_to_string(path).map_err(read)?;
-        Self::read(&text).map_err(|at| Error::Content {
-            path: path.to_path_buf(),
-            at,
-        })
+        Self::read(&text).map_err(|at| Error::Content { path: path.to_path_buf(), at })
     }
 
     /// From text.
@@ -146,9 +140,7 @@ impl Config {
                         "generic" => XdpMode::Generic,
                         "any" => XdpMode::Any,
                         other => {
-                            return Err(
-                                value.error(format!("`{other}` is not native, generic or any"))
-                            );
+                            return Err(value.error(format!("`{other}` is not native, generic or any")));
                         }
                     }
                 }
@@ -170,17 +162,11 @@ impl Config {
             socket: "/run/sekimori/control.sock".into(),
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             management: Vec::new(),
-            roles: Roles {
-                operator: "sekimori-operator".into(),
-                viewer: "sekimori-viewer".into(),
-            },
+            roles: Roles { operator: "sekimori-operator".into(), viewer: "sekimori-viewer".into() },
             xdp: XdpMode::Any,
             adopt_seconds: 60,
             mark_shift: 8,
-            flows: Flows {
-                established: 262_144,
-                opening: 65_536,
-            },
+            flows: Flows { established: 262_144, opening: 65_536 },
         }
     }
 }
@@ -188,14 +174,8 @@ impl Config {
 fn instance(value: &Node) -> Result<String, At> {
     let name = value.text("a name")?;
     let good = (1..=32).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if good {
-        Ok(name.to_owned())
-    } else {
-        Err(value.error(format!("`{name}` is not a name of 1 to 32 of [a-z0-9-]")))
-    }
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if good { Ok(name.to_owned()) } else { Err(value.error(format!("`{name}` is not a name of 1 to 32 of [a-z0-9-]"))) }
 }
 
 fn absolute(value: &Node) -> Result<PathBuf, At> {
@@ -210,20 +190,14 @@ fn absolute(value: &Node) -> Result<PathBuf, At> {
 fn metrics(value: &Node) -> Result<Option<SocketAddr>, At> {
     match value.text("ADDRESS:PORT or off")? {
         "off" => Ok(None),
-        _ => value
-            .parse("ADDRESS:PORT (like 127.0.0.1:9464) or off")
-            .map(Some),
+        _ => value.parse("ADDRESS:PORT (like 127.0.0.1:9464) or off").map(Some),
     }
 }
 
 fn within(value: &Node, low: u32, high: u32) -> Result<u32, At> {
     let expected = format!("a number from {low} to {high}");
     let number: u32 = value.parse(&expected)?;
-    if (low..=high).contains(&number) {
-        Ok(number)
-    } else {
-        Err(value.error(format!("`{number}` is not {expected}")))
-    }
+    if (low..=high).contains(&number) { Ok(number) } else { Err(value.error(format!("`{number}` is not {expected}"))) }
 }
 
 fn roles(value: &Node, mut roles: Roles) -> Result<Roles, At> {
@@ -266,20 +240,14 @@ fn management(value: &Node) -> Result<Vec<ManagementPath>, At> {
                 }
                 "sources" => {
                     for source in value.list("prefixes")? {
-                        sources.push(
-                            source
-                                .parse::<IpNet>("a prefix like 192.168.10.0/24")?
-                                .trunc(),
-                        );
+                        sources.push(source.parse::<IpNet>("a prefix like 192.168.10.0/24")?.trunc());
                     }
                 }
                 "macs" => {
                     for mac in value.list("MAC addresses")? {
                         let text = mac.text("a MAC address")?;
                         if read_mac(text).is_none() {
-                            return Err(mac.error(format!(
-                                "`{text}` is not a MAC address like 02:00:00:00:10:17"
-                            )));
+                            return Err(mac.error(format!("`{text}` is not a MAC address like 02:00:00:00:10:17")));
                         }
                         macs.push(text.to_owned());
                     }
@@ -293,9 +261,7 @@ fn management(value: &Node) -> Result<Vec<ManagementPath>, At> {
         }
         entries += sources.len();
         if entries > MAX_MANAGEMENT {
-            return Err(item.error(format!(
-                "more than {MAX_MANAGEMENT} management sources in all"
-            )));
+            return Err(item.error(format!("more than {MAX_MANAGEMENT} management sources in all")));
         }
         paths.push(ManagementPath {
             interface: interface.ok_or_else(|| missing("interface"))?,
@@ -338,21 +304,9 @@ flows: {established: 4096, opening: 2048}
         assert_eq!(config.metrics, Some("127.0.0.1:9464".parse().unwrap()));
         assert_eq!(config.management[0].sources.len(), 2);
         assert_eq!(config.management[0].port, 22);
-        assert_eq!(
-            config.roles,
-            Roles {
-                operator: "staff".into(),
-                viewer: "watch".into()
-            }
-        );
+        assert_eq!(config.roles, Roles { operator: "staff".into(), viewer: "watch".into() });
         assert_eq!(config.xdp, XdpMode::Native);
-        assert_eq!(
-            config.flows,
-            Flows {
-                established: 4096,
-                opening: 2048
-            }
-        );
+        assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
     }
 
     #[test]
@@ -360,14 +314,7 @@ flows: {established: 4096, opening: 2048}
         let config = Config::read("metrics: off\n").unwrap();
         assert_eq!(config.metrics, None);
         assert_eq!(config.adopt_seconds, 60);
-        assert!(
-            Config::read("instance: a\n")
-                .unwrap()
-                .metrics
-                .unwrap()
-                .ip()
-                .is_loopback()
-        );
+        assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
     }
 
     #[test]
@@ -383,30 +330,10 @@ flows: {established: 4096, opening: 2048}
             ("mark_shift: 40\n", 1, 13, "0 to 16"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
-            (
-                "management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n",
-                3,
-                15,
-                "prefix",
-            ),
-            (
-                "management:\n  - interface: lan0\n    port: 22\n",
-                2,
-                5,
-                "sources",
-            ),
-            (
-                "management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n",
-                2,
-                5,
-                "port",
-            ),
-            (
-                "management:\n  - {interface: l, sources: [10.0.0.0/8], macs: [xx], port: 1}\n",
-                2,
-                50,
-                "MAC",
-            ),
+            ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),
+            ("management:\n  - interface: lan0\n    port: 22\n", 2, 5, "sources"),
+            ("management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n", 2, 5, "port"),
+            ("management:\n  - {interface: l, sources: [10.0.0.0/8], macs: [xx], port: 1}\n", 2, 50, "MAC"),
             ("instance: &a b\n", 1, 11, "anchors"),
             ("instance: [\n", 2, 1, ""),
         ] {

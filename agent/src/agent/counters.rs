@@ -75,17 +75,13 @@ impl Keeper {
     /// See [`Gauges`].
     pub fn gauges(&self) -> Gauges {
         let cut = |name: &str| {
-            self.overlay.cuts.iter().any(|cut| {
-                matches!(&cut.object, Object::Network { name: cut } | Object::Zone { name: cut } if cut == name)
-            })
+            self.overlay.cuts.iter().any(
+                |cut| matches!(&cut.object, Object::Network { name: cut } | Object::Zone { name: cut } if cut == name),
+            )
         };
         let nets = self.live.iter().flat_map(|live| &live.policy.nets);
         Gauges {
-            events_lost: self
-                .dataplane
-                .as_ref()
-                .ok()
-                .and_then(|dataplane| dataplane.lost_events().ok()),
+            events_lost: self.dataplane.as_ref().ok().and_then(|dataplane| dataplane.lost_events().ok()),
             apply_time: self.apply_time,
             applies: self.applies,
             networks: nets.map(|net| (net.name.clone(), cut(&net.name))).collect(),
@@ -98,71 +94,38 @@ impl Keeper {
         let nets = dataplane.counters().map_err(|error| report(&error))?;
         let rules = dataplane.rule_counters().map_err(|error| report(&error))?;
         let (net_names, rule_names) = self.names();
-        let networks = nets
-            .iter()
-            .map(|line| {
-                net_line(
-                    &net_names,
-                    line.net,
-                    line.direction,
-                    line.reason,
-                    line.counter,
-                )
-            })
-            .collect();
+        let networks =
+            nets.iter().map(|line| net_line(&net_names, line.net, line.direction, line.reason, line.counter)).collect();
         let mut by_slot: BTreeMap<u32, RuleCounter> = rules.into_iter().collect();
-        for slot in self
-            .live
-            .iter()
-            .flat_map(|live| &live.compiled.rules)
-            .map(|rule| rule.slot)
-        {
+        for slot in self.live.iter().flat_map(|live| &live.compiled.rules).map(|rule| rule.slot) {
             by_slot.entry(slot).or_default();
         }
-        let rules = by_slot
-            .into_iter()
-            .map(|(slot, counter)| rule_line(&rule_names, slot, counter))
-            .collect();
+        let rules = by_slot.into_iter().map(|(slot, counter)| rule_line(&rule_names, slot, counter)).collect();
         Ok(Counters { networks, rules })
     }
 
     /// Names of zones, networks and rules by number.
     pub(super) fn names(&self) -> (BTreeMap<u16, String>, BTreeMap<u32, String>) {
         let numbers = self.numbers.as_ref();
-        let nets = numbers.map(|numbers| numbers.nets()).unwrap_or_default();
-        let rules = numbers.map(|numbers| numbers.rules()).unwrap_or_default();
-        let mut nets: BTreeMap<_, _> = nets.into_iter().map(|(name, id)| (id, name)).collect();
+        let rules = numbers.iter().flat_map(|numbers| numbers.rules()).map(|(name, slot)| (slot, name.to_owned()));
+        let nets = numbers.iter().flat_map(|numbers| numbers.nets()).map(|(name, id)| (id, name.to_owned()));
+        let mut nets: BTreeMap<_, _> = nets.collect();
         nets.insert(NET_BOX, "box".into());
         nets.insert(NET_NONE, "none".into());
-        (
-            nets,
-            rules.into_iter().map(|(name, slot)| (slot, name)).collect(),
-        )
+        (nets, rules.collect())
     }
 }
 
-fn net_line(
-    names: &BTreeMap<u16, String>,
-    net: u16,
-    direction: u32,
-    reason: u32,
-    counter: Counter,
-) -> NetLine {
+fn net_line(names: &BTreeMap<u16, String>, net: u16, direction: u32, reason: u32, counter: Counter) -> NetLine {
     let known = Reason::from_number(reason);
     NetLine {
-        network: names
-            .get(&net)
-            .cloned()
-            .unwrap_or_else(|| format!("net-{net}")),
+        network: names.get(&net).cloned().unwrap_or_else(|| format!("net-{net}")),
         direction: if direction == DIR_IN { "in" } else { "out" },
         verdict: match known.map(Reason::verdict) {
             Some(Verdict::Pass) => "pass",
             _ => "drop",
         },
-        reason: known.map_or_else(
-            || format!("reason-{reason}"),
-            |reason| reason.code().to_owned(),
-        ),
+        reason: known.map_or_else(|| format!("reason-{reason}"), |reason| reason.code().to_owned()),
         packets: counter.packets,
         bytes: counter.bytes,
         last: counter.last,
@@ -171,10 +134,7 @@ fn net_line(
 
 fn rule_line(names: &BTreeMap<u32, String>, slot: u32, counter: RuleCounter) -> RuleLine {
     RuleLine {
-        rule: names
-            .get(&slot)
-            .cloned()
-            .unwrap_or_else(|| format!("slot-{slot}")),
+        rule: names.get(&slot).cloned().unwrap_or_else(|| format!("slot-{slot}")),
         packets: counter.packets,
         bytes: counter.bytes,
         reply_packets: counter.reply_packets,
@@ -191,11 +151,7 @@ mod tests {
     #[test]
     fn numbers_nobody_names_are_shown_as_numbers() {
         let names = BTreeMap::from([(3, "internet".to_owned())]);
-        let counter = Counter {
-            packets: 2,
-            bytes: 120,
-            last: 9,
-        };
+        let counter = Counter { packets: 2, bytes: 120, last: 9 };
         let line = net_line(&names, 3, DIR_IN, Reason::NoRule as u32, counter);
         assert_eq!(
             (&*line.network, line.direction, line.verdict, &*line.reason),
@@ -203,13 +159,7 @@ mod tests {
         );
         assert_eq!((line.packets, line.bytes, line.last), (2, 120, 9));
         let odd = net_line(&names, 9, 1, 127, counter);
-        assert_eq!(
-            (&*odd.network, odd.direction, &*odd.reason, odd.verdict),
-            ("net-9", "out", "reason-127", "drop")
-        );
-        assert_eq!(
-            rule_line(&BTreeMap::new(), 5, RuleCounter::default()).rule,
-            "slot-5"
-        );
+        assert_eq!((&*odd.network, odd.direction, &*odd.reason, odd.verdict), ("net-9", "out", "reason-127", "drop"));
+        assert_eq!(rule_line(&BTreeMap::new(), 5, RuleCounter::default()).rule, "slot-5");
     }
 }

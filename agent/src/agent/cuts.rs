@@ -12,6 +12,7 @@ use crate::{
     api::{protocol::Reply, report::Detached},
     cli::text,
     cutoff::{Cut, Object, Placed, resolve},
+    dataplane,
     record::{Action, Outcome},
 };
 
@@ -34,13 +35,7 @@ pub struct CutDone {
 
 impl Keeper {
     /// Cuts an object off.
-    pub fn cutoff(
-        &mut self,
-        object: Object,
-        reason: String,
-        including_management: bool,
-        caller: &Caller,
-    ) -> Reply {
+    pub fn cutoff(&mut self, object: Object, reason: String, including_management: bool, caller: &Caller) -> Reply {
         let lang = caller.lang;
         let object = match object.checked() {
             Ok(object) => object,
@@ -50,9 +45,7 @@ impl Keeper {
             return Reply::usage(text::management_only_all(lang));
         }
         let policy = self.live.as_ref().map(|live| live.policy.clone());
-        if let Err(unknown) = policy
-            .as_deref()
-            .map_or(Ok(()), |policy| resolve::exists(&object, policy))
+        if let Err(unknown) = policy.as_deref().map_or(Ok(()), |policy| resolve::exists(&object, policy))
             && !self.retired(&object)
         {
             return Reply::usage(unknown.to_string());
@@ -77,10 +70,7 @@ impl Keeper {
             Err(_) if self.detached.is_some() => false,
             Err(why) => {
                 self.overlay = before;
-                let result = Outcome {
-                    ok: false,
-                    message: why.clone(),
-                };
+                let result = Outcome { ok: false, message: why.clone() };
                 self.note(caller, Action::Cutoff, Some(reason), objects, None, result);
                 return Reply::failed(text::cut_failed(lang, &object, why));
             }
@@ -94,15 +84,8 @@ impl Keeper {
             Placed::New => ("cut", "cut off"),
             Placed::Again => ("cut_again", "was cut off already"),
         };
-        let message = if in_force {
-            message.to_owned()
-        } else {
-            format!("{message}; NOT in force")
-        };
-        let result = Outcome {
-            ok: in_force,
-            message,
-        };
+        let message = if in_force { message.to_owned() } else { format!("{message}; NOT in force") };
+        let result = Outcome { ok: in_force, message };
         wrong.extend(self.note(caller, Action::Cutoff, Some(reason), objects, None, result));
         let mut notes = vec![text::cut_level(lang)];
         if !in_force {
@@ -120,8 +103,7 @@ impl Keeper {
             reply.exit = 2;
         } else if !wrong.is_empty() {
             reply.exit = 1;
-            reply.error =
-                Reply::problem(1, "unrecorded", text::cut_not_kept(lang, wrong.join("; "))).error;
+            reply.error = Reply::problem(1, "unrecorded", text::cut_not_kept(lang, wrong.join("; "))).error;
         }
         reply
     }
@@ -136,11 +118,7 @@ impl Keeper {
         let mut overlay = self.overlay.clone();
         if overlay.lift(&object).is_none() {
             let others = self.others(&object);
-            let list = if others.is_empty() {
-                text::nothing(lang)
-            } else {
-                others.join(", ")
-            };
+            let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
             return Reply::refused(text::restore_absent(lang, &object, list));
         }
         if let Err(why) = self.ledger.ready() {
@@ -149,46 +127,27 @@ impl Keeper {
         let before = std::mem::replace(&mut self.overlay, overlay);
         let objects = vec![object.to_string()];
         // Disk first: a crash in between leaves the cut in force, and a reboot does not bring it back.
-        let kept = self
-            .cut_store
-            .save(&self.overlay)
-            .map_err(|error| error.to_string());
+        let kept = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
         let lifted = kept.and_then(|()| match self.write_cut() {
             Err(why) if self.detached.is_none() => Err(why),
             _ => Ok(()),
         });
         if let Err(why) = lifted {
             self.overlay = before;
-            let saved = self
-                .cut_store
-                .save(&self.overlay)
-                .map_err(|error| error.to_string());
+            let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
             self.faults.track(saved, Fault::CutNotKept);
-            let result = Outcome {
-                ok: false,
-                message: why.clone(),
-            };
+            let result = Outcome { ok: false, message: why.clone() };
             self.note(caller, Action::Restore, Some(reason), objects, None, result);
             return Reply::failed(text::restore_failed(lang, &object, why));
         }
         self.faults.clear(&Fault::CutNotKept(String::new()));
         if object == Object::All {
-            self.faults.clear(&Fault::CutUnreadable {
-                aside: String::new(),
-                why: String::new(),
-            });
+            self.faults.clear(&Fault::CutUnreadable { aside: String::new(), why: String::new() });
         }
-        let result = Outcome {
-            ok: true,
-            message: "restored".into(),
-        };
+        let result = Outcome { ok: true, message: "restored".into() };
         let unrecorded = self.note(caller, Action::Restore, Some(reason), objects, None, result);
         let others = self.others(&object);
-        let notes = if others.is_empty() {
-            Vec::new()
-        } else {
-            vec![text::others_cut(lang, others.join(", "))]
-        };
+        let notes = if others.is_empty() { Vec::new() } else { vec![text::others_cut(lang, others.join(", "))] };
         let mut reply = Reply::done(CutDone {
             object: object.to_string(),
             done: "restored".into(),
@@ -209,24 +168,12 @@ impl Keeper {
         let (Object::Network { name } | Object::Zone { name }) = object else {
             return false;
         };
-        let named_now = self
-            .live
-            .as_ref()
-            .is_some_and(|live| live.policy.nets.iter().any(|net| net.name == *name));
-        !named_now
-            && self
-                .numbers
-                .as_ref()
-                .is_some_and(|numbers| numbers.net(name).is_some())
+        let named_now = self.live.as_ref().is_some_and(|live| live.policy.nets.iter().any(|net| net.name == *name));
+        !named_now && self.numbers.as_ref().is_some_and(|numbers| numbers.net(name).is_some())
     }
 
     fn others(&self, object: &Object) -> Vec<String> {
-        self.overlay
-            .cuts
-            .iter()
-            .filter(|cut| cut.object != *object)
-            .map(|cut| cut.object.to_string())
-            .collect()
+        self.overlay.cuts.iter().filter(|cut| cut.object != *object).map(|cut| cut.object.to_string()).collect()
     }
 
     /// A new policy may know more addresses and MACs of a host that is cut: the cut grows, it never shrinks.
@@ -241,59 +188,32 @@ impl Keeper {
             }
         }
         if changed {
-            let saved = self
-                .cut_store
-                .save(&self.overlay)
-                .map_err(|error| error.to_string());
+            let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
             self.faults.track(saved, Fault::CutNotKept);
         }
     }
 
     /// Opens the gate.
-    pub async fn detach(&mut self, reason: String, caller: &Caller) -> Reply {
+    pub fn detach(&mut self, reason: String, caller: &Caller) -> Reply {
         let lang = caller.lang;
         if let Err(why) = self.ledger.ready() {
             return Reply::failed(text::detach_failed(lang, why));
         }
-        let snapshot = self
-            .revision()
-            .and_then(|revision| self.snapshot(revision.number));
-        let detached = Detached {
-            by: caller.actor.clone(),
-            at: Timestamp::now().to_string(),
-            reason: reason.clone(),
-        };
+        let snapshot = self.revision().and_then(|revision| self.snapshot(revision.number));
+        let detached = Detached { by: caller.actor.clone(), at: Timestamp::now().to_string(), reason: reason.clone() };
         // On disk first: an agent that dies in between must not close a gate that somebody needs open.
         if let Err(error) = self.state.set_detached(Some(&detached)) {
             return Reply::failed(text::detach_failed(lang, error));
         }
-        let dataplane = std::mem::replace(
-            &mut self.dataplane,
-            Err(text::why_no_policy(text::Lang::En)),
-        );
-        let opened = match dataplane {
-            Ok(dataplane) => dataplane.detach().await.map_err(|error| report(&error)),
-            Err(why) => Err(why),
-        };
+        // Our own handles go first: what is still open would outlive its pin. This works without them, too.
+        self.dataplane = Err(text::why_no_policy(text::Lang::En));
+        let opened = dataplane::detach(&self.options()).map_err(|error| report(&error));
         self.detached = Some(detached);
         let result = match &opened {
-            Ok(()) => Outcome {
-                ok: true,
-                message: "the gate is open".into(),
-            },
-            Err(why) => Outcome {
-                ok: false,
-                message: why.clone(),
-            },
+            Ok(()) => Outcome { ok: true, message: "the gate is open".into() },
+            Err(why) => Outcome { ok: false, message: why.clone() },
         };
-        let unrecorded = self.note(
-            caller,
-            Action::Detach,
-            Some(reason),
-            Vec::new(),
-            snapshot,
-            result,
-        );
+        let unrecorded = self.note(caller, Action::Detach, Some(reason), Vec::new(), snapshot, result);
         match (opened, unrecorded) {
             (Err(why), _) => Reply::failed(text::detach_failed(lang, why)),
             (Ok(()), Some(why)) => Reply::problem(1, "unrecorded", why),

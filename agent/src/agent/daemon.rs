@@ -71,14 +71,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     let mut keeper = Keeper::open(config.clone(), Mode::Agent)?;
     let message = format!("agent {} started", env!("CARGO_PKG_VERSION"));
     let outcome = Outcome { ok: true, message };
-    keeper.note(
-        &Caller::agent(),
-        Action::Start,
-        None,
-        Vec::new(),
-        None,
-        outcome,
-    );
+    keeper.note(&Caller::agent(), Action::Start, None, Vec::new(), None, outcome);
     // Watched before the first attachment, so that an interface that comes in between is not missed.
     let links = links().map_err(listen("netlink"))?;
     let steps = clock::watch_steps().map_err(listen("clock"))?;
@@ -88,21 +81,12 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     let (stop, shutdown) = watch::channel(false);
     let socket = config.socket.display().to_string();
     let listener = server::bind(&config.socket, &config.roles).map_err(listen(socket))?;
-    let control = tokio::spawn(server::serve(
-        listener,
-        config.roles.clone(),
-        Arc::new(desk.clone()),
-        shutdown.clone(),
-    ));
+    let control = tokio::spawn(server::serve(listener, config.roles.clone(), Arc::new(desk.clone()), shutdown.clone()));
     if let Some(address) = config.metrics {
         // Without metrics the box still enforces: say it and go on.
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tokio::spawn(metrics::server::serve(
-                    listener,
-                    desk.keeper(),
-                    shutdown.clone(),
-                ));
+                tokio::spawn(metrics::server::serve(listener, desk.keeper(), shutdown.clone()));
             }
             Err(error) => tracing::error!(%address, %error, "metrics cannot be served"),
         }
@@ -171,22 +155,13 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 }
 
 fn signal_caller(signal: Received) -> Caller {
-    let peer = Peer {
-        uid: signal.uid,
-        gid: signal.uid,
-        pid: signal.pid,
-    };
-    Caller {
-        actor: roles::actor(peer, "operator", None),
-        from: Origin::Signal,
-        lang: Lang::En,
-    }
+    let peer = Peer { uid: signal.uid, gid: signal.uid, pid: signal.pid };
+    Caller { actor: roles::actor(peer, "operator", None), from: Origin::Signal, lang: Lang::En }
 }
 
 /// A message for every change of a link.
 fn links() -> io::Result<mpsc::Receiver<()>> {
-    let (connection, _handle, mut messages) =
-        rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+    let (connection, _handle, mut messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
     tokio::spawn(connection);
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -225,22 +200,14 @@ async fn drain_events(desk: Desk) {
         ticks.tick().await;
         keeper.lock().await.drain_events(&mut |event| {
             let reason = Reason::from_number(event.reason).map_or("unknown", Reason::code);
-            tracing::debug!(
-                reason,
-                net = event.net,
-                slot = event.slot,
-                len = event.len,
-                "event"
-            );
+            tracing::debug!(reason, net = event.net, slot = event.slot, len = event.len, "event");
         });
     }
 }
 
 /// `sd_notify(3)`: one datagram to the socket the supervisor named, if it named one.
 fn tell_supervisor(state: &str) {
-    let Some(path) =
-        std::env::var_os("NOTIFY_SOCKET").filter(|path| path.as_encoded_bytes().starts_with(b"/"))
-    else {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| path.as_encoded_bytes().starts_with(b"/")) else {
         return;
     };
     let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));

@@ -48,31 +48,17 @@ impl Node {
                 Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => {}
                 Event::DocumentStart(_) if root.is_none() => {}
                 Event::DocumentStart(_) => {
-                    return Err(at(
-                        span.start.line(),
-                        span.start.col(),
-                        "a second document; one is expected",
-                    ));
+                    return Err(at(span.start.line(), span.start.col(), "a second document; one is expected"));
                 }
                 event => root = Some(node(event, &span, &mut events, 0)?),
             }
         }
-        root.ok_or_else(|| {
-            at(
-                1,
-                0,
-                "the file is empty; `state:`, `policy:` and the rest are expected",
-            )
-        })
+        root.ok_or_else(|| at(1, 0, "the file is empty; `state:`, `policy:` and the rest are expected"))
     }
 
     /// An error here.
     pub fn error(&self, message: impl Into<String>) -> At {
-        At {
-            line: self.line,
-            column: self.column,
-            message: message.into(),
-        }
+        At { line: self.line, column: self.column, message: message.into() }
     }
 
     /// The text of a scalar.
@@ -86,8 +72,7 @@ impl Node {
     /// A scalar that reads as `T`.
     pub fn parse<T: std::str::FromStr>(&self, expected: &str) -> Result<T, At> {
         let text = self.text(expected)?;
-        text.parse()
-            .map_err(|_| self.error(format!("`{text}` is not {expected}")))
+        text.parse().map_err(|_| self.error(format!("`{text}` is not {expected}")))
     }
 
     /// The items of a list.
@@ -110,10 +95,7 @@ impl Node {
                 if known.contains(&name) {
                     Ok((name, value))
                 } else {
-                    Err(key.error(format!(
-                        "unknown field `{name}`; there are {}",
-                        known.join(", ")
-                    )))
+                    Err(key.error(format!("unknown field `{name}`; there are {}", known.join(", "))))
                 }
             })
             .collect()
@@ -129,11 +111,7 @@ fn node<'i>(
     depth: u32,
 ) -> Result<Node, At> {
     let (line, column) = (span.start.line(), span.start.col() + 1);
-    let here = |message: &str| At {
-        line,
-        column,
-        message: message.to_owned(),
-    };
+    let here = |message: &str| At { line, column, message: message.to_owned() };
     if depth > MAX_DEPTH {
         return Err(here("nested too deep"));
     }
@@ -157,10 +135,7 @@ fn node<'i>(
                 }
                 let key = node(event, &span, events, depth + 1)?;
                 let name = key.text("a field name")?;
-                if entries
-                    .iter()
-                    .any(|(other, _)| other.text("").is_ok_and(|other| other == name))
-                {
+                if entries.iter().any(|(other, _)| other.text("").is_ok_and(|other| other == name)) {
                     return Err(key.error(format!("`{name}` is given twice")));
                 }
                 let (event, span) = next(events)?;
@@ -168,19 +143,12 @@ fn node<'i>(
                 entries.push((key, value));
             }
         }
-        Event::Alias(_)
-        | Event::Scalar(..)
-        | Event::SequenceStart(..)
-        | Event::MappingStart(..) => {
+        Event::Alias(_) | Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) => {
             return Err(here("anchors, aliases and tags are not used here"));
         }
         _ => return Err(here("the document ends in the middle")),
     };
-    Ok(Node {
-        value,
-        line,
-        column,
-    })
+    Ok(Node { value, line, column })
 }
 
 fn next<'i>(events: &mut Parser<'i, saphyr_parser::StrInput<'i>>) -> Result<(Event<'i>, Span), At> {
@@ -190,18 +158,11 @@ fn next<'i>(events: &mut Parser<'i, saphyr_parser::StrInput<'i>>) -> Result<(Eve
     }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "used as a function in `map_err`"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "used as a function in `map_err`")]
 fn scan(error: ScanError) -> At {
     at(error.marker().line(), error.marker().col(), error.info())
 }
 
 fn at(line: usize, col: usize, message: &str) -> At {
-    At {
-        line,
-        column: col + 1,
-        message: message.to_owned(),
-    }
+    At { line, column: col + 1, message: message.to_owned() }
 }

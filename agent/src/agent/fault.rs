@@ -48,11 +48,7 @@ impl Fault {
 
     /// Faults with the same key are the same trouble.
     fn key(&self) -> (std::mem::Discriminant<Self>, &'static str) {
-        let what = if let Self::State(what, _) = self {
-            what
-        } else {
-            ""
-        };
+        let what = if let Self::State(what, _) = self { what } else { "" };
         (std::mem::discriminant(self), what)
     }
 }
@@ -77,11 +73,7 @@ impl Faults {
     }
 
     /// Raises on an error, clears on success.
-    pub fn track<T>(
-        &mut self,
-        result: Result<T, String>,
-        fault: impl Fn(String) -> Fault,
-    ) -> Option<T> {
+    pub fn track<T>(&mut self, result: Result<T, String>, fault: impl Fn(String) -> Fault) -> Option<T> {
         match result {
             Ok(value) => {
                 self.clear(&fault(String::new()));

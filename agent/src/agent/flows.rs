@@ -6,8 +6,8 @@ use std::{
 };
 
 use sekimori_ebpf::abi::{
-    ROLE_BOX_IN, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, STATE_CLOSED, STATE_CLOSING,
-    STATE_ESTABLISHED, STATE_OPENING, View, ViewKey, proto,
+    ROLE_BOX_IN, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED,
+    STATE_OPENING, View, ViewKey, proto,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,33 +38,20 @@ impl Keeper {
     /// The `limit` most recently active views.
     pub fn flows(&self, limit: usize) -> Result<Flows, String> {
         let dataplane = self.dataplane.as_ref().map_err(Clone::clone)?;
-        let mut views = dataplane.views().map_err(|error| report(&error))?;
+        let mut views = dataplane.views(clock::boottime_ns()).map_err(|error| report(&error))?;
         let total = views.len();
         views.sort_by_key(|(_, view)| std::cmp::Reverse(view.seen));
         views.truncate(limit);
         let (nets, rules) = self.names();
         let compiled = self.live.as_ref().map(|live| &live.compiled);
         let names = Names {
-            interfaces: self
-                .guarded_names()
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(name, id)| (id, name))
-                .collect(),
+            interfaces: self.guarded_names().unwrap_or_default().into_iter().map(|(name, id)| (id, name)).collect(),
             nets,
             rules,
-            devices: compiled
-                .map(|compiled| compiled.device_names.clone())
-                .unwrap_or_default(),
+            devices: compiled.map(|compiled| compiled.device_names.clone()).unwrap_or_default(),
             now: clock::boottime_ns(),
         };
-        Ok(Flows {
-            total,
-            flows: views
-                .iter()
-                .map(|(key, view)| flow(&names, key, view))
-                .collect(),
-        })
+        Ok(Flows { total, flows: views.iter().map(|(key, view)| flow(&names, key, view)).collect() })
     }
 }
 
@@ -72,11 +59,7 @@ fn flow(names: &Names, key: &ViewKey, view: &View) -> Flow {
     let judged = view.role != ROLE_RESPONDER;
     let since = |then: u64| names.now.saturating_sub(then) / 1_000_000_000;
     Flow {
-        interface: names
-            .interfaces
-            .get(&key.iface)
-            .cloned()
-            .unwrap_or_else(|| format!("#{}", key.iface)),
+        interface: names.interfaces.get(&key.iface).cloned().unwrap_or_else(|| format!("#{}", key.iface)),
         vlan: key.outer,
         proto: protocol(key.proto),
         peer: end(key.peer, key.peer_port, key.proto),
@@ -95,11 +78,7 @@ fn flow(names: &Names, key: &ViewKey, view: &View) -> Flow {
             STATE_CLOSED => "closed".into(),
             other => other.to_string(),
         },
-        rule: names
-            .rules
-            .get(&u32::from(view.slot))
-            .filter(|_| judged)
-            .cloned(),
+        rule: names.rules.get(&u32::from(view.slot)).filter(|_| judged).cloned(),
         network: names.nets.get(&view.net).filter(|_| view.net != 0).cloned(),
         device: usize::try_from(view.device)
             .ok()
@@ -123,9 +102,7 @@ fn protocol(number: u8) -> String {
 /// `address:port`, or the address alone where there is no port.
 fn end(address: [u8; 16], port: u16, protocol: u8) -> String {
     let address = Ipv6Addr::from(address);
-    let address = address
-        .to_ipv4_mapped()
-        .map_or(IpAddr::V6(address), IpAddr::V4);
+    let address = address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4);
     match protocol {
         proto::TCP | proto::UDP => std::net::SocketAddr::new(address, port).to_string(),
         proto::ICMP | proto::ICMPV6 => format!("{address} id {port}"),

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{
     apply::{self, Refusal},
+    evaluator::Evaluator,
     keeper::{Caller, Keeper},
     rooms::{self, Finding},
 };
@@ -17,12 +18,13 @@ use crate::{
         server::Handler,
     },
     cli::text::{self, Lang},
+    compile::tables::Compiled,
     record::{Origin, reader},
 };
 
 /// An instance that several connections may ask. The keeper is held for short times only; an apply prepares
 /// without it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Desk {
     keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
@@ -32,10 +34,7 @@ pub struct Desk {
 impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
-        Self {
-            keeper: Arc::new(Mutex::new(keeper)),
-            applying: Arc::default(),
-        }
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default() }
     }
 
     /// The instance itself.
@@ -72,16 +71,10 @@ impl Desk {
                 }
             }
             Ask::Apply(apply) => self.apply(apply, caller).await,
-            Ask::Cutoff {
-                object,
-                reason,
-                including_management,
-            } => match spoken(reason, lang) {
+            Ask::Cutoff { object, reason, including_management } => match spoken(reason, lang) {
                 Ok(reason) => {
                     let mut keeper = self.keeper.lock().await;
-                    tokio::task::block_in_place(|| {
-                        keeper.cutoff(object, reason, including_management, caller)
-                    })
+                    tokio::task::block_in_place(|| keeper.cutoff(object, reason, including_management, caller))
                 }
                 Err(reply) => reply,
             },
@@ -95,7 +88,8 @@ impl Desk {
             Ask::Detach { reason } => match spoken(reason, lang) {
                 Ok(reason) => {
                     let _applying = self.applying.lock().await;
-                    self.keeper.lock().await.detach(reason, caller).await
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.detach(reason, caller))
                 }
                 Err(reply) => reply,
             },
@@ -111,17 +105,12 @@ impl Desk {
         };
         let _applying = self.applying.lock().await;
         let site = self.keeper.lock().await.site();
-        let anywhere =
-            caller.actor.uid == 0 || apply.path.as_ref().is_none_or(|path| *path == site.policy);
+        let anywhere = caller.actor.uid == 0 || apply.path.as_ref().is_none_or(|path| *path == site.policy);
         // The agent reads as root and quotes what it finds wrong: other users get no file of their choice read.
         let prepared = if anywhere {
             tokio::task::block_in_place(|| apply::prepare(&site, &apply, caller))
         } else {
-            Err(Reply::problem(
-                2,
-                "forbidden",
-                text::path_for_root(lang, site.policy.display()),
-            ))
+            Err(Reply::problem(2, "forbidden", text::path_for_root(lang, site.policy.display())))
         };
         let mut keeper = self.keeper.lock().await;
         match prepared {
@@ -131,32 +120,29 @@ impl Desk {
     }
 
     async fn explain(&self, question: Question, lang: Lang) -> Reply {
-        let policy = self
-            .keeper
-            .lock()
-            .await
-            .live()
-            .map(|live| Arc::clone(&live.policy));
-        let Some(policy) = policy else {
+        let (live, cut) = {
+            let keeper = self.keeper.lock().await;
+            (keeper.live().cloned(), keeper.cut_tables())
+        };
+        let Some(live) = live else {
             return Reply::failed(text::why_no_policy(lang));
         };
-        tokio::task::block_in_place(|| match rooms::explain(&policy, &question, lang) {
-            Ok(explained) => Reply::with(u8::from(!explained.pass), explained),
-            Err(why) => Reply::usage(why),
+        tokio::task::block_in_place(|| {
+            let mut evaluator = Evaluator::of(&live.policy, Compiled::clone(&live.compiled));
+            evaluator.cut(&cut);
+            match evaluator.ask(&question, lang) {
+                Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
+                Err(why) => Reply::usage(why),
+            }
         })
     }
 }
 
 impl Handler for Desk {
     async fn answer(&self, peer: Peer, role: Role, request: Request) -> Reply {
-        let claims_from = request
-            .claims_from
-            .map(|claim| claim.chars().take(256).collect());
-        let caller = Caller {
-            actor: roles::actor(peer, role.name(), claims_from),
-            from: Origin::Socket,
-            lang: request.lang,
-        };
+        let claims_from = request.claims_from.map(|claim| claim.chars().take(256).collect());
+        let caller =
+            Caller { actor: roles::actor(peer, role.name(), claims_from), from: Origin::Socket, lang: request.lang };
         self.answer(request.ask, &caller).await
     }
 }
@@ -175,24 +161,20 @@ fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
 
 /// What is wrong with the policy at `path`; exit 1 if anything is.
 pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
-    let (policy, mut findings) = rooms::load(path, lang);
+    let (read, mut findings) = rooms::load(path, lang);
     let mut failed_tests = Vec::new();
     let (mut rules, mut tests) = (0, 0);
-    if let Some(policy) = &policy {
-        rules = policy.rules.len();
-        tests = policy.tests.len();
-        findings.extend(rooms::lint(policy, lang));
-        match rooms::failing_tests(policy, lang) {
+    if let Some(read) = &read {
+        rules = read.policy.rules.len();
+        tests = read.policy.tests.len();
+        findings.extend(rooms::lint(read, lang));
+        match rooms::failing_tests(&read.policy, lang) {
             Ok(failed) => failed_tests = failed,
             Err(why) => return Reply::failed(why),
         }
     }
-    let good =
-        policy.is_some() && failed_tests.is_empty() && !findings.iter().any(Finding::is_error);
-    let refusal = Refusal {
-        findings,
-        failed_tests,
-    };
+    let good = read.is_some() && failed_tests.is_empty() && !findings.iter().any(Finding::is_error);
+    let refusal = Refusal { findings, failed_tests };
     Reply::with(
         u8::from(!good),
         json!({

@@ -22,7 +22,7 @@ use crate::{
     cli::text::Lang,
     compile::tables::Compiled,
     cutoff::{self, Object, Overlay},
-    dataplane::{Dataplane, Options},
+    dataplane::{CutTables, Dataplane, Options},
     policy::model::Policy,
     record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
 };
@@ -60,16 +60,11 @@ impl Caller {
             gid: nix::unistd::getegid().as_raw(),
             pid: nix::unistd::getpid().as_raw(),
         };
-        Self {
-            actor: roles::actor(peer, "agent", None),
-            from: Origin::Agent,
-            lang: Lang::En,
-        }
+        Self { actor: roles::actor(peer, "agent", None), from: Origin::Agent, lang: Lang::En }
     }
 }
 
 /// See the module documentation. Whoever holds one holds the instance's lock.
-#[derive(Debug)]
 pub struct Keeper {
     pub(super) config: Config,
     pub(super) state: State,
@@ -119,9 +114,8 @@ impl Keeper {
 
         // The cut-off comes before anything that could let a packet pass.
         let cut_store = cutoff::Store::new(&config.state);
-        let overlay = cut_store
-            .load()
-            .unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
+        let overlay =
+            cut_store.load().unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
         let numbers = Numbers::load(&state.path("registry.json"));
         let numbers = faults.track(numbers, |why| Fault::State("registry", why));
         let (high, error) = HighWater::open(state.path("clock"));
@@ -129,15 +123,10 @@ impl Keeper {
             faults.raise(Fault::State("clock", error.to_string()));
         }
         let detached = faults
-            .track(state.detached().map_err(|error| error.to_string()), |why| {
-                Fault::State("detached", why)
-            })
+            .track(state.detached().map_err(|error| error.to_string()), |why| Fault::State("detached", why))
             .flatten();
 
-        let policy_file = PolicyFile {
-            path: config.policy.clone(),
-            ..PolicyFile::default()
-        };
+        let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
         let mut keeper = Self {
             dataplane: Err(String::new()),
             config,
@@ -159,19 +148,9 @@ impl Keeper {
         };
         if let Some(torn) = torn {
             keeper.faults.raise(Fault::TornLine(torn.line));
-            let message = format!(
-                "line {} ({} bytes, sha256 {}) is cut short",
-                torn.line, torn.bytes, torn.sha256
-            );
+            let message = format!("line {} ({} bytes, sha256 {}) is cut short", torn.line, torn.bytes, torn.sha256);
             let result = Outcome { ok: false, message };
-            keeper.note(
-                &Caller::agent(),
-                Action::TornLine,
-                None,
-                Vec::new(),
-                None,
-                result,
-            );
+            keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
         }
         if keeper.detached.is_none() {
             keeper.open_dataplane(mode);
@@ -191,12 +170,11 @@ impl Keeper {
         self.faults.track(cut, |why| Fault::State("cut-off", why));
         if mode == Mode::Agent {
             let settings = self.write_settings();
-            self.faults
-                .track(settings, |why| Fault::State("settings", why));
+            self.faults.track(settings, |why| Fault::State("settings", why));
         }
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options {
             bpffs: self.config.bpffs.clone(),
             require_native: self.config.xdp == XdpMode::Native,
@@ -207,12 +185,15 @@ impl Keeper {
 
     /// The overlay as it stands, into the data plane. Returns the objects that have no number.
     pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
-        let (tables, unknown) = self
-            .overlay
-            .tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
+        let (tables, unknown) = self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
         dataplane.set_cut(&tables).map_err(|error| report(&error))?;
         Ok(unknown)
+    }
+
+    /// The cut tables as they are or would be in the data plane.
+    pub fn cut_tables(&self) -> CutTables {
+        self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name))).0
     }
 
     fn write_settings(&mut self) -> Result<(), String> {
@@ -221,9 +202,7 @@ impl Keeper {
         if !dataplane.adopted() {
             let span = u64::from(self.config.adopt_seconds) * 1_000_000_000;
             runtime.adopt_until = clock::boottime_ns().saturating_add(span);
-            self.state
-                .set_runtime(&runtime)
-                .map_err(|error| error.to_string())?;
+            self.state.set_runtime(&runtime).map_err(|error| error.to_string())?;
         }
         let settings = Settings {
             adopt_until: runtime.adopt_until,
@@ -231,9 +210,7 @@ impl Keeper {
             event_rate: EVENT_RATE,
             timeouts: timeout::DEFAULTS,
         };
-        dataplane
-            .set_settings(&settings)
-            .map_err(|error| report(&error))
+        dataplane.set_settings(&settings).map_err(|error| report(&error))
     }
 
     /// The windows of a compiled policy from now on; closed as long as the clock is behind.
@@ -243,8 +220,7 @@ impl Keeper {
         let mut schedules = rooms::windows(compiled, policy, now, boottime);
         let observed = self.high.observe(now).map_err(|error| error.to_string());
         let behind = self.high.behind(now);
-        self.faults
-            .track(observed, |why| Fault::State("clock", why));
+        self.faults.track(observed, |why| Fault::State("clock", why));
         if !behind.is_zero() {
             let nanoseconds = u64::try_from(behind.as_nanos()).unwrap_or(u64::MAX);
             clock::close_until(&mut schedules, boottime.saturating_add(nanoseconds));
@@ -259,31 +235,22 @@ impl Keeper {
         };
         let schedules = self.windows(&live.compiled, &live.policy);
         if let Ok(dataplane) = self.dataplane.as_mut() {
-            let refreshed = dataplane
-                .refresh_schedules(&schedules)
-                .map_err(|error| report(&error));
+            let refreshed = dataplane.refresh_schedules(&schedules).map_err(|error| report(&error));
             self.faults.track(refreshed, Fault::Schedules);
         }
     }
 
     /// Notes the time; called every minute, so that the latest time seen is on disk.
     pub fn observe_clock(&mut self) {
-        let observed = self
-            .high
-            .observe(Timestamp::now())
-            .map_err(|error| error.to_string());
-        self.faults
-            .track(observed, |why| Fault::State("clock", why));
+        let observed = self.high.observe(Timestamp::now()).map_err(|error| error.to_string());
+        self.faults.track(observed, |why| Fault::State("clock", why));
     }
 
     /// The clock was set: schedules are laid out anew.
     pub fn clock_stepped(&mut self) {
         self.steps += 1;
         let behind = self.high.behind(Timestamp::now());
-        tracing::warn!(
-            behind_seconds = behind.as_secs(),
-            "the clock was set; schedules are laid out anew"
-        );
+        tracing::warn!(behind_seconds = behind.as_secs(), "the clock was set; schedules are laid out anew");
         self.refresh_schedules();
     }
 
@@ -302,18 +269,9 @@ impl Keeper {
             Ok(states) => {
                 let errors: Vec<_> = states
                     .iter()
-                    .filter_map(|state| {
-                        state
-                            .error
-                            .as_ref()
-                            .map(|error| format!("{}: {error}", state.name))
-                    })
+                    .filter_map(|state| state.error.as_ref().map(|error| format!("{}: {error}", state.name)))
                     .collect();
-                if errors.is_empty() {
-                    Ok(())
-                } else {
-                    Err(errors.join("; "))
-                }
+                if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
             }
             Err(error) => Err(report(&error)),
         };
@@ -325,12 +283,7 @@ impl Keeper {
     pub(super) fn guarded_names(&self) -> Option<Vec<(String, u16)>> {
         match &self.live {
             Some(live) => Some(live.compiled.interfaces.clone()),
-            None => self
-                .state
-                .current()
-                .ok()
-                .flatten()
-                .map(|current| current.interfaces),
+            None => self.state.current().ok().flatten().map(|current| current.interfaces),
         }
     }
 
@@ -340,9 +293,7 @@ impl Keeper {
             return Ok(());
         };
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
-        dataplane
-            .set_management(&self.config.management, &interfaces)
-            .map_err(|error| report(&error))
+        dataplane.set_management(&self.config.management, &interfaces).map_err(|error| report(&error))
     }
 
     /// The revision in force, for the record.
@@ -389,18 +340,8 @@ impl Keeper {
     pub fn stopping(&mut self, caller: &Caller, why: &str) {
         let kept = self.high.keep().map_err(|error| error.to_string());
         self.faults.track(kept, |why| Fault::State("clock", why));
-        let result = Outcome {
-            ok: true,
-            message: "the agent stopped; enforcement goes on".into(),
-        };
-        self.note(
-            caller,
-            Action::Stop,
-            Some(why.to_owned()),
-            Vec::new(),
-            None,
-            result,
-        );
+        let result = Outcome { ok: true, message: "the agent stopped; enforcement goes on".into() };
+        self.note(caller, Action::Stop, Some(why.to_owned()), Vec::new(), None, result);
     }
 
     /// Where the control socket, the metrics and the rest of this instance are.
@@ -435,13 +376,8 @@ impl Keeper {
 
 /// Unreadable cut-off state must not open anything: everything is cut, and the file is kept for a look.
 fn unreadable_cut(store: &cutoff::Store, why: &str, faults: &mut Faults) -> Overlay {
-    let aside = store
-        .set_aside()
-        .map_or_else(|error| error.to_string(), |path| path.display().to_string());
-    faults.raise(Fault::CutUnreadable {
-        aside,
-        why: why.to_owned(),
-    });
+    let aside = store.set_aside().map_or_else(|error| error.to_string(), |path| path.display().to_string());
+    faults.raise(Fault::CutUnreadable { aside, why: why.to_owned() });
     let mut overlay = Overlay::default();
     overlay.place(cutoff::Cut {
         object: Object::All,

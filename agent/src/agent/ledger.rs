@@ -20,11 +20,7 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the record of a state folder; a torn last line is handed out once.
     pub fn open(path: &Path) -> (Self, Result<Option<Torn>, String>) {
-        let mut ledger = Self {
-            path: path.to_path_buf(),
-            room: None,
-            failures: 0,
-        };
+        let mut ledger = Self { path: path.to_path_buf(), room: None, failures: 0 };
         let torn = ledger.reopen();
         (ledger, torn)
     }
@@ -41,11 +37,7 @@ impl Ledger {
 
     /// Writes one line; an error is also logged and counted.
     pub fn append(&mut self, draft: Draft) -> Result<Entry, String> {
-        let opened = if self.room.is_none() {
-            self.reopen().map(drop)
-        } else {
-            Ok(())
-        };
+        let opened = if self.room.is_none() { self.reopen().map(drop) } else { Ok(()) };
         let written = opened.and_then(|()| match &mut self.room {
             Some(room) => room.append(draft).map_err(|error| error.to_string()),
             None => Err(format!("the record {} is not open", self.path.display())),
@@ -65,10 +57,7 @@ impl Ledger {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         match statvfs(folder) {
             Ok(stat) if stat.blocks_available().saturating_mul(stat.fragment_size()) < MIN_FREE => {
-                Err(format!(
-                    "the file system of {} is full; make room, nothing was done",
-                    self.path.display()
-                ))
+                Err(format!("the file system of {} is full; make room, nothing was done", self.path.display()))
             }
             _ => Ok(()),
         }

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod cuts;
 pub mod daemon;
 pub mod document;
+pub mod evaluator;
 pub mod fault;
 pub mod flows;
 pub mod handler;

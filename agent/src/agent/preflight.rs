@@ -41,9 +41,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another agent.
-    #[error(
-        "another agent or command works on {path}; stop it, or name another instance with --config"
-    )]
+    #[error("another agent or command works on {path}; stop it, or name another instance with --config")]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -61,29 +59,17 @@ pub enum Error {
 /// Root.
 pub fn root() -> Result<(), Error> {
     let uid = nix::unistd::geteuid();
-    if uid.is_root() {
-        Ok(())
-    } else {
-        Err(Error::NotRoot { uid: uid.as_raw() })
-    }
+    if uid.is_root() { Ok(()) } else { Err(Error::NotRoot { uid: uid.as_raw() }) }
 }
 
 /// New enough.
 pub fn kernel() -> Result<(), Error> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    if new_enough(&release) {
-        Ok(())
-    } else {
-        Err(Error::Kernel {
-            found: release.trim().to_owned(),
-        })
-    }
+    if new_enough(&release) { Ok(()) } else { Err(Error::Kernel { found: release.trim().to_owned() }) }
 }
 
 fn new_enough(release: &str) -> bool {
-    let mut parts = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     version >= KERNEL
 }
@@ -99,23 +85,14 @@ pub fn bpffs(pins: &Path) -> Result<(), Error> {
     }
     match statfs(folder) {
         Ok(stat) if stat.filesystem_type() == BPF_FS_MAGIC => Ok(()),
-        _ => Err(Error::Bpffs {
-            path: folder.to_path_buf(),
-        }),
+        _ => Err(Error::Bpffs { path: folder.to_path_buf() }),
     }
 }
 
 /// The state folder, private.
 pub fn state_folder(path: &Path) -> Result<(), Error> {
-    let io = |source| Error::Io {
-        path: path.to_path_buf(),
-        source,
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(io)?;
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io)
 }
 
@@ -129,17 +106,8 @@ impl Lock {
     /// Takes the lock of the state folder, or says that somebody has it.
     pub fn take(state: &Path) -> Result<Self, Error> {
         let path = state.join("lock");
-        let io = |source| Error::Io {
-            path: path.clone(),
-            source,
-        };
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io)?;
+        let io = |source| Error::Io { path: path.clone(), source };
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { _file: file }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Error::Locked { path }),
@@ -168,10 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("a/b");
         state_folder(&state).unwrap();
-        assert_eq!(
-            fs::metadata(&state).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
         let held = Lock::take(&state).unwrap();
         assert!(matches!(Lock::take(&state), Err(Error::Locked { .. })));
         drop(held);
@@ -181,9 +146,6 @@ mod tests {
     #[test]
     fn a_plain_folder_is_no_bpffs() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            bpffs(&dir.path().join("x/y")),
-            Err(Error::Bpffs { .. })
-        ));
+        assert!(matches!(bpffs(&dir.path().join("x/y")), Err(Error::Bpffs { .. })));
     }
 }

@@ -35,28 +35,24 @@ pub fn block() -> io::Result<SigSet> {
 pub fn watch(set: &SigSet) -> io::Result<mpsc::Receiver<Received>> {
     let descriptor = SignalFd::with_flags(set, SfdFlags::SFD_CLOEXEC)?;
     let (sender, receiver) = mpsc::channel(8);
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            loop {
-                let info = match descriptor.read_signal() {
-                    Ok(Some(info)) => info,
-                    Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
-                    Err(_) => return,
-                };
-                let signal = i32::try_from(info.ssi_signo)
-                    .ok()
-                    .and_then(|number| Signal::try_from(number).ok());
-                let received = Received {
-                    stop: signal != Some(Signal::SIGHUP),
-                    name: signal.map_or("signal", Signal::as_str),
-                    uid: info.ssi_uid,
-                    pid: i32::try_from(info.ssi_pid).unwrap_or(0),
-                };
-                if sender.blocking_send(received).is_err() {
-                    return;
-                }
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        loop {
+            let info = match descriptor.read_signal() {
+                Ok(Some(info)) => info,
+                Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(_) => return,
+            };
+            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+            let received = Received {
+                stop: signal != Some(Signal::SIGHUP),
+                name: signal.map_or("signal", Signal::as_str),
+                uid: info.ssi_uid,
+                pid: i32::try_from(info.ssi_pid).unwrap_or(0),
+            };
+            if sender.blocking_send(received).is_err() {
+                return;
             }
-        })?;
+        }
+    })?;
     Ok(receiver)
 }

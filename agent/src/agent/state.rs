@@ -63,9 +63,7 @@ pub struct State {
 impl State {
     /// In this folder, which exists.
     pub fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_path_buf(),
-        }
+        Self { folder: folder.to_path_buf() }
     }
 
     /// A path in it.
@@ -117,10 +115,7 @@ impl State {
         let boot_id = boot_id();
         match self.read::<Runtime>("runtime.json") {
             Ok(Some(runtime)) if runtime.boot_id == boot_id => runtime,
-            _ => Runtime {
-                boot_id,
-                adopt_until: 0,
-            },
+            _ => Runtime { boot_id, adopt_until: 0 },
         }
     }
 
@@ -131,9 +126,7 @@ impl State {
 
     /// Where the policy of a saved revision is.
     pub fn revision_entry(&self, current: &Current) -> PathBuf {
-        self.revision_folder(current.revision.number)
-            .join("files")
-            .join(&current.entry)
+        self.revision_folder(current.revision.number).join("files").join(&current.entry)
     }
 
     fn revision_folder(&self, number: u64) -> PathBuf {
@@ -143,10 +136,7 @@ impl State {
     /// The number the next revision gets: one more than any ever kept or in force.
     pub fn next_number(&self) -> Result<u64, Error> {
         let folder = self.folder.join("revisions");
-        let fail = |source| Error {
-            path: folder.clone(),
-            source,
-        };
+        let fail = |source| Error { path: folder.clone(), source };
         let mut last = self.current()?.map_or(0, |current| current.revision.number);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -155,47 +145,29 @@ impl State {
         };
         for entry in entries {
             let name = entry.map_err(fail)?.file_name();
-            last = last.max(
-                name.to_str()
-                    .and_then(|name| name.parse().ok())
-                    .unwrap_or(0),
-            );
+            last = last.max(name.to_str().and_then(|name| name.parse().ok()).unwrap_or(0));
         }
         Ok(last + 1)
     }
 
     /// Copies `files` of the policy at `source` (a file or a folder) into the folder of revision `number` and
     /// returns the entry to load. Files keep their place relative to the policy's folder.
-    pub fn keep_files(
-        &self,
-        number: u64,
-        source: &Path,
-        files: &[PathBuf],
-    ) -> Result<PathBuf, Error> {
-        let fail = |path: &Path, source| Error {
-            path: path.to_path_buf(),
-            source,
-        };
+    pub fn keep_files(&self, number: u64, source: &Path, files: &[PathBuf]) -> Result<PathBuf, Error> {
+        let fail = |path: &Path, source| Error { path: path.to_path_buf(), source };
         let whole = fs::canonicalize(source).map_err(|error| fail(source, error))?;
         let (base, entry) = if whole.is_dir() {
             (whole.clone(), PathBuf::from("."))
         } else {
             let name = whole.file_name().unwrap_or_default();
-            (
-                whole.parent().unwrap_or(Path::new("/")).to_path_buf(),
-                PathBuf::from(name),
-            )
+            (whole.parent().unwrap_or(Path::new("/")).to_path_buf(), PathBuf::from(name))
         };
         let kept = self.revision_folder(number).join("files");
         make_folder(&kept).map_err(|error| fail(&kept, error))?;
         for file in files {
             let full = fs::canonicalize(file).map_err(|error| fail(file, error))?;
-            let inside = full.strip_prefix(&base).map_err(|_| {
-                fail(
-                    file,
-                    io::Error::other(format!("outside the policy folder {}", base.display())),
-                )
-            })?;
+            let inside = full
+                .strip_prefix(&base)
+                .map_err(|_| fail(file, io::Error::other(format!("outside the policy folder {}", base.display()))))?;
             let target = kept.join(inside);
             if let Some(parent) = target.parent() {
                 make_folder(parent).map_err(|error| fail(parent, error))?;
@@ -221,10 +193,7 @@ impl State {
         match fs::read(&path) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(value) => Ok(Some(value)),
-                Err(error) => Err(Error {
-                    path,
-                    source: error.into(),
-                }),
+                Err(error) => Err(Error { path, source: error.into() }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error { path, source }),
@@ -250,18 +219,12 @@ impl State {
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Names this boot of the kernel.
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -271,10 +234,7 @@ mod tests {
 
     fn current(number: u64) -> Current {
         Current {
-            revision: RevisionRef {
-                number,
-                hash: "ab".into(),
-            },
+            revision: RevisionRef { number, hash: "ab".into() },
             generation: 3,
             applied_at: "2026-11-22T00:00:00Z".into(),
             layout: "l".into(),
@@ -294,31 +254,16 @@ mod tests {
         let state = State::new(&dir.path().join("state"));
         let files = [policy.join("a.yaml"), policy.join("lists/cloud.txt")];
         assert_eq!(state.next_number().unwrap(), 1);
-        assert_eq!(
-            state.keep_files(1, &policy, &files).unwrap(),
-            PathBuf::from(".")
-        );
+        assert_eq!(state.keep_files(1, &policy, &files).unwrap(), PathBuf::from("."));
         let kept = state.revision_entry(&current(1));
         fs::write(policy.join("a.yaml"), "changed").unwrap();
-        assert_eq!(
-            fs::read_to_string(kept.join("a.yaml")).unwrap(),
-            "version: 1"
-        );
-        assert_eq!(
-            fs::read_to_string(kept.join("lists/cloud.txt")).unwrap(),
-            "203.0.113.0/24"
-        );
+        assert_eq!(fs::read_to_string(kept.join("a.yaml")).unwrap(), "version: 1");
+        assert_eq!(fs::read_to_string(kept.join("lists/cloud.txt")).unwrap(), "203.0.113.0/24");
         assert_eq!(state.next_number().unwrap(), 2);
-        assert!(
-            state
-                .keep_files(2, &policy, &[dir.path().join("outside")])
-                .is_err()
-        );
+        assert!(state.keep_files(2, &policy, &[dir.path().join("outside")]).is_err());
         state.discard_files(2);
         assert_eq!(state.next_number().unwrap(), 2);
-        let single = state
-            .keep_files(2, &policy.join("a.yaml"), &files[..1])
-            .unwrap();
+        let single = state.keep_files(2, &policy.join("a.yaml"), &files[..1]).unwrap();
         assert_eq!(single, PathBuf::from("a.yaml"));
     }
 
@@ -334,9 +279,6 @@ mod tests {
         assert_eq!(State::new(dir.path()).current().unwrap(), Some(current(4)));
         assert_eq!(state.next_number().unwrap(), 5);
         fs::write(dir.path().join("current.json"), "{").unwrap();
-        assert!(
-            state.current().is_err(),
-            "a damaged pointer is not `no revision`"
-        );
+        assert!(state.current().is_err(), "a damaged pointer is not `no revision`");
     }
 }

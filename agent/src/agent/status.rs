@@ -6,6 +6,7 @@ use super::keeper::{Keeper, report};
 use crate::{
     api::report::{Clock, Cutoff, Guard, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},
+    dataplane::Dataplane,
     policy::model::{NetKind, Policy},
     record::clock,
 };
@@ -18,7 +19,8 @@ impl Keeper {
     pub fn status(&self, lang: Lang) -> Status {
         let interfaces = self.interfaces();
         let guard = self.guard();
-        let (enforcing, why) = self.enforcing(lang, &interfaces, &guard);
+        let guard_up = self.dataplane.as_ref().is_ok_and(Dataplane::guard_is_up);
+        let (enforcing, why) = self.enforcing(lang, &interfaces, guard_up);
         Status {
             enforcing,
             why,
@@ -38,21 +40,13 @@ impl Keeper {
             guard,
             cutoffs: self.cutoffs(),
             tables: self.tables(),
-            permissions: self
-                .live
-                .as_ref()
-                .map(|live| permissions(&live.policy, Timestamp::now()))
-                .unwrap_or_default(),
+            permissions: self.live.as_ref().map(|live| permissions(&live.policy, Timestamp::now())).unwrap_or_default(),
             clock: Clock {
                 synchronised: clock::synchronised(),
-                behind_seconds: i64::try_from(self.high.behind(Timestamp::now()).as_secs())
-                    .unwrap_or(i64::MAX),
+                behind_seconds: i64::try_from(self.high.behind(Timestamp::now()).as_secs()).unwrap_or(i64::MAX),
                 steps: self.steps,
             },
-            record: Record {
-                last: self.ledger.last(),
-                failures: self.ledger.failures(),
-            },
+            record: Record { last: self.ledger.last(), failures: self.ledger.failures() },
             unseen: self.unseen(lang),
             faults: self.faults.iter().map(|fault| fault.text(lang)).collect(),
             detached: self.detached.clone(),
@@ -60,21 +54,11 @@ impl Keeper {
     }
 
     /// Whether every guarded interface that exists judges by a policy, and why not.
-    fn enforcing(
-        &self,
-        lang: Lang,
-        interfaces: &[Interface],
-        guard: &[Guard],
-    ) -> (bool, Vec<String>) {
+    fn enforcing(&self, lang: Lang, interfaces: &[Interface], guard_up: bool) -> (bool, Vec<String>) {
         let mut no = Vec::new();
         let mut weak = Vec::new();
         if let Some(detached) = &self.detached {
-            no.push(text::why_detached(
-                lang,
-                &detached.by.name,
-                &detached.at,
-                &detached.reason,
-            ));
+            no.push(text::why_detached(lang, &detached.by.name, &detached.at, &detached.reason));
             return (false, no);
         }
         match &self.dataplane {
@@ -105,7 +89,7 @@ impl Keeper {
         if no.is_empty() && interfaces.iter().all(|interface| interface.ifindex == 0) {
             no.push(text::why_no_interfaces(lang));
         }
-        if no.is_empty() && guard.is_empty() {
+        if no.is_empty() && !guard_up {
             weak.push(text::why_no_guard(lang));
         }
         let behind = self.high.behind(Timestamp::now());
@@ -125,15 +109,8 @@ impl Keeper {
             let policy = self.live.as_ref().map(|live| &live.policy);
             policy
                 .map(|policy| {
-                    let on = |net: &&crate::policy::model::Net| {
-                        net.ports.iter().any(|port| port.interface == name)
-                    };
-                    policy
-                        .nets
-                        .iter()
-                        .filter(on)
-                        .map(|net| net.name.clone())
-                        .collect()
+                    let on = |net: &&crate::policy::model::Net| net.ports.iter().any(|port| port.interface == name);
+                    policy.nets.iter().filter(on).map(|net| net.name.clone()).collect()
                 })
                 .unwrap_or_default()
         };
@@ -152,14 +129,7 @@ impl Keeper {
             if !interfaces.iter().any(|interface| interface.name == name) {
                 let ifindex = nix::net::if_::if_nametoindex(name.as_str()).unwrap_or(0);
                 let nets = nets(&name);
-                interfaces.push(Interface {
-                    name,
-                    ifindex,
-                    xdp: "missing".into(),
-                    tcx: false,
-                    nets,
-                    error: None,
-                });
+                interfaces.push(Interface { name, ifindex, xdp: "missing".into(), tcx: false, nets, error: None });
             }
         }
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
@@ -172,14 +142,7 @@ impl Keeper {
             Ok(dataplane) => dataplane.guard_counters().unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        counters
-            .into_iter()
-            .map(|(name, packets, bytes)| Guard {
-                name,
-                packets,
-                bytes,
-            })
-            .collect()
+        counters.into_iter().map(|(name, packets, bytes)| Guard { name, packets, bytes }).collect()
     }
 
     /// The cut-offs, in force or kept.
@@ -188,10 +151,7 @@ impl Keeper {
         let (_, unknown) = self.overlay.tables(number);
         let written = self.dataplane.is_ok();
         let now = Timestamp::now();
-        let age = |at: &str| {
-            at.parse::<Timestamp>()
-                .map_or(0, |at| now.duration_since(at).as_secs().max(0))
-        };
+        let age = |at: &str| at.parse::<Timestamp>().map_or(0, |at| now.duration_since(at).as_secs().max(0));
         self.overlay
             .cuts
             .iter()
@@ -214,21 +174,13 @@ impl Keeper {
             Err(_) => Vec::new(),
         };
         fill.into_iter()
-            .map(|fill| Table {
-                table: fill.table.to_owned(),
-                used: fill.used,
-                capacity: fill.capacity,
-            })
+            .map(|fill| Table { table: fill.table.to_owned(), used: fill.used, capacity: fill.capacity })
             .collect()
     }
 
     /// What the box cannot see (law 9).
     fn unseen(&self, lang: Lang) -> Vec<String> {
-        let mut unseen = vec![
-            text::unseen_bypass(lang),
-            text::unseen_afxdp(lang),
-            text::unseen_physical(lang),
-        ];
+        let mut unseen = vec![text::unseen_bypass(lang), text::unseen_afxdp(lang), text::unseen_physical(lang)];
         let zones = self.live.iter().flat_map(|live| &live.policy.nets);
         unseen.extend(
             zones
@@ -241,18 +193,9 @@ impl Keeper {
 
 /// Rules and registrations that ended or end soon, the nearest first.
 fn permissions(policy: &Policy, now: Timestamp) -> Vec<Permission> {
-    let rules = policy
-        .rules
-        .iter()
-        .filter_map(|rule| Some(("rule", &rule.id, rule.until?)));
-    let devices = policy
-        .devices
-        .iter()
-        .filter_map(|device| Some(("device", &device.name, device.until?)));
-    let mut ending: Vec<_> = rules
-        .chain(devices)
-        .filter(|(_, _, until)| until.duration_since(now) <= SOON)
-        .collect();
+    let rules = policy.rules.iter().filter_map(|rule| Some(("rule", &rule.id, rule.until?)));
+    let devices = policy.devices.iter().filter_map(|device| Some(("device", &device.name, device.until?)));
+    let mut ending: Vec<_> = rules.chain(devices).filter(|(_, _, until)| until.duration_since(now) <= SOON).collect();
     ending.sort_by_key(|(_, _, until)| *until);
     ending
         .into_iter()

@@ -30,11 +30,7 @@ pub struct Watch {
 impl Watch {
     /// Of the configured policy.
     pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            files: Vec::new(),
-            last: None,
-        }
+        Self { path: path.to_path_buf(), files: Vec::new(), last: None }
     }
 
     /// The new comparison, if there is reason for one since the last call. Reads the policy then.
@@ -48,56 +44,35 @@ impl Watch {
             FileState::Missing
         } else {
             match rooms::load(&self.path, Lang::En).0 {
-                Some(policy) => {
-                    self.files.clone_from(&policy.files);
-                    if hex(&policy.hash) == now.1 {
-                        FileState::Same
-                    } else {
-                        FileState::Changed
-                    }
+                Some(read) => {
+                    self.files.clone_from(&read.policy.files);
+                    if hex(&read.policy.hash) == now.1 { FileState::Same } else { FileState::Changed }
                 }
                 None => FileState::Invalid,
             }
         };
         // The list files may only be known now.
         self.last = Some((self.marks(), now.1));
-        Some(PolicyFile {
-            path: self.path.clone(),
-            state,
-        })
+        Some(PolicyFile { path: self.path.clone(), state })
     }
 
     fn marks(&self) -> Marks {
         let mut paths: BTreeSet<PathBuf> = self.files.iter().cloned().collect();
         if let Ok(entries) = fs::read_dir(&self.path) {
-            paths.extend(
-                entries
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .filter(|path| is_yaml(path)),
-            );
+            paths.extend(entries.flatten().map(|entry| entry.path()).filter(|path| is_yaml(path)));
         } else {
             paths.insert(self.path.clone());
         }
         let marks = paths.into_iter().filter_map(|path| {
             let data = fs::metadata(&path).ok()?;
-            Some((
-                path,
-                data.ino(),
-                data.len(),
-                data.mtime(),
-                data.mtime_nsec(),
-                data.ctime(),
-                data.ctime_nsec(),
-            ))
+            Some((path, data.ino(), data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()))
         });
         Marks(marks.collect())
     }
 }
 
 fn is_yaml(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|end| end == "yaml" || end == "yml")
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
 #[cfg(test)]

@@ -54,14 +54,8 @@ impl Error {
 /// Asks once.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
     let path = || socket.to_path_buf();
-    let stream = UnixStream::connect(socket).map_err(|source| Error::Absent {
-        path: path(),
-        source,
-    })?;
-    let silent = |source| Error::Silent {
-        path: path(),
-        source,
-    };
+    let stream = UnixStream::connect(socket).map_err(|source| Error::Absent { path: path(), source })?;
+    let silent = |source| Error::Silent { path: path(), source };
     stream.set_read_timeout(Some(REPLY_TIME)).map_err(silent)?;
     stream.set_write_timeout(Some(REPLY_TIME)).map_err(silent)?;
     let mut line = serde_json::to_vec(request).map_err(|error| silent(error.into()))?;
@@ -69,16 +63,11 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
     // A peer without a role is answered and hung up on before it has written: the answer still counts.
     let written = (&stream).write_all(&line);
     let mut reply = Vec::new();
-    let read = BufReader::new(&stream)
-        .take(MAX_REPLY as u64)
-        .read_until(b'\n', &mut reply);
+    let read = BufReader::new(&stream).take(MAX_REPLY as u64).read_until(b'\n', &mut reply);
     if reply.is_empty() {
         written.map_err(silent)?;
         read.map_err(silent)?;
         return Err(silent(io::ErrorKind::UnexpectedEof.into()));
     }
-    serde_json::from_slice(&reply).map_err(|error| Error::Garbled {
-        path: path(),
-        what: error.to_string(),
-    })
+    serde_json::from_slice(&reply).map_err(|error| Error::Garbled { path: path(), what: error.to_string() })
 }

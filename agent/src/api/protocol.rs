@@ -107,14 +107,10 @@ impl Ask {
     /// The least role that may ask this.
     pub fn needs(&self) -> Role {
         match self {
-            Self::Status {}
-            | Self::Flows { .. }
-            | Self::Explain(_)
-            | Self::Check {}
-            | Self::Records { .. } => Role::Viewer,
-            Self::Apply(_) | Self::Cutoff { .. } | Self::Restore { .. } | Self::Detach { .. } => {
-                Role::Operator
+            Self::Status {} | Self::Flows { .. } | Self::Explain(_) | Self::Check {} | Self::Records { .. } => {
+                Role::Viewer
             }
+            Self::Apply(_) | Self::Cutoff { .. } | Self::Restore { .. } | Self::Detach { .. } => Role::Operator,
         }
     }
 }
@@ -150,11 +146,7 @@ impl Reply {
     /// An answer with an exit code.
     pub fn with(exit: u8, body: impl Serialize) -> Self {
         match serde_json::to_value(body) {
-            Ok(body) => Self {
-                exit,
-                body,
-                error: None,
-            },
+            Ok(body) => Self { exit, body, error: None },
             Err(error) => Self::failed(error.to_string()),
         }
     }
@@ -176,15 +168,8 @@ impl Reply {
 
     /// Any other problem.
     pub fn problem(exit: u8, code: &str, message: impl Into<String>) -> Self {
-        let error = Some(Problem {
-            code: code.to_owned(),
-            message: message.into(),
-        });
-        Self {
-            exit,
-            body: Value::Null,
-            error,
-        }
+        let error = Some(Problem { code: code.to_owned(), message: message.into() });
+        Self { exit, body: Value::Null, error }
     }
 }
 
@@ -195,7 +180,8 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused() {
-        let good = r#"{"lang":"ja","ask":{"op":"cutoff","object":{"kind":"all"},"reason":"x","including_management":false}}"#;
+        let good =
+            r#"{"lang":"ja","ask":{"op":"cutoff","object":{"kind":"all"},"reason":"x","including_management":false}}"#;
         assert!(serde_json::from_str::<Request>(good).is_ok());
         for bad in [
             r#"{"lang":"ja","ask":{"op":"reboot"}}"#,
@@ -213,13 +199,7 @@ mod tests {
         assert_eq!(Ask::Status {}.needs(), Role::Viewer);
         assert_eq!(Ask::Records { limit: 1 }.needs(), Role::Viewer);
         assert_eq!(Ask::Apply(Apply::default()).needs(), Role::Operator);
-        assert_eq!(
-            Ask::Detach {
-                reason: String::new()
-            }
-            .needs(),
-            Role::Operator
-        );
+        assert_eq!(Ask::Detach { reason: String::new() }.needs(), Role::Operator);
         let request = serde_json::to_string(&Ask::Apply(Apply::default())).unwrap();
         assert!(request.starts_with(r#"{"op":"apply""#), "{request}");
     }

@@ -47,10 +47,7 @@ impl Groups {
     /// Looks the groups up.
     pub fn find(roles: &Roles) -> Self {
         let gid = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid);
-        Self {
-            operator: gid(&roles.operator),
-            viewer: gid(&roles.viewer),
-        }
+        Self { operator: gid(&roles.operator), viewer: gid(&roles.viewer) }
     }
 
     /// Whether anybody but root can have a role.
@@ -92,10 +89,7 @@ fn memberships(peer: Peer) -> Vec<Gid> {
 
 /// A peer as an actor of the record.
 pub fn actor(peer: Peer, role: &str, claims_from: Option<String>) -> Actor {
-    let name = User::from_uid(Uid::from_raw(peer.uid))
-        .ok()
-        .flatten()
-        .map(|user| user.name);
+    let name = User::from_uid(Uid::from_raw(peer.uid)).ok().flatten().map(|user| user.name);
     Actor {
         uid: peer.uid,
         name: name.unwrap_or_else(|| peer.uid.to_string()),
@@ -120,64 +114,23 @@ mod tests {
     use super::*;
 
     fn groups() -> Groups {
-        Groups {
-            operator: Some(Gid::from_raw(4001)),
-            viewer: Some(Gid::from_raw(4002)),
-        }
+        Groups { operator: Some(Gid::from_raw(4001)), viewer: Some(Gid::from_raw(4002)) }
     }
 
     #[test]
     fn root_operates_and_strangers_have_no_role() {
-        assert_eq!(
-            groups().role(Peer {
-                uid: 0,
-                gid: 0,
-                pid: 1
-            }),
-            Some(Role::Operator)
-        );
-        assert_eq!(
-            Groups::default().role(Peer {
-                uid: 0,
-                gid: 0,
-                pid: 1
-            }),
-            Some(Role::Operator)
-        );
-        assert_eq!(
-            groups().role(Peer {
-                uid: 65_534,
-                gid: 65_534,
-                pid: 1
-            }),
-            None
-        );
-        assert_eq!(
-            Groups::default().role(Peer {
-                uid: 65_534,
-                gid: 65_534,
-                pid: 1
-            }),
-            None
-        );
+        assert_eq!(groups().role(Peer { uid: 0, gid: 0, pid: 1 }), Some(Role::Operator));
+        assert_eq!(Groups::default().role(Peer { uid: 0, gid: 0, pid: 1 }), Some(Role::Operator));
+        assert_eq!(groups().role(Peer { uid: 65_534, gid: 65_534, pid: 1 }), None);
+        assert_eq!(Groups::default().role(Peer { uid: 65_534, gid: 65_534, pid: 1 }), None);
     }
 
     #[test]
     fn the_higher_group_decides() {
         let gid = Gid::from_raw;
         assert_eq!(groups().role_of(&[gid(1), gid(4002)]), Some(Role::Viewer));
-        assert_eq!(
-            groups().role_of(&[gid(4002), gid(4001)]),
-            Some(Role::Operator)
-        );
+        assert_eq!(groups().role_of(&[gid(4002), gid(4001)]), Some(Role::Operator));
         assert_eq!(groups().role_of(&[gid(4000)]), None);
-        assert_eq!(
-            groups().role(Peer {
-                uid: 65_534,
-                gid: 4002,
-                pid: 1
-            }),
-            Some(Role::Viewer)
-        );
+        assert_eq!(groups().role(Peer { uid: 65_534, gid: 4002, pid: 1 }), Some(Role::Viewer));
     }
 }

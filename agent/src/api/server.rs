@@ -32,12 +32,7 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Whoever answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// The reply to a request from a peer that has the role it needs.
-    fn answer(
-        &self,
-        peer: Peer,
-        role: Role,
-        request: Request,
-    ) -> impl Future<Output = Reply> + Send;
+    fn answer(&self, peer: Peer, role: Role, request: Request) -> impl Future<Output = Reply> + Send;
 }
 
 /// Binds the socket. Only the holder of the instance lock may call this: it removes what an earlier agent left.
@@ -46,21 +41,14 @@ pub trait Handler: Send + Sync + 'static {
 /// connect; the role of a peer is taken from the kernel's credentials before anything is read from it.
 pub fn bind(path: &Path, roles: &Roles) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(parent)?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    let mode = if Groups::find(roles).any() {
-        0o666
-    } else {
-        0o600
-    };
+    let mode = if Groups::find(roles).any() { 0o666 } else { 0o600 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
@@ -86,22 +74,14 @@ pub async fn serve<H: Handler>(
             () = stopped(&mut shutdown) => return,
         };
         let peer = match stream.peer_cred() {
-            Ok(cred) => Peer {
-                uid: cred.uid(),
-                gid: cred.gid(),
-                pid: cred.pid().unwrap_or(0),
-            },
+            Ok(cred) => Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid().unwrap_or(0) },
             Err(error) => {
                 tracing::warn!(%error, "control socket: a peer without credentials");
                 continue;
             }
         };
         let Some(role) = Groups::find(&roles).role(peer) else {
-            tracing::warn!(
-                uid = peer.uid,
-                pid = peer.pid,
-                "control socket: a user without a role was turned away"
-            );
+            tracing::warn!(uid = peer.uid, pid = peer.pid, "control socket: a user without a role was turned away");
             let text = format!(
                 "user {} is neither in group {} nor in group {}; ask the administrator",
                 peer.uid, roles.operator, roles.viewer
@@ -166,15 +146,13 @@ async fn converse<H: Handler>(stream: UnixStream, peer: Peer, role: Role, handle
 /// A request that is whole, understood and allowed.
 fn request(line: &[u8], role: Role) -> Result<Request, Reply> {
     if line.len() > MAX_REQUEST {
-        return Err(Reply::usage(format!(
-            "a request has at most {MAX_REQUEST} bytes"
-        )));
+        return Err(Reply::usage(format!("a request has at most {MAX_REQUEST} bytes")));
     }
     let Some(line) = line.strip_suffix(b"\n") else {
         return Err(Reply::usage("a request ends with a line feed"));
     };
-    let request: Request = serde_json::from_slice(line)
-        .map_err(|error| Reply::usage(format!("not a request: {error}")))?;
+    let request: Request =
+        serde_json::from_slice(line).map_err(|error| Reply::usage(format!("not a request: {error}")))?;
     let needs = request.ask.needs();
     if role < needs {
         let text = crate::cli::text::needs_role(request.lang, needs.name(), role.name());
@@ -206,10 +184,7 @@ mod tests {
     /// A served socket; dropped with the folder.
     async fn served() -> (tempfile::TempDir, watch::Sender<bool>) {
         let dir = tempfile::tempdir().unwrap();
-        let roles = Roles {
-            operator: "no-such-group-a".into(),
-            viewer: "no-such-group-b".into(),
-        };
+        let roles = Roles { operator: "no-such-group-a".into(), viewer: "no-such-group-b".into() };
         let listener = bind(&dir.path().join("s"), &roles).unwrap();
         let (stop, shutdown) = watch::channel(false);
         tokio::spawn(serve(listener, roles, Arc::new(Echo), shutdown));
@@ -235,10 +210,7 @@ mod tests {
         let mut line = good.to_vec();
         line.push(b'\n');
         let reply = say(dir.path(), &line);
-        assert_eq!(
-            (reply.exit, reply.body["role"].as_str()),
-            (0, Some("operator"))
-        );
+        assert_eq!((reply.exit, reply.body["role"].as_str()), (0, Some("operator")));
         let mut long = vec![b' '; MAX_REQUEST + 2];
         long.push(b'\n');
         for bad in [&b"{}\n"[..], b"\n", b"nonsense\n", b"\xff\xfe\n", &long] {
@@ -274,34 +246,16 @@ mod tests {
     fn a_viewer_may_not_change_anything() {
         let cut = br#"{"lang":"en","ask":{"op":"restore","object":{"kind":"all"},"reason":"x"}}
 "#;
-        assert_eq!(
-            request(cut, Role::Viewer).unwrap_err().error.unwrap().code,
-            "forbidden"
-        );
+        assert_eq!(request(cut, Role::Viewer).unwrap_err().error.unwrap().code, "forbidden");
         assert!(request(cut, Role::Operator).is_ok());
-        assert!(
-            request(
-                b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}\n",
-                Role::Viewer
-            )
-            .is_ok()
-        );
-        assert!(
-            request(
-                b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}",
-                Role::Operator
-            )
-            .is_err()
-        );
+        assert!(request(b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}\n", Role::Viewer).is_ok());
+        assert!(request(b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}", Role::Operator).is_err());
     }
 
     #[tokio::test]
     async fn without_groups_only_root_can_connect() {
         let (dir, _stop) = served().await;
-        let mode = fs::metadata(dir.path().join("s"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(dir.path().join("s")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -95,12 +95,7 @@ pub enum Command {
         /// pcap or pcapng.
         capture: PathBuf,
         /// Interface the packets enter by.
-        #[arg(
-            long = "in",
-            value_name = "IFACE",
-            conflicts_with = "auto",
-            required_unless_present = "auto"
-        )]
+        #[arg(long = "in", value_name = "IFACE", conflicts_with = "auto", required_unless_present = "auto")]
         interface: Option<String>,
         /// Each packet enters by the interface its source belongs to.
         #[arg(long)]

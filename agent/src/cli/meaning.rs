@@ -81,50 +81,25 @@ pub struct Usage(pub String);
 /// The second step.
 pub fn mean(cli: Cli) -> Result<Order, (Usage, Lang)> {
     let lang = cli.lang.unwrap_or_else(Lang::from_environment);
-    let named = cli
-        .config
-        .or_else(|| std::env::var_os("SEKIMORI_CONFIG").map(PathBuf::from));
-    let place = Place {
-        config: named.unwrap_or_else(|| config::DEFAULT_PATH.into()),
-        socket: cli.socket,
-    };
+    let named = cli.config.or_else(|| std::env::var_os("SEKIMORI_CONFIG").map(PathBuf::from));
+    let place = Place { config: named.unwrap_or_else(|| config::DEFAULT_PATH.into()), socket: cli.socket };
     match work(cli.command, lang) {
-        Ok(work) => Ok(Order {
-            lang,
-            format: cli.format,
-            place,
-            work,
-        }),
+        Ok(work) => Ok(Order { lang, format: cli.format, place, work }),
         Err(usage) => Err((usage, lang)),
     }
 }
 
 fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
     let reason = |reason: Option<String>| {
-        reason
-            .filter(|reason| !reason.trim().is_empty())
-            .ok_or_else(|| Usage(text::reason_needed(lang)))
+        reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| Usage(text::reason_needed(lang)))
     };
     Ok(match command {
         Command::Agent => Work::Agent,
         Command::Check { schema: true, .. } => Work::Schema,
         Command::Check { policy, .. } => Work::Check(policy),
-        Command::Apply {
-            policy,
-            reason,
-            allow_management_loss,
-            accept_clock,
-        } => {
-            let path = policy
-                .map(std::path::absolute)
-                .transpose()
-                .map_err(|error| Usage(error.to_string()))?;
-            Work::Ask(Ask::Apply(Apply {
-                path,
-                reason,
-                allow_management_loss,
-                accept_clock,
-            }))
+        Command::Apply { policy, reason, allow_management_loss, accept_clock } => {
+            let path = policy.map(std::path::absolute).transpose().map_err(|error| Usage(error.to_string()))?;
+            Work::Ask(Ask::Apply(Apply { path, reason, allow_management_loss, accept_clock }))
         }
         Command::Status => Work::Ask(Ask::Status {}),
         Command::Cutoff(cutoff) => {
@@ -136,55 +111,25 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
                 return Err(Usage(text::management_only_all(lang)));
             }
             let including_management = cutoff.including_management;
-            Work::Ask(Ask::Cutoff {
-                object,
-                reason: reason(cutoff.target.reason)?,
-                including_management,
-            })
+            Work::Ask(Ask::Cutoff { object, reason: reason(cutoff.target.reason)?, including_management })
         }
         Command::Restore(target) => {
             let object = object(&target, lang)?;
-            Work::Ask(Ask::Restore {
-                object,
-                reason: reason(target.reason)?,
-            })
+            Work::Ask(Ask::Restore { object, reason: reason(target.reason)? })
         }
-        Command::Explain {
-            interface,
-            packet,
-            mac,
-            policy,
-            at,
-        } => {
-            let question = Question {
-                interface,
-                packet,
-                mac,
-                at,
-            };
+        Command::Explain { interface, packet, mac, policy, at } => {
+            let question = Question { interface, packet, mac, at };
             match policy {
                 Some(policy) => Work::Explain(policy, question),
                 None => Work::Ask(Ask::Explain(question)),
             }
         }
-        Command::Replay {
-            capture,
-            interface,
-            auto: _,
-            policy,
-            at,
-        } => Work::Replay(Replay {
-            capture,
-            interface,
-            policy,
-            at,
-        }),
+        Command::Replay { capture, interface, auto: _, policy, at } => {
+            Work::Replay(Replay { capture, interface, policy, at })
+        }
         Command::Flows { limit } => Work::Ask(Ask::Flows { limit }),
         Command::Records { limit } => Work::Ask(Ask::Records { limit }),
-        Command::Detach {
-            reason: why,
-            yes_open_the_gate,
-        } => {
+        Command::Detach { reason: why, yes_open_the_gate } => {
             let reason = reason(why)?;
             if !yes_open_the_gate {
                 return Err(Usage(text::detach_confirm(lang)));
@@ -201,12 +146,8 @@ fn object(target: &Target, lang: Lang) -> Result<Object, Usage> {
     let wrong = |error: crate::cutoff::object::Error| Usage(error.to_string());
     match (target.kind, target.name.as_deref()) {
         (Kind::All, None) => Ok(Object::All),
-        (Kind::Network, Some(name)) => Ok(Object::Network {
-            name: name.to_owned(),
-        }),
-        (Kind::Zone, Some(name)) => Ok(Object::Zone {
-            name: name.to_owned(),
-        }),
+        (Kind::Network, Some(name)) => Ok(Object::Network { name: name.to_owned() }),
+        (Kind::Zone, Some(name)) => Ok(Object::Zone { name: name.to_owned() }),
         (Kind::Host, Some(name)) => Object::host(name).map_err(wrong),
         (Kind::Prefix, Some(name)) => Object::prefix(name).map_err(wrong),
         (Kind::All, Some(_)) | (_, None) => Err(usage()),
@@ -221,11 +162,8 @@ mod tests {
     use super::*;
 
     fn order(line: &str) -> Result<Work, String> {
-        let cli = Cli::try_parse_from(line.split(' ').filter(|word| !word.is_empty()))
-            .map_err(|e| e.to_string())?;
-        mean(cli)
-            .map(|order| order.work)
-            .map_err(|(usage, _)| usage.0)
+        let cli = Cli::try_parse_from(line.split(' ').filter(|word| !word.is_empty())).map_err(|e| e.to_string())?;
+        mean(cli).map(|order| order.work).map_err(|(usage, _)| usage.0)
     }
 
     #[test]
@@ -236,13 +174,7 @@ mod tests {
     #[test]
     fn a_cutoff_needs_its_object_and_its_reason() {
         let cut = order("sekimori cutoff network internet --reason worm").unwrap();
-        assert!(matches!(
-            cut,
-            Work::Ask(Ask::Cutoff {
-                object: Object::Network { .. },
-                ..
-            })
-        ));
+        assert!(matches!(cut, Work::Ask(Ask::Cutoff { object: Object::Network { .. }, .. })));
         assert!(order("sekimori cutoff all --reason worm --including-management").is_ok());
         for bad in [
             "sekimori cutoff network internet",
@@ -263,13 +195,9 @@ mod tests {
 
     #[test]
     fn paths_go_to_the_agent_absolute() {
-        let Work::Ask(Ask::Apply(apply)) = order("sekimori apply policy").unwrap() else {
-            unreachable!()
-        };
+        let Work::Ask(Ask::Apply(apply)) = order("sekimori apply policy").unwrap() else { unreachable!() };
         assert!(apply.path.unwrap().is_absolute());
-        let Work::Ask(Ask::Apply(apply)) = order("sekimori apply").unwrap() else {
-            unreachable!()
-        };
+        let Work::Ask(Ask::Apply(apply)) = order("sekimori apply").unwrap() else { unreachable!() };
         assert_eq!(apply.path, None);
     }
 }

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod meaning;
 pub mod render;
+mod replay;
 pub mod run;
 mod status;
 pub mod text;

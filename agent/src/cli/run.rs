@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    sync::Arc,
 };
 
 use nix::sys::signal::SigSet;
@@ -19,7 +18,9 @@ use super::{
 use crate::{
     agent::{
         config::{self, Config},
-        daemon, handler,
+        daemon,
+        evaluator::Evaluator,
+        handler,
         handler::Desk,
         keeper::{Caller, Keeper, Mode},
         rooms, signals,
@@ -50,12 +51,7 @@ pub fn run(order: Order) -> u8 {
             return show(&reply, render::Asked::Check, lang, format);
         }
         Work::Explain(policy, question) => {
-            return show(
-                &explain(&policy, &question, lang),
-                render::Asked::Explain,
-                lang,
-                format,
-            );
+            return show(&explain(&policy, &question, lang), render::Asked::Explain, lang, format);
         }
         Work::Replay(replay) => return self::replay(&order.place, &replay, lang, format),
         Work::Schema => Reply::done(rooms::schema()),
@@ -93,19 +89,12 @@ fn configured_policy(place: &Place) -> Result<PathBuf, config::Error> {
 
 fn agent(place: &Place, lang: Lang) -> u8 {
     let filter = EnvFilter::try_from_env("SEKIMORI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .init();
-    let started = place
-        .load()
-        .map_err(|error| error.to_string())
-        .and_then(|config| {
-            // Before the runtime starts its threads: they inherit the mask.
-            let blocked = signals::block().map_err(|error| error.to_string())?;
-            runtime()?.block_on(daemon_of(config, blocked))
-        });
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let started = place.load().map_err(|error| error.to_string()).and_then(|config| {
+        // Before the runtime starts its threads: they inherit the mask.
+        let blocked = signals::block().map_err(|error| error.to_string())?;
+        runtime()?.block_on(daemon_of(config, blocked))
+    });
     match started {
         Ok(()) => 0,
         Err(why) => {
@@ -116,9 +105,7 @@ fn agent(place: &Place, lang: Lang) -> u8 {
 }
 
 async fn daemon_of(config: Config, blocked: SigSet) -> Result<(), String> {
-    daemon::run(config, blocked)
-        .await
-        .map_err(|error| error.to_string())
+    daemon::run(config, blocked).await.map_err(|error| error.to_string())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
@@ -137,11 +124,7 @@ fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
         (None, Ok(config)) => config.socket.clone(),
         (None, Err(error)) => return Reply::usage(error.to_string()),
     };
-    let request = Request {
-        lang,
-        claims_from: claims_from(),
-        ask,
-    };
+    let request = Request { lang, claims_from: claims_from(), ask };
     match client::ask(&socket, &request) {
         Ok(reply) => reply,
         Err(error) if error.is_absent() => match config {
@@ -173,8 +156,7 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     }
     let answered = runtime().and_then(|runtime| {
         runtime.block_on(async {
-            let mut keeper =
-                Keeper::open(config, Mode::Command).map_err(|error| error.to_string())?;
+            let mut keeper = Keeper::open(config, Mode::Command).map_err(|error| error.to_string())?;
             keeper.revive().await;
             let peer = Peer {
                 uid: nix::unistd::getuid().as_raw(),
@@ -182,11 +164,7 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
                 pid: nix::unistd::getpid().as_raw(),
             };
             let actor = roles::actor(peer, "operator", request.claims_from);
-            let caller = Caller {
-                actor,
-                from: Origin::Cli,
-                lang,
-            };
+            let caller = Caller { actor, from: Origin::Cli, lang };
             Ok(Desk::new(keeper).answer(request.ask, &caller).await)
         })
     });
@@ -195,8 +173,8 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
 
 fn explain(policy: &std::path::Path, question: &Question, lang: Lang) -> Reply {
     match rooms::load(policy, lang) {
-        (Some(policy), _) => match rooms::explain(&Arc::new(policy), question, lang) {
-            Ok(explained) => Reply::with(u8::from(!explained.pass), explained),
+        (Some(read), _) => match Evaluator::new(&read.policy).and_then(|mut asked| asked.ask(question, lang)) {
+            Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
             Err(why) => Reply::usage(why),
         },
         (None, findings) => {
@@ -209,18 +187,14 @@ fn explain(policy: &std::path::Path, question: &Question, lang: Lang) -> Reply {
 }
 
 fn replay(place: &Place, replay: &Replay, lang: Lang, format: Format) -> u8 {
-    let policy = match replay
-        .policy
-        .clone()
-        .map_or_else(|| configured_policy(place), Ok)
-    {
+    let policy = match replay.policy.clone().map_or_else(|| configured_policy(place), Ok) {
         Ok(policy) => policy,
         Err(error) => {
             eprintln!("sekimori: {error}");
             return 2;
         }
     };
-    match rooms::replay(&policy, replay, format == Format::Json, lang) {
+    match super::replay::run(&policy, replay, format, lang) {
         Ok(exit) => exit,
         Err(why) => {
             eprintln!("sekimori: {why}");

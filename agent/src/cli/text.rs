@@ -17,19 +17,9 @@ pub enum Lang {
 impl Lang {
     /// From `LC_ALL`, `LC_MESSAGES`, `LANG` in that order, as gettext does: Japanese if it begins with `ja`.
     pub fn from_environment() -> Self {
-        let set = |name| {
-            std::env::var(name)
-                .ok()
-                .filter(|value: &String| !value.is_empty())
-        };
-        let value = set("LC_ALL")
-            .or_else(|| set("LC_MESSAGES"))
-            .or_else(|| set("LANG"));
-        if value.is_some_and(|value| value.starts_with("ja")) {
-            Self::Ja
-        } else {
-            Self::En
-        }
+        let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        let value = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG"));
+        if value.is_some_and(|value| value.starts_with("ja")) { Self::Ja } else { Self::En }
     }
 
     /// The one of two texts that is read.
@@ -125,7 +115,6 @@ texts! {
     file_changed() "CHANGED since it was applied; takes effect by `sekimori apply`" "適用後に変更あり。`sekimori apply` で有効になります";
     file_invalid() "CHANGED, with errors; see `sekimori check`" "適用後に変更あり、誤りを含む。`sekimori check` で確認してください";
     file_missing() "missing" "見つかりません";
-    h_interface(name, mode, nets, state) "  {name}  {mode}  {nets}  {state}" "  {name}  {mode}  {nets}  {state}";
     attached() "attached" "接続済み";
     h_interfaces() "interfaces" "インターフェース";
     h_guard() "guard (nftables)" "防護壁(nftables)";
@@ -164,6 +153,13 @@ texts! {
     // Explain, flows, records, check.
     explain_pass() "PASS" "通過";
     explain_drop() "DROP" "破棄";
+    explain_rule(rule) "  rule     {rule}" "  規則     {rule}";
+    explain_way(from, to) "  way      {from} -> {to}" "  経路     {from} -> {to}";
+    explain_sender(mac, device) "  sender   {mac}, device {device}" "  送信元   {mac}、端末 {device}";
+    explain_nearest(rule, failed) "  nearest  {rule}, but for: {failed}" "  最も近い規則  {rule}(不一致: {failed})";
+    not_a_mac(text) "`{text}` is not a MAC address like 02:00:00:00:10:17" "`{text}` はMACアドレスではありません(例 02:00:00:00:10:17)";
+    not_an_instant(text) "`{text}` is no time; write 2026-12-01T10:00 or 2026-12-01T10:00:00+09:00" "`{text}` は時刻ではありません(例 2026-12-01T10:00)";
+    policy_invalid(path) "{path} has errors; nothing was judged" "{path} に誤りがあります。判定していません";
     flows_head() "interface\tprotocol\tpeer\tfar\trole\tstate\trule\tnetwork\tage" "インターフェース\tプロトコル\t外側\t内側\t役割\t状態\t規則\t外部網・区域\t経過";
     flows_none() "no live conversation" "通信はありません";
     flows_more(shown, total) "{shown} of {total} shown; --limit shows more" "{total}件中{shown}件を表示。--limit で増やせます";
@@ -173,7 +169,7 @@ texts! {
     check_counts(errors, warnings) "{errors} error(s), {warnings} warning(s)" "誤り {errors}件、警告 {warnings}件";
     severity_error() "error" "誤り";
     severity_warning() "warning" "警告";
-    test_failed(name, expected, got) "test `{name}`: expected {expected}, got {got}" "テスト「{name}」: 期待 {expected}、結果 {got}";
+    test_failed(name, why) "test `{name}`: {why}" "テスト「{name}」: {why}";
     usage_object(known) "say what: {known}" "対象を指定してください: {known}";
     failed_at(what) "failed: {what}" "失敗: {what}";
 }

@@ -75,10 +75,7 @@ impl Object {
     pub fn prefix(text: &str) -> Result<Self, Error> {
         let prefix = match text.parse::<IpNet>() {
             Ok(prefix) => prefix.trunc(),
-            Err(_) => text
-                .parse::<IpAddr>()
-                .map(IpNet::from)
-                .map_err(|_| Error::Prefix(text.to_owned()))?,
+            Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(|_| Error::Prefix(text.to_owned()))?,
         };
         if prefix.prefix_len() == 0 {
             return Err(Error::Everything(text.to_owned()));
@@ -107,9 +104,7 @@ impl HostName {
         }
         let named = (1..=63).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && text
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
         named.then(|| Self::Device(text.to_owned()))
     }
 }
@@ -131,9 +126,7 @@ pub fn read_mac(text: &str) -> Option<[u8; 6]> {
     let mut mac = [0; 6];
     let mut pairs = text.split([':', '-']);
     for byte in &mut mac {
-        let pair = pairs
-            .next()
-            .filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let pair = pairs.next().filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
         *byte = u8::from_str_radix(pair, 16).ok()?;
     }
     pairs.next().is_none().then_some(mac)
@@ -151,18 +144,9 @@ mod tests {
 
     #[test]
     fn hosts_by_three_names() {
-        assert_eq!(
-            Object::host("192.168.10.17").unwrap().to_string(),
-            "host 192.168.10.17"
-        );
-        assert_eq!(
-            Object::host("2001:DB8::0:1").unwrap().to_string(),
-            "host 2001:db8::1"
-        );
-        assert_eq!(
-            Object::host("02-00-00-00-10-AB").unwrap().to_string(),
-            "host 02:00:00:00:10:ab"
-        );
+        assert_eq!(Object::host("192.168.10.17").unwrap().to_string(), "host 192.168.10.17");
+        assert_eq!(Object::host("2001:DB8::0:1").unwrap().to_string(), "host 2001:db8::1");
+        assert_eq!(Object::host("02-00-00-00-10-AB").unwrap().to_string(), "host 02:00:00:00:10:ab");
         assert_eq!(Object::host("pc-017").unwrap().to_string(), "host pc-017");
         for bad in ["", "PC 17", "192.168.10.300", "02:00:00:00:10", "../x"] {
             assert!(Object::host(bad).is_err(), "{bad}");
@@ -171,34 +155,17 @@ mod tests {
 
     #[test]
     fn prefixes_lose_host_bits_and_never_mean_everything() {
-        assert_eq!(
-            Object::prefix("203.0.113.77/24").unwrap().to_string(),
-            "prefix 203.0.113.0/24"
-        );
-        assert_eq!(
-            Object::prefix("203.0.113.77").unwrap().to_string(),
-            "prefix 203.0.113.77/32"
-        );
-        assert_eq!(
-            Object::prefix("0.0.0.0/0"),
-            Err(Error::Everything("0.0.0.0/0".into()))
-        );
+        assert_eq!(Object::prefix("203.0.113.77/24").unwrap().to_string(), "prefix 203.0.113.0/24");
+        assert_eq!(Object::prefix("203.0.113.77").unwrap().to_string(), "prefix 203.0.113.77/32");
+        assert_eq!(Object::prefix("0.0.0.0/0"), Err(Error::Everything("0.0.0.0/0".into())));
         assert!(Object::prefix("203.0.113.0/33").is_err());
     }
 
     #[test]
     fn json_round_trip() {
-        for object in [
-            Object::All,
-            Object::host("pc-017").unwrap(),
-            Object::prefix("::/1").unwrap(),
-        ] {
+        for object in [Object::All, Object::host("pc-017").unwrap(), Object::prefix("::/1").unwrap()] {
             let json = serde_json::to_string(&object).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Object>(&json).unwrap(),
-                object,
-                "{json}"
-            );
+            assert_eq!(serde_json::from_str::<Object>(&json).unwrap(), object, "{json}");
         }
         assert!(serde_json::from_str::<Object>(r#"{"kind":"network","name":"a","x":1}"#).is_err());
     }

@@ -34,10 +34,7 @@ impl Covers {
 
     /// From binary MACs.
     pub fn new(addresses: Vec<IpAddr>, macs: impl IntoIterator<Item = [u8; 6]>) -> Self {
-        Self {
-            addresses,
-            macs: macs.into_iter().map(mac_text).collect(),
-        }
+        Self { addresses, macs: macs.into_iter().map(mac_text).collect() }
     }
 }
 
@@ -78,11 +75,7 @@ pub struct Overlay {
 impl Overlay {
     /// Adds a cut. A second cut of the same object never narrows the first.
     pub fn place(&mut self, cut: Cut) -> Placed {
-        match self
-            .cuts
-            .iter_mut()
-            .find(|placed| placed.object == cut.object)
-        {
+        match self.cuts.iter_mut().find(|placed| placed.object == cut.object) {
             Some(placed) => {
                 placed.including_management |= cut.including_management;
                 placed.covers.widen(&cut.covers);
@@ -120,15 +113,8 @@ impl Overlay {
                     if cut.covers.addresses.is_empty() && cut.covers.macs.is_empty() {
                         unknown.push(cut.object.clone());
                     }
-                    tables.prefixes.extend(
-                        cut.covers
-                            .addresses
-                            .iter()
-                            .map(|address| IpNet::from(*address)),
-                    );
-                    tables
-                        .macs
-                        .extend(cut.covers.macs.iter().filter_map(|mac| read_mac(mac)));
+                    tables.prefixes.extend(cut.covers.addresses.iter().map(|address| IpNet::from(*address)));
+                    tables.macs.extend(cut.covers.macs.iter().filter_map(|mac| read_mac(mac)));
                 }
             }
         }
@@ -174,10 +160,7 @@ pub(super) mod tests {
         let mut first = cut(Object::All, "worm");
         first.including_management = true;
         assert_eq!(overlay.place(first), Placed::New);
-        assert_eq!(
-            overlay.place(cut(Object::All, "still there")),
-            Placed::Again
-        );
+        assert_eq!(overlay.place(cut(Object::All, "still there")), Placed::Again);
         assert_eq!(overlay.tables(|_| None).0.all, 2);
         assert_eq!(overlay.cuts[0].reason, "still there");
         assert_eq!(overlay.cuts.len(), 1);
@@ -197,26 +180,15 @@ pub(super) mod tests {
     #[test]
     fn a_host_covers_its_addresses_and_macs_and_an_unknown_name_is_said() {
         let mut overlay = Overlay::default();
-        let mut host = cut(
-            Object::Host {
-                name: "pc-017".into(),
-            },
-            "malware",
-        );
+        let mut host = cut(Object::Host { name: "pc-017".into() }, "malware");
         host.covers = Covers::new(
-            vec![
-                IpAddr::from([192, 168, 10, 17]),
-                IpAddr::from([192, 168, 10, 17]),
-            ],
+            vec![IpAddr::from([192, 168, 10, 17]), IpAddr::from([192, 168, 10, 17])],
             [[2, 0, 0, 0, 16, 23]],
         );
         overlay.place(host);
         overlay.place(cut(network("gone"), "x"));
         let (tables, unknown) = overlay.tables(|_| None);
-        assert_eq!(
-            tables.prefixes,
-            [IpNet::from(IpAddr::from([192, 168, 10, 17]))]
-        );
+        assert_eq!(tables.prefixes, [IpNet::from(IpAddr::from([192, 168, 10, 17]))]);
         assert_eq!(tables.macs, [[2, 0, 0, 0, 16, 23]]);
         assert_eq!(unknown, [network("gone")]);
     }

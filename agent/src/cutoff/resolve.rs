@@ -66,24 +66,16 @@ pub fn covers(object: &Object, policy: Option<&Policy>) -> Result<Covers, Unknow
 /// Whether the policy has the zone or network an object names.
 pub fn exists(object: &Object, policy: &Policy) -> Result<(), Unknown> {
     let names = |zones: bool| {
-        policy
-            .nets
-            .iter()
-            .filter(move |net| matches!(net.kind, NetKind::Zone { .. }) == zones)
-            .map(|net| &*net.name)
+        policy.nets.iter().filter(move |net| matches!(net.kind, NetKind::Zone { .. }) == zones).map(|net| &*net.name)
     };
     let list = |zones| names(zones).collect::<Vec<_>>().join(", ");
     match object {
         Object::Network { name } if !names(false).any(|known| known == name) => {
-            Err(Unknown::Network {
-                name: name.clone(),
-                known: list(false),
-            })
+            Err(Unknown::Network { name: name.clone(), known: list(false) })
         }
-        Object::Zone { name } if !names(true).any(|known| known == name) => Err(Unknown::Zone {
-            name: name.clone(),
-            known: list(true),
-        }),
+        Object::Zone { name } if !names(true).any(|known| known == name) => {
+            Err(Unknown::Zone { name: name.clone(), known: list(true) })
+        }
         _ => Ok(()),
     }
 }

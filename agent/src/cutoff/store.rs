@@ -51,43 +51,28 @@ pub struct Store {
 impl Store {
     /// In this state folder.
     pub fn new(state: &Path) -> Self {
-        Self {
-            path: state.join("cutoff.json"),
-        }
+        Self { path: state.join("cutoff.json") }
     }
 
     /// What was in force; nothing if no cut-off was ever placed.
     pub fn load(&self) -> Result<Overlay, Error> {
-        let fail = |source| Error::Read {
-            path: self.path.clone(),
-            source,
-        };
+        let fail = |source| Error::Read { path: self.path.clone(), source };
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Overlay::default()),
             Err(error) => return Err(fail(error)),
         };
-        let document: Document =
-            serde_json::from_slice(&bytes).map_err(|error| fail(error.into()))?;
+        let document: Document = serde_json::from_slice(&bytes).map_err(|error| fail(error.into()))?;
         if document.version != VERSION {
-            return Err(fail(io::Error::other(format!(
-                "version {} is not {VERSION}",
-                document.version
-            ))));
+            return Err(fail(io::Error::other(format!("version {} is not {VERSION}", document.version))));
         }
         Ok(document.overlay)
     }
 
     /// On disk when it returns.
     pub fn save(&self, overlay: &Overlay) -> Result<(), Error> {
-        let fail = |source| Error::Write {
-            path: self.path.clone(),
-            source,
-        };
-        let document = Document {
-            version: VERSION,
-            overlay: overlay.clone(),
-        };
+        let fail = |source| Error::Write { path: self.path.clone(), source };
+        let document = Document { version: VERSION, overlay: overlay.clone() };
         let bytes = serde_json::to_vec_pretty(&document).map_err(|error| fail(error.into()))?;
         durable::write(&self.path, &bytes).map_err(fail)
     }
@@ -113,12 +98,7 @@ mod tests {
         let store = Store::new(dir.path());
         assert_eq!(store.load().unwrap(), Overlay::default());
         let mut overlay = Overlay::default();
-        overlay.place(cut(
-            Object::Network {
-                name: "internet".into(),
-            },
-            "不審な通信",
-        ));
+        overlay.place(cut(Object::Network { name: "internet".into() }, "不審な通信"));
         overlay.place(cut(Object::prefix("2001:db8::/32").unwrap(), "scan"));
         store.save(&overlay).unwrap();
         assert_eq!(Store::new(dir.path()).load().unwrap(), overlay);
@@ -128,12 +108,7 @@ mod tests {
     fn damaged_state_is_never_read_as_no_cut() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path());
-        for bad in [
-            "",
-            "{",
-            r#"{"version":2,"overlay":{"cuts":[]}}"#,
-            r#"{"version":1,"overlay":{"cuts":[]},"x":0}"#,
-        ] {
+        for bad in ["", "{", r#"{"version":2,"overlay":{"cuts":[]}}"#, r#"{"version":1,"overlay":{"cuts":[]},"x":0}"#] {
             fs::write(dir.path().join("cutoff.json"), bad).unwrap();
             assert!(store.load().is_err(), "{bad}");
         }

@@ -116,12 +116,7 @@ fn build(name: &str, help: &str, kind: MetricType, samples: Vec<Sample>) -> Opti
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
     family.set_field_type(kind);
-    family.set_metric(
-        samples
-            .into_iter()
-            .map(|sample| metric(kind, sample))
-            .collect(),
-    );
+    family.set_metric(samples.into_iter().map(|sample| metric(kind, sample)).collect());
     Some(family)
 }
 
@@ -148,20 +143,12 @@ fn metric(kind: MetricType, sample: Sample) -> Metric {
 
 /// A sample without labels.
 pub fn plain(value: f64) -> Vec<Sample> {
-    vec![Sample {
-        labels: Vec::new(),
-        value,
-    }]
+    vec![Sample { labels: Vec::new(), value }]
 }
 
 /// A sample with labels.
 pub fn labelled<const N: usize>(labels: [(&'static str, &str); N], value: f64) -> Sample {
-    Sample {
-        labels: labels
-            .map(|(name, value)| (name, value.to_owned()))
-            .to_vec(),
-        value,
-    }
+    Sample { labels: labels.map(|(name, value)| (name, value.to_owned())).to_vec(), value }
 }
 
 #[cfg(test)]
@@ -177,12 +164,7 @@ mod tests {
     fn sample() -> Families {
         Families {
             packets_total: vec![labelled(
-                [
-                    ("network", "internet"),
-                    ("direction", "in"),
-                    ("verdict", "drop"),
-                    ("reason", "no_rule"),
-                ],
+                [("network", "internet"), ("direction", "in"), ("verdict", "drop"), ("reason", "no_rule")],
                 42.0,
             )],
             enforcing: plain(1.0),
@@ -196,23 +178,17 @@ mod tests {
     #[test]
     fn the_documentation_is_the_help_text() {
         let text = String::from_utf8(sample().render().unwrap()).unwrap();
+        assert!(text.contains("# HELP sekimori_enforcing 1 if every guarded interface that exists"), "{text}");
+        assert!(text.contains("# TYPE sekimori_packets_total counter"), "{text}");
         assert!(
-            text.contains("# HELP sekimori_enforcing 1 if every guarded interface that exists"),
+            text.contains(
+                "sekimori_packets_total{direction=\"in\",network=\"internet\",reason=\"no_rule\",verdict=\"drop\"} 42"
+            ) || text.contains(
+                "sekimori_packets_total{network=\"internet\",direction=\"in\",verdict=\"drop\",reason=\"no_rule\"} 42"
+            ),
             "{text}"
         );
-        assert!(
-            text.contains("# TYPE sekimori_packets_total counter"),
-            "{text}"
-        );
-        assert!(text.contains(
-            "sekimori_packets_total{direction=\"in\",network=\"internet\",reason=\"no_rule\",verdict=\"drop\"} 42"
-        ) || text.contains(
-            "sekimori_packets_total{network=\"internet\",direction=\"in\",verdict=\"drop\",reason=\"no_rule\"} 42"
-        ), "{text}");
-        assert!(
-            !text.contains("sekimori_guard"),
-            "families without samples are left out"
-        );
+        assert!(!text.contains("sekimori_guard"), "families without samples are left out");
     }
 
     /// Skipped where Prometheus is not installed; the behaviour tests demand it.
@@ -225,17 +201,8 @@ mod tests {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut promtool) = spawned else { return };
-        promtool
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(&sample().render().unwrap())
-            .unwrap();
+        promtool.stdin.take().unwrap().write_all(&sample().render().unwrap()).unwrap();
         let output = promtool.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -18,19 +18,10 @@ use super::collect::collect;
 use crate::{agent::keeper::Keeper, api::server::stopped};
 
 /// Serves until `shutdown` becomes true.
-pub async fn serve(
-    listener: TcpListener,
-    keeper: Arc<Mutex<Keeper>>,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .with_state(keeper);
+pub async fn serve(listener: TcpListener, keeper: Arc<Mutex<Keeper>>, mut shutdown: watch::Receiver<bool>) {
+    let router = Router::new().route("/metrics", get(metrics)).with_state(keeper);
     let stop = async move { stopped(&mut shutdown).await };
-    if let Err(error) = axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
-    {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "metrics are no longer served");
     }
 }
@@ -41,13 +32,7 @@ async fn metrics(State(keeper): State<Arc<Mutex<Keeper>>>) -> impl IntoResponse 
         tokio::task::block_in_place(|| collect(&keeper))
     };
     match families.render() {
-        Ok(text) => Ok((
-            [(
-                header::CONTENT_TYPE,
-                "text/plain; version=0.0.4; charset=utf-8",
-            )],
-            text,
-        )),
+        Ok(text) => Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)),
         Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }

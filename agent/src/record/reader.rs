@@ -60,15 +60,9 @@ pub fn last(path: &Path, limit: usize) -> io::Result<Vec<Line>> {
     }
     Ok(kept
         .into_iter()
-        .map(
-            |(line, text)| match serde_json::from_slice::<Entry>(&text) {
-                Ok(entry) => Line::Entry(Box::new(entry)),
-                Err(_) => Line::Damaged {
-                    line,
-                    bytes: text.len() as u64,
-                    damaged_sha256: hex(&Sha256::digest(&text)),
-                },
-            },
-        )
+        .map(|(line, text)| match serde_json::from_slice::<Entry>(&text) {
+            Ok(entry) => Line::Entry(Box::new(entry)),
+            Err(_) => Line::Damaged { line, bytes: text.len() as u64, damaged_sha256: hex(&Sha256::digest(&text)) },
+        })
         .collect())
 }

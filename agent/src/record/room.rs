@@ -18,9 +18,7 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be opened or scanned.
-    #[error(
-        "the record {path} cannot be opened: {source}; make room or repair the file system, nothing was recorded"
-    )]
+    #[error("the record {path} cannot be opened: {source}; make room or repair the file system, nothing was recorded")]
     Open {
         /// The record.
         path: PathBuf,
@@ -64,32 +62,15 @@ impl Room {
     /// Opens or creates the record (mode 0600) and says whether its last line is torn. A torn line stays as it
     /// is; the caller records that it was found.
     pub fn open(path: &Path) -> Result<(Self, Option<Torn>), Error> {
-        let fail = |source| Error::Open {
-            path: path.to_path_buf(),
-            source,
-        };
+        let fail = |source| Error::Open { path: path.to_path_buf(), source };
         let existed = path.exists();
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(fail)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(fail)?;
         if !existed {
             durable::sync_parent(path).map_err(fail)?;
         }
         let (last, torn) = scan(&file).map_err(fail)?;
         let ragged = torn.is_some();
-        Ok((
-            Self {
-                path: path.to_path_buf(),
-                file,
-                last,
-                ragged,
-            },
-            torn,
-        ))
+        Ok((Self { path: path.to_path_buf(), file, last, ragged }, torn))
     }
 
     /// Numbers, dates, writes and syncs one line.
@@ -108,21 +89,14 @@ impl Room {
             result: draft.result,
             snapshot: draft.snapshot,
         };
-        let fail = |source| Error::Append {
-            path: self.path.clone(),
-            source,
-        };
+        let fail = |source| Error::Append { path: self.path.clone(), source };
         let mut line = Vec::new();
         if self.ragged {
             line.push(b'\n');
         }
         serde_json::to_writer(&mut line, &entry).map_err(|error| fail(error.into()))?;
         line.push(b'\n');
-        if let Err(source) = self
-            .file
-            .write_all(&line)
-            .and_then(|()| self.file.sync_data())
-        {
+        if let Err(source) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
             // Part of the line may be in the file: what follows must not continue it, nor reuse its number.
             self.ragged = true;
             self.last += 1;
@@ -157,11 +131,7 @@ fn scan(file: &File) -> io::Result<(u64, Option<Torn>)> {
             last = last.max(entry.n);
         }
         if line.last() != Some(&b'\n') {
-            let torn = Torn {
-                line: number,
-                bytes: line.len() as u64,
-                sha256: hex(&Sha256::digest(&line)),
-            };
+            let torn = Torn { line: number, bytes: line.len() as u64, sha256: hex(&Sha256::digest(&line)) };
             return Ok((last, Some(torn)));
         }
     }
@@ -199,10 +169,7 @@ mod tests {
             objects: vec!["network internet".into()],
             before: None,
             after: None,
-            result: Outcome {
-                ok: true,
-                message: "cut".into(),
-            },
+            result: Outcome { ok: true, message: "cut".into() },
             snapshot: None,
         }
     }
@@ -219,10 +186,7 @@ mod tests {
         let (mut room, torn) = Room::open(&path).unwrap();
         assert_eq!(torn, None);
         assert_eq!(room.append(draft("三")).unwrap().n, 3);
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let reasons: Vec<_> = reader::last(&path, 10)
             .unwrap()
             .into_iter()
@@ -251,17 +215,11 @@ mod tests {
         assert_eq!(torn.line, 2);
         room.append(draft("after")).unwrap();
         let bytes = fs::read(&path).unwrap();
-        assert_eq!(
-            &bytes[..cut],
-            &whole[..cut],
-            "what the crash left is untouched"
-        );
+        assert_eq!(&bytes[..cut], &whole[..cut], "what the crash left is untouched");
         let lines = reader::last(&path, 10).unwrap();
         assert_eq!(lines.len(), 3);
         assert!(matches!(&lines[1], Line::Damaged { line: 2, bytes, .. } if *bytes == torn.bytes));
-        assert!(
-            matches!(&lines[2], Line::Entry(entry) if entry.reason.as_deref() == Some("after"))
-        );
+        assert!(matches!(&lines[2], Line::Entry(entry) if entry.reason.as_deref() == Some("after")));
         assert_eq!(Room::open(&path).unwrap().1, None, "reported once");
     }
 
@@ -271,18 +229,9 @@ mod tests {
         let path = dir.path().join("records.jsonl");
         let (mut room, _) = Room::open(&path).unwrap();
         let good = std::mem::replace(&mut room.file, File::open("/dev/null").unwrap());
-        assert!(matches!(
-            room.append(draft("lost")),
-            Err(Error::Append { .. })
-        ));
+        assert!(matches!(room.append(draft("lost")), Err(Error::Append { .. })));
         room.file = good;
-        assert_eq!(
-            room.append(draft("kept")).unwrap().n,
-            2,
-            "the lost line's number shows as a gap"
-        );
-        assert!(
-            matches!(reader::last(&path, 1).unwrap().as_slice(), [Line::Entry(entry)] if entry.n == 2)
-        );
+        assert_eq!(room.append(draft("kept")).unwrap().n, 2, "the lost line's number shows as a gap");
+        assert!(matches!(reader::last(&path, 1).unwrap().as_slice(), [Line::Entry(entry)] if entry.n == 2));
     }
 }
