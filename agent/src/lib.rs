@@ -1,6 +1,7 @@
 //! Everything of Sekimori that runs in user space. Data flows one way through the folders:
 //! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics` stand beside it; `api` and `cli` face people.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod compile;

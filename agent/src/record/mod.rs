@@ -1,1 +1,15 @@
-//! The append-only record of administrators' actions.
+//! The append-only record of administrators' actions: one fsynced JSON line each (law 10).
+//!
+//! `entry` says what a line holds, `room` appends, `reader` lists, `snapshot` keeps the counters of a revision
+//! beside the line that ended it, `clock` says whether the time in a line can be trusted.
+
+pub mod clock;
+pub mod durable;
+pub mod entry;
+pub mod reader;
+pub mod room;
+pub mod snapshot;
+
+pub use entry::{Action, Actor, Draft, Entry, Origin, Outcome, RevisionRef, SnapshotRef};
+pub use reader::Line;
+pub use room::{Error, Room, Torn};

@@ -1,0 +1,458 @@
+//! Putting a policy in force. What takes long happens before the instance is touched, so that a cut-off never
+//! waits for it; a failure at any point leaves what was in force (law 8).
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{
+    evaluator::Evaluator,
+    fault::Fault,
+    keeper::{Caller, Keeper, Live, Mode, report},
+    management,
+    rooms::{self, FailedTest, Finding, Numbers},
+    state::{Current, State},
+};
+use crate::{
+    api::{
+        protocol::{Apply, Reply},
+        report::{FileState, PolicyFile},
+    },
+    cli::text,
+    compile::tables::Compiled,
+    dataplane::{Canary, ManagementPath, Switched},
+    policy::model::Policy,
+    record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
+};
+
+/// What an apply needs to know beforehand; a copy, so that the instance is free meanwhile.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// State folder.
+    pub state: State,
+    /// Stable numbers; `None` if they cannot be read.
+    pub numbers: Option<Numbers>,
+    /// Ways that must stay open.
+    pub management: Vec<ManagementPath>,
+    /// The configured policy.
+    pub policy: PathBuf,
+}
+
+/// A policy ready to be switched to.
+#[derive(Debug)]
+pub struct Prepared {
+    number: u64,
+    entry: PathBuf,
+    policy: Policy,
+    compiled: Compiled,
+    numbers: Numbers,
+    warnings: Vec<Finding>,
+    source: PathBuf,
+    canaries: Vec<Canary>,
+}
+
+/// What an apply says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Applied {
+    /// The revision now in force.
+    pub revision: RevisionRef,
+    /// Its generation in the data plane.
+    pub generation: u32,
+    /// Map entries written.
+    pub entries: u64,
+    /// Milliseconds of staging and verifying.
+    pub staged_ms: u64,
+    /// Warnings of the policy.
+    pub warnings: Vec<Finding>,
+    /// What went wrong beside it; the policy is in force.
+    pub notes: Vec<String>,
+}
+
+/// A refusal, and what is wrong in the policy.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Errors and warnings.
+    pub findings: Vec<Finding>,
+    /// Tests of the policy that failed.
+    pub failed_tests: Vec<FailedTest>,
+}
+
+/// Everything before the switch: reads, validates, tests, compiles, checks the management path, keeps a copy of
+/// the files. The reply says why not.
+pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, Reply> {
+    let lang = caller.lang;
+    let source = apply.path.clone().unwrap_or_else(|| site.policy.clone());
+    let (read, mut warnings) = rooms::load(&source, lang);
+    let Some(read) = read else {
+        let count = warnings.iter().filter(|finding| finding.is_error()).count();
+        return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
+    };
+    warnings.extend(rooms::lint(&read, lang));
+    let policy = read.policy;
+    let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
+    if !failed.is_empty() {
+        return Err(invalid(text::apply_tests_failed(lang, failed.len()), warnings, failed));
+    }
+    let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
+    let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
+    let compiled =
+        rooms::compile(&policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
+    let mut evaluator = Evaluator::of(&policy, compiled.clone());
+    if !apply.allow_management_loss
+        && let Some(loss) = management::lost(&policy, &mut evaluator, &site.management, lang)
+    {
+        return Err(Reply::refused(text::management_lost(lang, loss.path, loss.why)));
+    }
+    let canaries = evaluator.canaries();
+
+    // The copy is what a reboot will load: it must be what was just checked.
+    let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
+    let kept = site.state.keep_files(number, &source, &policy.files).map_err(|error| failed(error.to_string()));
+    let entry = kept.inspect_err(|_| site.state.discard_files(number))?;
+    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, source, canaries };
+    let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
+    if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
+        site.state.discard_files(number);
+        return Err(Reply::failed(text::apply_read_twice(lang)));
+    }
+    Ok(prepared)
+}
+
+fn invalid(message: String, findings: Vec<Finding>, failed_tests: Vec<FailedTest>) -> Reply {
+    let mut reply = Reply::refused(message);
+    reply.body = json!(Refusal { findings, failed_tests });
+    reply
+}
+
+impl Prepared {
+    fn current(&self) -> Current {
+        Current {
+            revision: RevisionRef { number: self.number, hash: hex(&self.policy.hash) },
+            generation: 0,
+            applied_at: Timestamp::now().to_string(),
+            layout: layout(&self.compiled),
+            interfaces: self.compiled.interfaces.clone(),
+            entry: self.entry.clone(),
+        }
+    }
+}
+
+/// Changes when this program would lay the same policy out differently from the one that staged it.
+pub(super) fn layout(compiled: &Compiled) -> String {
+    let text = format!(
+        "{} {:?} {:?} {:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        compiled.interfaces,
+        compiled.schedules,
+        compiled.rule_ids,
+        compiled.device_names
+    );
+    hex(&Sha256::digest(text))
+}
+
+/// Everything about one apply that the record wants.
+struct Attempt<'a> {
+    apply: &'a Apply,
+    caller: &'a Caller,
+    before: Option<RevisionRef>,
+    snapshot: Option<SnapshotRef>,
+}
+
+impl Keeper {
+    /// What [`prepare`] needs.
+    pub fn site(&self) -> Site {
+        Site {
+            state: self.state.clone(),
+            numbers: self.numbers.clone(),
+            management: self.config.management.clone(),
+            policy: self.config.policy.clone(),
+        }
+    }
+
+    /// Records an apply that was refused before the switch, and hands its reply on.
+    pub fn refused(&mut self, apply: &Apply, caller: &Caller, reply: Reply) -> Reply {
+        self.applies.1 += 1;
+        let attempt = Attempt { apply, caller, before: self.revision(), snapshot: None };
+        let message = reply.error.as_ref().map_or_else(String::new, |error| error.message.clone());
+        self.record_apply(attempt, Outcome { ok: false, message });
+        reply
+    }
+
+    /// Switches to what was prepared.
+    pub async fn commit(&mut self, prepared: Prepared, apply: &Apply, caller: &Caller) -> Reply {
+        let lang = caller.lang;
+        if let Err(why) = self.ledger.ready() {
+            self.state.discard_files(prepared.number);
+            return self.refused(apply, caller, Reply::failed(text::apply_failed(lang, why)));
+        }
+        if apply.accept_clock {
+            let accepted = self.high.accept(Timestamp::now()).map_err(|error| error.to_string());
+            let message = accepted.as_ref().map_or_else(Clone::clone, |()| "the present time is taken as right".into());
+            let result = Outcome { ok: accepted.is_ok(), message };
+            self.note(caller, Action::AcceptClock, apply.reason.clone(), Vec::new(), None, result);
+        }
+        let reopened = self.detached.is_some() || self.dataplane.is_err();
+        if reopened {
+            // The gate was opened, or never closed: the cut-offs are in the new tables before anything else.
+            self.open_dataplane(Mode::Agent);
+        }
+        let before = self.revision();
+        let snapshot = before.as_ref().and_then(|revision| self.snapshot(revision.number));
+        let attempt = Attempt { apply, caller, before, snapshot };
+        let number = prepared.number;
+        let started = Instant::now();
+        match self.switch(&prepared).await {
+            Ok((switched, current)) => {
+                self.apply_time = Some(started.elapsed());
+                self.applies.0 += 1;
+                self.after_switch(prepared, current, switched, attempt).await
+            }
+            Err(why) => {
+                self.state.discard_files(number);
+                let reply = Reply::failed(text::apply_failed(lang, &why));
+                self.applies.1 += 1;
+                self.record_apply(attempt, Outcome { ok: false, message: why });
+                reply
+            }
+        }
+    }
+
+    /// The switch itself and what must be on disk around it.
+    async fn switch(&mut self, prepared: &Prepared) -> Result<(Switched, Current), String> {
+        let schedules = self.windows(&prepared.compiled, &prepared.policy);
+        let registry = self.state.path("registry.json");
+        let mut current = prepared.current();
+        self.state.set_pending(&current).map_err(|error| error.to_string())?;
+        prepared.numbers.save(&registry)?;
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone());
+        let switched = dataplane.and_then(|dataplane| {
+            tokio::task::block_in_place(|| dataplane.apply(&prepared.compiled, &schedules, &prepared.canaries))
+                .map_err(|error| report(&error))
+        });
+        match switched {
+            Ok(switched) => {
+                current.generation = switched.generation;
+                Ok((switched, current))
+            }
+            Err(why) => {
+                if let Some(numbers) = &self.numbers {
+                    let saved = numbers.save(&registry);
+                    self.faults.track(saved, |why| Fault::State("registry", why));
+                }
+                let dropped = self.state.drop_pending().map_err(|error| error.to_string());
+                self.faults.track(dropped, |why| Fault::State("pending revision", why));
+                Err(why)
+            }
+        }
+    }
+
+    /// The policy is in force: what follows can only be reported.
+    async fn after_switch(
+        &mut self,
+        prepared: Prepared,
+        current: Current,
+        switched: Switched,
+        attempt: Attempt<'_>,
+    ) -> Reply {
+        let lang = attempt.caller.lang;
+        let mut notes = Vec::new();
+        let revision = current.revision.clone();
+        let warnings = prepared.warnings;
+        self.numbers = Some(prepared.numbers);
+        if let Err(error) = self.state.set_current(&current) {
+            self.faults.raise(Fault::State("revision in force", error.to_string()));
+            notes.push(error.to_string());
+        }
+        if self.detached.take().is_some()
+            && let Err(error) = self.state.set_detached(None)
+        {
+            notes.push(error.to_string());
+        }
+        let configured = prepared.source == self.config.policy;
+        self.policy_file = PolicyFile {
+            path: self.config.policy.clone(),
+            state: if configured { FileState::Same } else { FileState::Unknown },
+        };
+        self.live = Some(Live { current, policy: Arc::new(prepared.policy), compiled: Arc::new(prepared.compiled) });
+        self.faults.clear(&Fault::FirstPolicy(String::new()));
+        self.faults.clear(&Fault::Revision(0, String::new()));
+        self.widen_cuts();
+        let cut = self.write_cut().map(drop);
+        notes.extend(cut.as_ref().err().cloned());
+        self.faults.track(cut, |why| Fault::State("cut-off", why));
+        let management = self.write_management();
+        notes.extend(management.as_ref().err().cloned());
+        self.faults.track(management, |why| Fault::State("management path", why));
+        if let Err(why) = self.attach().await {
+            notes.push(text::attach_failed(lang, why));
+        }
+        let behind = self.high.behind(Timestamp::now());
+        if !behind.is_zero() {
+            notes.push(text::clock_behind(lang, behind.as_secs()));
+        }
+        let message = format!("revision {} is in force", revision.number);
+        let unrecorded = self.record_apply(attempt, Outcome { ok: true, message });
+        let applied = Applied {
+            revision,
+            generation: switched.generation,
+            entries: switched.entries,
+            staged_ms: switched.staged_ms,
+            warnings,
+            notes,
+        };
+        let mut reply = Reply::done(applied);
+        if let Some(why) = unrecorded {
+            reply.exit = 1;
+            reply.error = Reply::problem(1, "unrecorded", why).error;
+        }
+        reply
+    }
+
+    fn record_apply(&mut self, attempt: Attempt<'_>, result: Outcome) -> Option<String> {
+        let path = attempt.apply.path.as_deref().unwrap_or(&self.config.policy);
+        let mut objects = vec![format!("policy {}", path.display())];
+        if attempt.apply.allow_management_loss {
+            objects.push("allow-management-loss".into());
+        }
+        let after = self.revision();
+        self.write_record(Draft {
+            actor: attempt.caller.actor.clone(),
+            from: attempt.caller.from,
+            action: Action::Apply,
+            reason: attempt.apply.reason.clone(),
+            objects,
+            before: attempt.before,
+            after,
+            result,
+            snapshot: attempt.snapshot,
+        })
+    }
+
+    /// The counters as they are, kept beside the record under the revision they were counted in.
+    pub(super) fn snapshot(&mut self, number: u64) -> Option<SnapshotRef> {
+        let counters = tokio::task::block_in_place(|| self.counters_by_name()).ok()?;
+        let written = snapshot::write(&self.state.path("snapshots"), &format!("revision-{number}"), &counters);
+        self.faults.track(written.map_err(|error| error.to_string()), |why| Fault::State("counter snapshot", why))
+    }
+
+    /// At the start: finds the revision that was in force and puts it in force again. The policy on disk is not
+    /// looked at, unless none was ever applied.
+    pub async fn revive(&mut self) {
+        if self.detached.is_some() {
+            return;
+        }
+        let current = match self.settle_pending() {
+            Ok(current) => current,
+            Err(why) => {
+                self.faults.raise(Fault::State("revision in force", why));
+                return;
+            }
+        };
+        let Some(current) = current else {
+            if self.agent_running {
+                self.first_policy().await;
+            }
+            return;
+        };
+        let number = current.revision.number;
+        let revived = self.revive_revision(current).await;
+        self.faults.track(revived, |why| Fault::Revision(number, why));
+        // Attached even if the revision could not be read: without a policy everything is dropped, which is
+        // what a gate without a keeper has to do.
+        let management = self.write_management();
+        self.faults.track(management, |why| Fault::State("management path", why));
+        if let Err(error) = self.attach().await {
+            tracing::error!(%error, "attaching failed");
+        }
+    }
+
+    /// What a crash in the middle of a switch left: the data plane says which side of it we are on.
+    fn settle_pending(&mut self) -> Result<Option<Current>, String> {
+        let current = self.state.current().map_err(|error| error.to_string())?;
+        let Some(mut pending) = self.state.pending().map_err(|error| error.to_string())? else {
+            return Ok(current);
+        };
+        let running = match &self.dataplane {
+            Ok(dataplane) if dataplane.adopted() => dataplane.generation().map_err(|error| report(&error))?,
+            _ => 0,
+        };
+        if running != 0 && current.as_ref().is_none_or(|current| current.generation != running) {
+            pending.generation = running;
+            self.state.set_current(&pending).map_err(|error| error.to_string())?;
+            return Ok(Some(pending));
+        }
+        self.state.drop_pending().map_err(|error| error.to_string())?;
+        Ok(current)
+    }
+
+    async fn revive_revision(&mut self, mut current: Current) -> Result<(), String> {
+        let entry = self.state.revision_entry(&current);
+        let (read, findings) = rooms::load(&entry, text::Lang::En);
+        let policy = read.map(|read| read.policy).ok_or_else(|| {
+            findings.iter().find(|finding| finding.is_error()).map_or_else(
+                || format!("{} cannot be read", entry.display()),
+                |finding| format!("{}:{}:{}: {}", finding.file, finding.line, finding.column, finding.message),
+            )
+        })?;
+        if hex(&policy.hash) != current.revision.hash {
+            return Err(format!("{} is not what was applied (its hash differs)", entry.display()));
+        }
+        // Every name has its number already; a copy, because nothing new may be given out here.
+        let mut numbers = self.numbers.clone().ok_or("registry.json cannot be read")?;
+        let compiled = rooms::compile(&policy, &mut numbers)?;
+        let schedules = self.windows(&compiled, &policy);
+        let layout = layout(&compiled);
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        let running = dataplane.generation().map_err(|error| report(&error))?;
+        if dataplane.adopted() && running == current.generation && layout == current.layout {
+            dataplane.refresh_schedules(&schedules).map_err(|error| report(&error))?;
+        } else if self.agent_running {
+            let switched = tokio::task::block_in_place(|| dataplane.apply(&compiled, &schedules, &[]))
+                .map_err(|error| report(&error))?;
+            current.generation = switched.generation;
+            current.layout = layout;
+            self.state.set_current(&current).map_err(|error| error.to_string())?;
+            self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
+            let message = "the saved revision is in force again".to_owned();
+            self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
+            return Ok(());
+        }
+        self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
+        Ok(())
+    }
+
+    async fn first_policy(&mut self) {
+        let caller = Caller::agent();
+        let apply = Apply { reason: Some("first start".into()), ..Apply::default() };
+        let site = self.site();
+        let prepared = tokio::task::block_in_place(|| prepare(&site, &apply, &caller));
+        let reply = match prepared {
+            Ok(prepared) => self.commit(prepared, &apply, &caller).await,
+            Err(reply) => {
+                let why = describe(&reply, &self.config.policy);
+                let reply = self.refused(&apply, &caller, reply);
+                self.faults.raise(Fault::FirstPolicy(why));
+                reply
+            }
+        };
+        if reply.exit == 2 {
+            self.faults.raise(Fault::FirstPolicy(describe(&reply, &self.config.policy)));
+        }
+    }
+}
+
+fn describe(reply: &Reply, path: &Path) -> String {
+    let message = reply.error.as_ref().map_or("", |error| error.message.as_str());
+    let first = serde_json::from_value::<Refusal>(reply.body.clone()).ok().and_then(|refusal| {
+        let finding = refusal.findings.into_iter().find(Finding::is_error)?;
+        Some(format!(" ({}:{}:{}: {})", finding.file, finding.line, finding.column, finding.message))
+    });
+    format!("{}: {message}{}", path.display(), first.unwrap_or_default())
+}

@@ -1,0 +1,345 @@
+//! The agent's own configuration: where an instance lives and how the administrator reaches the box.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use sekimori_ebpf::abi::MAX_MANAGEMENT;
+
+use super::document::{At, Node};
+use crate::{cutoff::object::read_mac, dataplane::ManagementPath};
+
+/// Where the configuration is looked for when nothing is said.
+pub const DEFAULT_PATH: &str = "/etc/sekimori/agent.yaml";
+/// Far more than a configuration needs.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// One instance.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name, `[a-z0-9-]`.
+    pub instance: String,
+    /// The policy: a file or a folder.
+    pub policy: PathBuf,
+    /// State folder, 0700.
+    pub state: PathBuf,
+    /// This instance's pins; the parent is on a bpffs.
+    pub bpffs: PathBuf,
+    /// Control socket.
+    pub socket: PathBuf,
+    /// Where metrics are served; `None` for nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Ways by which the administrator reaches the box.
+    pub management: Vec<ManagementPath>,
+    /// Unix groups.
+    pub roles: Roles,
+    /// Which XDP mode is accepted.
+    pub xdp: XdpMode,
+    /// How long after the first attachment running connections are adopted.
+    pub adopt_seconds: u32,
+    /// Lowest mark bit in use.
+    pub mark_shift: u32,
+    /// Sizes of the conversation tables.
+    pub flows: Flows,
+}
+
+/// Unix groups that may speak to the control socket; root always may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles {
+    /// May change things.
+    pub operator: String,
+    /// May look.
+    pub viewer: String,
+}
+
+/// Which XDP mode is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native only.
+    Native,
+    /// Generic is wanted (slow; for tests).
+    Generic,
+    /// Native, else generic, and that is said.
+    Any,
+}
+
+/// Sizes of the conversation tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flows {
+    /// Established conversations.
+    pub established: u32,
+    /// Opening ones.
+    pub opening: u32,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not readable.
+    #[error("{path}: {source}; name the configuration with --config or SEKIMORI_CONFIG")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not understood.
+    #[error("{path}:{at}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        at: At,
+    },
+}
+
+impl Config {
+    /// From a file.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let read = |source| Error::Read { path: path.to_path_buf(), source };
+        if fs::metadata(path).map_err(read)?.len() > MAX_BYTES {
+            return Err(read(std::io::Error::other("larger than 256 KiB")));
+        }
+        let text = fs::read_to_string(path).map_err(read)?;
+        Self::read(&text).map_err(|at| Error::Content { path: path.to_path_buf(), at })
+    }
+
+    /// From text.
+    pub fn read(text: &str) -> Result<Self, At> {
+        let mut config = Self::defaults();
+        let root = Node::read(text)?;
+        for (name, value) in root.fields(&[
+            "instance",
+            "policy",
+            "state",
+            "bpffs",
+            "socket",
+            "metrics",
+            "management",
+            "roles",
+            "xdp",
+            "adopt_seconds",
+            "mark_shift",
+            "flows",
+        ])? {
+            match name {
+                "instance" => config.instance = instance(value)?,
+                "policy" => config.policy = absolute(value)?,
+                "state" => config.state = absolute(value)?,
+                "bpffs" => config.bpffs = absolute(value)?,
+                "socket" => config.socket = absolute(value)?,
+                "metrics" => config.metrics = metrics(value)?,
+                "management" => config.management = management(value)?,
+                "roles" => config.roles = roles(value, config.roles)?,
+                "xdp" => {
+                    config.xdp = match value.text("native, generic or any")? {
+                        "native" => XdpMode::Native,
+                        "generic" => XdpMode::Generic,
+                        "any" => XdpMode::Any,
+                        other => {
+                            return Err(value.error(format!("`{other}` is not native, generic or any")));
+                        }
+                    }
+                }
+                "adopt_seconds" => config.adopt_seconds = within(value, 0, 3600)?,
+                "mark_shift" => config.mark_shift = within(value, 0, 16)?,
+                "flows" => config.flows = flows(value, config.flows)?,
+                _ => {}
+            }
+        }
+        Ok(config)
+    }
+
+    fn defaults() -> Self {
+        Self {
+            instance: "default".into(),
+            policy: "/etc/sekimori/policy".into(),
+            state: "/var/lib/sekimori".into(),
+            bpffs: "/sys/fs/bpf/sekimori".into(),
+            socket: "/run/sekimori/control.sock".into(),
+            metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+            management: Vec::new(),
+            roles: Roles { operator: "sekimori-operator".into(), viewer: "sekimori-viewer".into() },
+            xdp: XdpMode::Any,
+            adopt_seconds: 60,
+            mark_shift: 8,
+            flows: Flows { established: 262_144, opening: 65_536 },
+        }
+    }
+}
+
+fn instance(value: &Node) -> Result<String, At> {
+    let name = value.text("a name")?;
+    let good = (1..=32).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if good { Ok(name.to_owned()) } else { Err(value.error(format!("`{name}` is not a name of 1 to 32 of [a-z0-9-]"))) }
+}
+
+fn absolute(value: &Node) -> Result<PathBuf, At> {
+    let text = value.text("an absolute path")?;
+    if text.starts_with('/') && !text.contains('\0') {
+        Ok(PathBuf::from(text))
+    } else {
+        Err(value.error(format!("`{text}` is not an absolute path")))
+    }
+}
+
+fn metrics(value: &Node) -> Result<Option<SocketAddr>, At> {
+    match value.text("ADDRESS:PORT or off")? {
+        "off" => Ok(None),
+        _ => value.parse("ADDRESS:PORT (like 127.0.0.1:9464) or off").map(Some),
+    }
+}
+
+fn within(value: &Node, low: u32, high: u32) -> Result<u32, At> {
+    let expected = format!("a number from {low} to {high}");
+    let number: u32 = value.parse(&expected)?;
+    if (low..=high).contains(&number) { Ok(number) } else { Err(value.error(format!("`{number}` is not {expected}"))) }
+}
+
+fn roles(value: &Node, mut roles: Roles) -> Result<Roles, At> {
+    for (name, value) in value.fields(&["operator", "viewer"])? {
+        let group = value.text("a unix group")?.to_owned();
+        match name {
+            "operator" => roles.operator = group,
+            _ => roles.viewer = group,
+        }
+    }
+    Ok(roles)
+}
+
+fn flows(value: &Node, mut flows: Flows) -> Result<Flows, At> {
+    for (name, value) in value.fields(&["established", "opening"])? {
+        let number = within(value, 1024, 16_777_216)?;
+        match name {
+            "established" => flows.established = number,
+            _ => flows.opening = number,
+        }
+    }
+    Ok(flows)
+}
+
+fn management(value: &Node) -> Result<Vec<ManagementPath>, At> {
+    let items = value.list("management paths")?;
+    // The data plane holds one entry a source prefix.
+    let mut entries = 0;
+    let mut paths = Vec::new();
+    for item in items {
+        let (mut interface, mut sources, mut macs, mut port) = (None, Vec::new(), Vec::new(), None);
+        for (name, value) in item.fields(&["interface", "sources", "macs", "port"])? {
+            match name {
+                "interface" => {
+                    let name = value.text("an interface name")?;
+                    if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
+                        return Err(value.error(format!("`{name}` is not an interface name")));
+                    }
+                    interface = Some(name.to_owned());
+                }
+                "sources" => {
+                    for source in value.list("prefixes")? {
+                        sources.push(source.parse::<IpNet>("a prefix like 192.168.10.0/24")?.trunc());
+                    }
+                }
+                "macs" => {
+                    for mac in value.list("MAC addresses")? {
+                        let text = mac.text("a MAC address")?;
+                        if read_mac(text).is_none() {
+                            return Err(mac.error(format!("`{text}` is not a MAC address like 02:00:00:00:10:17")));
+                        }
+                        macs.push(text.to_owned());
+                    }
+                }
+                _ => port = u16::try_from(within(value, 1, 65_535)?).ok(),
+            }
+        }
+        let missing = |what: &str| item.error(format!("a management path needs `{what}`"));
+        if sources.is_empty() {
+            return Err(missing("sources"));
+        }
+        entries += sources.len();
+        if entries > MAX_MANAGEMENT {
+            return Err(item.error(format!("more than {MAX_MANAGEMENT} management sources in all")));
+        }
+        paths.push(ManagementPath {
+            interface: interface.ok_or_else(|| missing("interface"))?,
+            sources,
+            macs,
+            port: port.ok_or_else(|| missing("port"))?,
+        });
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "\
+instance: town-hall
+policy: /etc/sekimori/policy
+state: /var/lib/sekimori
+bpffs: /sys/fs/bpf/sekimori
+socket: /run/sekimori/control.sock
+metrics: 127.0.0.1:9464
+management:
+  - interface: lan0
+    sources: [192.168.10.0/24, \"2001:db8:10::/64\"]
+    macs: [\"02:00:00:00:10:17\"]
+    port: 22
+roles: {operator: staff, viewer: watch}
+xdp: native
+adopt_seconds: 0
+mark_shift: 8
+flows: {established: 4096, opening: 2048}
+";
+
+    #[test]
+    fn reads_the_whole_file() {
+        let config = Config::read(WHOLE).unwrap();
+        assert_eq!(config.instance, "town-hall");
+        assert_eq!(config.metrics, Some("127.0.0.1:9464".parse().unwrap()));
+        assert_eq!(config.management[0].sources.len(), 2);
+        assert_eq!(config.management[0].port, 22);
+        assert_eq!(config.roles, Roles { operator: "staff".into(), viewer: "watch".into() });
+        assert_eq!(config.xdp, XdpMode::Native);
+        assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
+    }
+
+    #[test]
+    fn defaults_stand_for_what_is_not_said() {
+        let config = Config::read("metrics: off\n").unwrap();
+        assert_eq!(config.metrics, None);
+        assert_eq!(config.adopt_seconds, 60);
+        assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
+    }
+
+    #[test]
+    fn errors_point_at_the_place() {
+        for (text, line, column, says) in [
+            ("", 1, 1, "empty"),
+            ("instance: A B\n", 1, 11, "[a-z0-9-]"),
+            ("instance: a\nmetric: x\n", 2, 1, "unknown field `metric`"),
+            ("instance: a\ninstance: b\n", 2, 1, "twice"),
+            ("policy: etc/policy\n", 1, 9, "absolute"),
+            ("metrics: localhost\n", 1, 10, "ADDRESS:PORT"),
+            ("xdp: maybe\n", 1, 6, "native, generic or any"),
+            ("mark_shift: 40\n", 1, 13, "0 to 16"),
+            ("flows: {established: many}\n", 1, 22, "a number"),
+            ("flows: [1]\n", 1, 8, "a mapping"),
+            ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),
+            ("management:\n  - interface: lan0\n    port: 22\n", 2, 5, "sources"),
+            ("management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n", 2, 5, "port"),
+            ("management:\n  - {interface: l, sources: [10.0.0.0/8], macs: [xx], port: 1}\n", 2, 50, "MAC"),
+            ("instance: &a b\n", 1, 11, "anchors"),
+            ("instance: [\n", 2, 1, ""),
+        ] {
+            let at = Config::read(text).unwrap_err();
+            assert_eq!((at.line, at.column), (line, column), "{text:?}: {at}");
+            assert!(at.message.contains(says), "{text:?}: {at}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Running an instance: everything that happens without being asked.
+
+use std::{io, os::unix::net::UnixDatagram, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use nix::sys::signal::SigSet;
+use rtnetlink::MulticastGroup;
+use sekimori_ebpf::reason::Reason;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use super::{
+    clock,
+    config::Config,
+    handler::Desk,
+    keeper::{Caller, Keeper, Mode},
+    preflight,
+    signals::{self, Received},
+    watch::Watch,
+};
+use crate::{
+    api::{
+        protocol::Apply,
+        roles::{self, Peer},
+        server,
+    },
+    cli::text::Lang,
+    metrics,
+    record::{Action, Origin, Outcome},
+};
+
+/// How often the policy on disk is looked at.
+const POLICY_EVERY: Duration = Duration::from_secs(2);
+/// How often schedules are laid out anew; they reach days ahead.
+const SCHEDULES_EVERY: Duration = Duration::from_secs(3600);
+/// How often the clock is noted, and attachments are looked over although no netlink message came.
+const CLOCK_EVERY: Duration = Duration::from_secs(60);
+/// How often the event ring is emptied.
+const EVENTS_EVERY: Duration = Duration::from_millis(250);
+/// Netlink messages come in bursts; one attachment answers a burst.
+const LINK_SETTLE: Duration = Duration::from_millis(50);
+
+/// The agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The machine is not ready.
+    #[error(transparent)]
+    Preflight(#[from] preflight::Error),
+    /// Something it has to listen to.
+    #[error("{what}: {source}")]
+    Listen {
+        /// What.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn listen(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let what = what.into();
+    move |source| Error::Listen { what, source }
+}
+
+/// Opens the instance, puts back in force what was, and keeps it until a signal says stop. Returns without
+/// touching the data plane.
+pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
+    let signals = signals::watch(&blocked).map_err(listen("signals"))?;
+    let mut keeper = Keeper::open(config.clone(), Mode::Agent)?;
+    let message = format!("agent {} started", env!("CARGO_PKG_VERSION"));
+    let outcome = Outcome { ok: true, message };
+    keeper.note(&Caller::agent(), Action::Start, None, Vec::new(), None, outcome);
+    // Watched before the first attachment, so that an interface that comes in between is not missed.
+    let links = links().map_err(listen("netlink"))?;
+    let steps = clock::watch_steps().map_err(listen("clock"))?;
+    keeper.revive().await;
+
+    let desk = Desk::new(keeper);
+    let (stop, shutdown) = watch::channel(false);
+    let socket = config.socket.display().to_string();
+    let listener = server::bind(&config.socket, &config.roles).map_err(listen(socket))?;
+    let control = tokio::spawn(server::serve(listener, config.roles.clone(), Arc::new(desk.clone()), shutdown.clone()));
+    if let Some(address) = config.metrics {
+        // Without metrics the box still enforces: say it and go on.
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tokio::spawn(metrics::server::serve(listener, desk.keeper(), shutdown.clone()));
+            }
+            Err(error) => tracing::error!(%address, %error, "metrics cannot be served"),
+        }
+    }
+    tokio::spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
+    tokio::spawn(drain_events(desk.clone()));
+    tell_supervisor("READY=1");
+    tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
+
+    let last = housekeep(&desk, signals, links, steps).await;
+    tell_supervisor("STOPPING=1");
+    // Nobody is listening any more if this fails.
+    let _ = stop.send(true);
+    let caller = signal_caller(last);
+    desk.keeper().lock().await.stopping(&caller, last.name);
+    // A request that is being answered gets its answer.
+    let _ = tokio::time::timeout(Duration::from_secs(5), control).await;
+    let _ = std::fs::remove_file(&config.socket);
+    Ok(())
+}
+
+/// Everything that acts on the instance in turn; returns with the signal that says stop.
+async fn housekeep(
+    desk: &Desk,
+    mut signals: mpsc::Receiver<Received>,
+    mut links: mpsc::Receiver<()>,
+    mut steps: mpsc::Receiver<()>,
+) -> Received {
+    let keeper = desk.keeper();
+    let mut schedules = ticks(SCHEDULES_EVERY);
+    let mut minute = ticks(CLOCK_EVERY);
+    loop {
+        tokio::select! {
+            Some(signal) = signals.recv() => {
+                if signal.stop {
+                    return signal;
+                }
+                let apply = Apply { reason: Some(signal.name.to_owned()), ..Apply::default() };
+                let reply = desk.apply(apply, &signal_caller(signal)).await;
+                match reply.error {
+                    None => tracing::info!("applied by {}", signal.name),
+                    Some(problem) => tracing::error!("apply by {}: {}", signal.name, problem.message),
+                }
+            }
+            Some(()) = links.recv() => {
+                tokio::time::sleep(LINK_SETTLE).await;
+                while links.try_recv().is_ok() {}
+                // What is wrong is kept as a fault and shown by `status`.
+                let _ = keeper.lock().await.attach().await;
+            }
+            Some(()) = steps.recv() => keeper.lock().await.clock_stepped(),
+            _ = schedules.tick() => keeper.lock().await.refresh_schedules(),
+            _ = minute.tick() => {
+                let mut keeper = keeper.lock().await;
+                keeper.observe_clock();
+                let _ = keeper.attach().await;
+            }
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn signal_caller(signal: Received) -> Caller {
+    let peer = Peer { uid: signal.uid, gid: signal.uid, pid: signal.pid };
+    Caller { actor: roles::actor(peer, "operator", None), from: Origin::Signal, lang: Lang::En }
+}
+
+/// A message for every change of a link.
+fn links() -> io::Result<mpsc::Receiver<()>> {
+    let (connection, _handle, mut messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+    tokio::spawn(connection);
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        // The handle lives as long as the stream: dropping it would end the connection.
+        let _handle = _handle;
+        while messages.next().await.is_some() {
+            if let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
+                return;
+            }
+        }
+        tracing::error!("netlink is no longer watched; attachments are looked over every minute");
+    });
+    Ok(receiver)
+}
+
+async fn watch_policy(desk: Desk, mut watch: Watch) {
+    let keeper = desk.keeper();
+    let mut ticks = interval(POLICY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let live = keeper.lock().await.live().cloned();
+        if let Some(file) = tokio::task::block_in_place(|| watch.look(live.as_ref())) {
+            tracing::info!(path = %file.path.display(), state = ?file.state, "policy on disk");
+            keeper.lock().await.set_policy_file(file);
+        }
+    }
+}
+
+/// Empties the ring, so that samples do not count as lost; flows of rules with `log` are written to the log.
+async fn drain_events(desk: Desk) {
+    let keeper = desk.keeper();
+    let mut ticks = interval(EVENTS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        keeper.lock().await.drain_events(&mut |event| {
+            let reason = Reason::from_number(event.reason).map_or("unknown", Reason::code);
+            tracing::debug!(reason, net = event.net, slot = event.slot, len = event.len, "event");
+        });
+    }
+}
+
+/// `sd_notify(3)`: one datagram to the socket the supervisor named, if it named one.
+fn tell_supervisor(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| path.as_encoded_bytes().starts_with(b"/")) else {
+        return;
+    };
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
+    if let Err(error) = sent {
+        tracing::warn!(%error, "the supervisor could not be told {state}");
+    }
+}

@@ -1,0 +1,201 @@
+//! What the control socket asks, done on the instance.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::{
+    apply::{self, Refusal},
+    evaluator::Evaluator,
+    keeper::{Caller, Keeper},
+    rooms::{self, Finding},
+};
+use crate::{
+    api::{
+        protocol::{Apply, Ask, MAX_REASON, MAX_ROWS, Question, Reply, Request},
+        roles::{self, Peer, Role},
+        server::Handler,
+    },
+    cli::text::{self, Lang},
+    compile::tables::Compiled,
+    record::{Origin, reader},
+};
+
+/// An instance that several connections may ask. The keeper is held for short times only; an apply prepares
+/// without it.
+#[derive(Clone)]
+pub struct Desk {
+    keeper: Arc<Mutex<Keeper>>,
+    /// One apply at a time.
+    applying: Arc<Mutex<()>>,
+}
+
+impl Desk {
+    /// For this instance.
+    pub fn new(keeper: Keeper) -> Self {
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default() }
+    }
+
+    /// The instance itself.
+    pub fn keeper(&self) -> Arc<Mutex<Keeper>> {
+        Arc::clone(&self.keeper)
+    }
+
+    /// Does what is asked. The caller's role was checked.
+    pub async fn answer(&self, ask: Ask, caller: &Caller) -> Reply {
+        let lang = caller.lang;
+        match ask {
+            Ask::Status {} => {
+                let status = {
+                    let keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.status(lang))
+                };
+                Reply::with(u8::from(!status.enforcing), status)
+            }
+            Ask::Flows { limit } => {
+                let keeper = self.keeper.lock().await;
+                let flows = tokio::task::block_in_place(|| keeper.flows(limit.min(MAX_ROWS)));
+                flows.map_or_else(Reply::failed, Reply::done)
+            }
+            Ask::Explain(question) => self.explain(question, lang).await,
+            Ask::Check {} => {
+                let path = self.keeper.lock().await.config().policy.clone();
+                tokio::task::block_in_place(|| check(&path, lang))
+            }
+            Ask::Records { limit } => {
+                let path = self.keeper.lock().await.record_path().to_path_buf();
+                match tokio::task::block_in_place(|| reader::last(&path, limit.min(MAX_ROWS))) {
+                    Ok(lines) => Reply::done(lines),
+                    Err(error) => Reply::failed(format!("{}: {error}", path.display())),
+                }
+            }
+            Ask::Apply(apply) => self.apply(apply, caller).await,
+            Ask::Cutoff { object, reason, including_management } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.cutoff(object, reason, including_management, caller))
+                }
+                Err(reply) => reply,
+            },
+            Ask::Restore { object, reason } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.restore(object, reason, caller))
+                }
+                Err(reply) => reply,
+            },
+            Ask::Detach { reason } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let _applying = self.applying.lock().await;
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.detach(reason, caller))
+                }
+                Err(reply) => reply,
+            },
+        }
+    }
+
+    /// Prepares, then switches. What takes long happens while the instance is free for a cut-off.
+    pub async fn apply(&self, mut apply: Apply, caller: &Caller) -> Reply {
+        let lang = caller.lang;
+        apply.reason = match apply.reason.map(|reason| spoken(reason, lang)).transpose() {
+            Ok(reason) => reason,
+            Err(reply) => return reply,
+        };
+        let _applying = self.applying.lock().await;
+        let site = self.keeper.lock().await.site();
+        let anywhere = caller.actor.uid == 0 || apply.path.as_ref().is_none_or(|path| *path == site.policy);
+        // The agent reads as root and quotes what it finds wrong: other users get no file of their choice read.
+        let prepared = if anywhere {
+            tokio::task::block_in_place(|| apply::prepare(&site, &apply, caller))
+        } else {
+            Err(Reply::problem(2, "forbidden", text::path_for_root(lang, site.policy.display())))
+        };
+        let mut keeper = self.keeper.lock().await;
+        match prepared {
+            Ok(prepared) => keeper.commit(prepared, &apply, caller).await,
+            Err(reply) => keeper.refused(&apply, caller, reply),
+        }
+    }
+
+    async fn explain(&self, question: Question, lang: Lang) -> Reply {
+        let (live, cut) = {
+            let keeper = self.keeper.lock().await;
+            (keeper.live().cloned(), keeper.cut_tables())
+        };
+        let Some(live) = live else {
+            return Reply::failed(text::why_no_policy(lang));
+        };
+        tokio::task::block_in_place(|| {
+            let mut evaluator = Evaluator::of(&live.policy, Compiled::clone(&live.compiled));
+            evaluator.cut(&cut);
+            match evaluator.ask(&question, lang) {
+                Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
+                Err(why) => Reply::usage(why),
+            }
+        })
+    }
+}
+
+impl Handler for Desk {
+    async fn answer(&self, peer: Peer, role: Role, request: Request) -> Reply {
+        let claims_from = request.claims_from.map(|claim| claim.chars().take(256).collect());
+        let caller =
+            Caller { actor: roles::actor(peer, role.name(), claims_from), from: Origin::Socket, lang: request.lang };
+        self.answer(request.ask, &caller).await
+    }
+}
+
+/// A reason that says something.
+fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
+    let reason = reason.trim();
+    if reason.is_empty() {
+        Err(Reply::usage(text::reason_needed(lang)))
+    } else if reason.len() > MAX_REASON {
+        Err(Reply::usage(text::reason_too_long(lang, MAX_REASON)))
+    } else {
+        Ok(reason.to_owned())
+    }
+}
+
+/// What is wrong with the policy at `path`; exit 1 if anything is.
+pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
+    let (read, mut findings) = rooms::load(path, lang);
+    let mut failed_tests = Vec::new();
+    let (mut rules, mut tests) = (0, 0);
+    if let Some(read) = &read {
+        rules = read.policy.rules.len();
+        tests = read.policy.tests.len();
+        findings.extend(rooms::lint(read, lang));
+        match rooms::failing_tests(&read.policy, lang) {
+            Ok(failed) => failed_tests = failed,
+            Err(why) => return Reply::failed(why),
+        }
+    }
+    let good = read.is_some() && failed_tests.is_empty() && !findings.iter().any(Finding::is_error);
+    let refusal = Refusal { findings, failed_tests };
+    Reply::with(
+        u8::from(!good),
+        json!({
+            "valid": good,
+            "rules": rules,
+            "tests": tests,
+            "findings": refusal.findings,
+            "failed_tests": refusal.failed_tests,
+        }),
+    )
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_to_say_something() {
+        assert_eq!(spoken("  worm \n".into(), Lang::En).unwrap(), "worm");
+        assert_eq!(spoken(" \t".into(), Lang::En).unwrap_err().exit, 2);
+        assert!(spoken("あ".repeat(MAX_REASON / 3 + 1), Lang::Ja).is_err());
+    }
+}

@@ -1,0 +1,409 @@
+//! One instance as it is: the data plane, the revision in force, the cut-offs, the record, the clock.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use sekimori_ebpf::abi::{Schedule, Settings, timeout};
+
+use super::{
+    clock::{self, HighWater},
+    config::{Config, XdpMode},
+    fault::{Fault, Faults},
+    ledger::Ledger,
+    preflight::{self, Lock},
+    rooms::{self, Numbers},
+    state::{Current, State},
+};
+use crate::{
+    api::{
+        report::{Detached, PolicyFile},
+        roles::{self, Peer},
+    },
+    cli::text::Lang,
+    compile::tables::Compiled,
+    cutoff::{self, Object, Overlay},
+    dataplane::{CutTables, Dataplane, Options},
+    policy::model::Policy,
+    record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
+};
+
+/// Drop events per second and CPU that reach user space.
+const EVENT_RATE: u32 = 1_000;
+
+/// The revision in force and what it was made of.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// As in the state folder.
+    pub current: Current,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Its tables.
+    pub compiled: Arc<Compiled>,
+}
+
+/// Who asks, in which language, by which door.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// For the record.
+    pub actor: Actor,
+    /// For the record.
+    pub from: Origin,
+    /// For texts.
+    pub lang: Lang,
+}
+
+impl Caller {
+    /// The agent itself.
+    pub fn agent() -> Self {
+        let peer = Peer {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            pid: nix::unistd::getpid().as_raw(),
+        };
+        Self { actor: roles::actor(peer, "agent", None), from: Origin::Agent, lang: Lang::En }
+    }
+}
+
+/// See the module documentation. Whoever holds one holds the instance's lock.
+pub struct Keeper {
+    pub(super) config: Config,
+    pub(super) state: State,
+    /// `None`: the file could not be read, and numbers must not be given anew.
+    pub(super) numbers: Option<Numbers>,
+    pub(super) dataplane: Result<Dataplane, String>,
+    pub(super) live: Option<Live>,
+    pub(super) overlay: Overlay,
+    pub(super) cut_store: cutoff::Store,
+    pub(super) ledger: Ledger,
+    pub(super) high: HighWater,
+    pub(super) steps: u64,
+    pub(super) faults: Faults,
+    pub(super) detached: Option<Detached>,
+    pub(super) policy_file: PolicyFile,
+    /// Of the last apply.
+    pub(super) apply_time: Option<Duration>,
+    /// Applies since the agent started: done, refused or failed.
+    pub(super) applies: (u64, u64),
+    pub(super) agent_running: bool,
+    _lock: Lock,
+}
+
+/// How an instance is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// By the agent: loads what is not there.
+    Agent,
+    /// By a command while no agent runs: takes what is pinned.
+    Command,
+}
+
+impl Keeper {
+    /// Opens an instance. Only what makes it impossible to keep anything is an error; all else becomes a fault,
+    /// because an agent that refuses to start after a reboot leaves the gate open.
+    pub fn open(config: Config, mode: Mode) -> Result<Self, preflight::Error> {
+        preflight::root()?;
+        preflight::kernel()?;
+        preflight::bpffs(&config.bpffs)?;
+        preflight::state_folder(&config.state)?;
+        let lock = Lock::take(&config.state)?;
+        let state = State::new(&config.state);
+        let mut faults = Faults::default();
+
+        let (ledger, torn) = Ledger::open(&state.path("records.jsonl"));
+        let torn = faults.track(torn, Fault::Record).flatten();
+
+        // The cut-off comes before anything that could let a packet pass.
+        let cut_store = cutoff::Store::new(&config.state);
+        let overlay =
+            cut_store.load().unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
+        let numbers = Numbers::load(&state.path("registry.json"));
+        let numbers = faults.track(numbers, |why| Fault::State("registry", why));
+        let (high, error) = HighWater::open(state.path("clock"));
+        if let Some(error) = error {
+            faults.raise(Fault::State("clock", error.to_string()));
+        }
+        let detached = faults
+            .track(state.detached().map_err(|error| error.to_string()), |why| Fault::State("detached", why))
+            .flatten();
+
+        let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
+        let mut keeper = Self {
+            dataplane: Err(String::new()),
+            config,
+            state,
+            numbers,
+            live: None,
+            overlay,
+            cut_store,
+            ledger,
+            high,
+            steps: 0,
+            faults,
+            detached,
+            policy_file,
+            apply_time: None,
+            applies: (0, 0),
+            agent_running: mode == Mode::Agent,
+            _lock: lock,
+        };
+        if let Some(torn) = torn {
+            keeper.faults.raise(Fault::TornLine(torn.line));
+            let message = format!("line {} ({} bytes, sha256 {}) is cut short", torn.line, torn.bytes, torn.sha256);
+            let result = Outcome { ok: false, message };
+            keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
+        }
+        if keeper.detached.is_none() {
+            keeper.open_dataplane(mode);
+        }
+        Ok(keeper)
+    }
+
+    /// Opens the data plane and at once puts the cut-offs into it.
+    pub(super) fn open_dataplane(&mut self, mode: Mode) {
+        let options = self.options();
+        let opened = match mode {
+            Mode::Agent => Dataplane::open(options),
+            Mode::Command => Dataplane::adopt(options),
+        };
+        self.dataplane = opened.map_err(|error| report(&error));
+        let cut = self.write_cut();
+        self.faults.track(cut, |why| Fault::State("cut-off", why));
+        if mode == Mode::Agent {
+            let settings = self.write_settings();
+            self.faults.track(settings, |why| Fault::State("settings", why));
+        }
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options {
+            bpffs: self.config.bpffs.clone(),
+            require_native: self.config.xdp == XdpMode::Native,
+            flows_max: self.config.flows.established,
+            opening_max: self.config.flows.opening,
+        }
+    }
+
+    /// The overlay as it stands, into the data plane. Returns the objects that have no number.
+    pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
+        let (tables, unknown) = self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        dataplane.set_cut(&tables).map_err(|error| report(&error))?;
+        Ok(unknown)
+    }
+
+    /// The cut tables as they are or would be in the data plane.
+    pub fn cut_tables(&self) -> CutTables {
+        self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name))).0
+    }
+
+    fn write_settings(&mut self) -> Result<(), String> {
+        let mut runtime = self.state.runtime();
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        if !dataplane.adopted() {
+            let span = u64::from(self.config.adopt_seconds) * 1_000_000_000;
+            runtime.adopt_until = clock::boottime_ns().saturating_add(span);
+            self.state.set_runtime(&runtime).map_err(|error| error.to_string())?;
+        }
+        let settings = Settings {
+            adopt_until: runtime.adopt_until,
+            mark_shift: self.config.mark_shift,
+            event_rate: EVENT_RATE,
+            timeouts: timeout::DEFAULTS,
+        };
+        dataplane.set_settings(&settings).map_err(|error| report(&error))
+    }
+
+    /// The windows of a compiled policy from now on; closed as long as the clock is behind.
+    pub(super) fn windows(&mut self, compiled: &Compiled, policy: &Policy) -> Vec<Schedule> {
+        let now = Timestamp::now();
+        let boottime = clock::boottime_ns();
+        let mut schedules = rooms::windows(compiled, policy, now, boottime);
+        let observed = self.high.observe(now).map_err(|error| error.to_string());
+        let behind = self.high.behind(now);
+        self.faults.track(observed, |why| Fault::State("clock", why));
+        if !behind.is_zero() {
+            let nanoseconds = u64::try_from(behind.as_nanos()).unwrap_or(u64::MAX);
+            clock::close_until(&mut schedules, boottime.saturating_add(nanoseconds));
+        }
+        schedules
+    }
+
+    /// Lays the schedules of the revision in force out anew.
+    pub fn refresh_schedules(&mut self) {
+        let Some(live) = self.live.clone() else {
+            return;
+        };
+        let schedules = self.windows(&live.compiled, &live.policy);
+        if let Ok(dataplane) = self.dataplane.as_mut() {
+            let refreshed = dataplane.refresh_schedules(&schedules).map_err(|error| report(&error));
+            self.faults.track(refreshed, Fault::Schedules);
+        }
+    }
+
+    /// Notes the time; called every minute, so that the latest time seen is on disk.
+    pub fn observe_clock(&mut self) {
+        let observed = self.high.observe(Timestamp::now()).map_err(|error| error.to_string());
+        self.faults.track(observed, |why| Fault::State("clock", why));
+    }
+
+    /// The clock was set: schedules are laid out anew.
+    pub fn clock_stepped(&mut self) {
+        self.steps += 1;
+        let behind = self.high.behind(Timestamp::now());
+        tracing::warn!(behind_seconds = behind.as_secs(), "the clock was set; schedules are laid out anew");
+        self.refresh_schedules();
+    }
+
+    /// Attaches to the interfaces of the revision in force; also called on every netlink change.
+    pub async fn attach(&mut self) -> Result<(), String> {
+        if self.detached.is_some() {
+            return Ok(());
+        }
+        let Some(interfaces) = self.guarded_names() else {
+            return Ok(());
+        };
+        let Ok(dataplane) = self.dataplane.as_mut() else {
+            return Ok(());
+        };
+        let attached = match dataplane.attach(&interfaces).await {
+            Ok(states) => {
+                let errors: Vec<_> = states
+                    .iter()
+                    .filter_map(|state| state.error.as_ref().map(|error| format!("{}: {error}", state.name)))
+                    .collect();
+                if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+            }
+            Err(error) => Err(report(&error)),
+        };
+        self.faults.track(attached.clone(), Fault::Attach);
+        attached
+    }
+
+    /// Names and ids of the guarded interfaces.
+    pub(super) fn guarded_names(&self) -> Option<Vec<(String, u16)>> {
+        match &self.live {
+            Some(live) => Some(live.compiled.interfaces.clone()),
+            None => self.state.current().ok().flatten().map(|current| current.interfaces),
+        }
+    }
+
+    /// The management paths of the configuration, into the data plane.
+    pub(super) fn write_management(&mut self) -> Result<(), String> {
+        let Some(interfaces) = self.guarded_names() else {
+            return Ok(());
+        };
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        dataplane.set_management(&self.config.management, &interfaces).map_err(|error| report(&error))
+    }
+
+    /// The revision in force, for the record.
+    pub(super) fn revision(&self) -> Option<RevisionRef> {
+        self.live.as_ref().map(|live| live.current.revision.clone())
+    }
+
+    /// Records an action that did not change the revision.
+    pub(super) fn note(
+        &mut self,
+        caller: &Caller,
+        action: Action,
+        reason: Option<String>,
+        objects: Vec<String>,
+        snapshot: Option<crate::record::SnapshotRef>,
+        result: Outcome,
+    ) -> Option<String> {
+        let revision = self.revision();
+        self.write_record(Draft {
+            actor: caller.actor.clone(),
+            from: caller.from,
+            action,
+            reason,
+            objects,
+            before: revision.clone(),
+            after: revision,
+            result,
+            snapshot,
+        })
+    }
+
+    /// Records; what went wrong comes back as text.
+    pub(super) fn write_record(&mut self, draft: Draft) -> Option<String> {
+        match self.ledger.append(draft) {
+            Ok(_) => None,
+            Err(why) => {
+                self.faults.raise(Fault::Record(why.clone()));
+                Some(why)
+            }
+        }
+    }
+
+    /// Records that the agent stops; enforcement goes on.
+    pub fn stopping(&mut self, caller: &Caller, why: &str) {
+        let kept = self.high.keep().map_err(|error| error.to_string());
+        self.faults.track(kept, |why| Fault::State("clock", why));
+        let result = Outcome { ok: true, message: "the agent stopped; enforcement goes on".into() };
+        self.note(caller, Action::Stop, Some(why.to_owned()), Vec::new(), None, result);
+    }
+
+    /// Where the control socket, the metrics and the rest of this instance are.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The record's file.
+    pub fn record_path(&self) -> &std::path::Path {
+        self.ledger.path()
+    }
+
+    /// The revision in force.
+    pub fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    /// The comparison of the policy on disk with the revision in force.
+    pub fn set_policy_file(&mut self, file: PolicyFile) {
+        self.policy_file = file;
+    }
+
+    /// Hands waiting events to `sink`.
+    pub fn drain_events(&mut self, sink: &mut dyn FnMut(&sekimori_ebpf::abi::Event)) {
+        if let Ok(dataplane) = self.dataplane.as_mut()
+            && let Err(error) = dataplane.drain_events(sink)
+        {
+            tracing::debug!(%error, "events could not be read");
+        }
+    }
+}
+
+/// Unreadable cut-off state must not open anything: everything is cut, and the file is kept for a look.
+fn unreadable_cut(store: &cutoff::Store, why: &str, faults: &mut Faults) -> Overlay {
+    let aside = store.set_aside().map_or_else(|error| error.to_string(), |path| path.display().to_string());
+    faults.raise(Fault::CutUnreadable { aside, why: why.to_owned() });
+    let mut overlay = Overlay::default();
+    overlay.place(cutoff::Cut {
+        object: Object::All,
+        including_management: false,
+        reason: format!("the cut-off state could not be read: {why}"),
+        placed_by: Caller::agent().actor,
+        placed_at: Timestamp::now().to_string(),
+        covers: cutoff::Covers::default(),
+    });
+    if let Err(error) = store.save(&overlay) {
+        faults.raise(Fault::CutNotKept(error.to_string()));
+    }
+    overlay
+}
+
+/// An error with everything that caused it, on one line.
+pub(super) fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,24 @@
+//! The daemon: opens one instance, keeps it as it was left, and does what the control socket asks.
+//!
+//! `keeper` is the instance; `apply`, `cuts`, `status`, `flows`, `counters` are what it does; `daemon` runs it.
+
+pub mod apply;
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod cuts;
+pub mod daemon;
+pub mod document;
+pub mod evaluator;
+pub mod fault;
+pub mod flows;
+pub mod handler;
+pub mod keeper;
+pub mod ledger;
+pub mod management;
+pub mod preflight;
+pub mod rooms;
+pub mod signals;
+pub mod state;
+pub mod status;
+pub mod watch;

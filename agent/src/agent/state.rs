@@ -1,0 +1,284 @@
+//! The state folder: the revisions applied, which one is in force, and what else must survive a reboot.
+//!
+//! `current.json` is the revision in force, `pending.json` one that is being switched to, `detached.json` says
+//! that the gate was opened on purpose, `revisions/N/files` holds the policy files of revision N as they were.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    api::report::Detached,
+    record::{RevisionRef, durable},
+};
+
+/// The revision in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Current {
+    /// Number and hash.
+    pub revision: RevisionRef,
+    /// Generation it has in the data plane.
+    pub generation: u32,
+    /// When it was applied, RFC 3339.
+    pub applied_at: String,
+    /// What the compiler made of it; another value after an upgrade means that it must be staged again.
+    pub layout: String,
+    /// Guarded interfaces and their ids, so that they can be closed even if the policy cannot be read.
+    pub interfaces: Vec<(String, u16)>,
+    /// The entry (file or folder) inside `revisions/N/files`.
+    pub entry: PathBuf,
+}
+
+/// What only matters until the next boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// The boot it belongs to.
+    pub boot_id: String,
+    /// `CLOCK_BOOTTIME` nanoseconds until which running connections are adopted.
+    pub adopt_until: u64,
+}
+
+/// A file of the state folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct Error {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub struct State {
+    folder: PathBuf,
+}
+
+impl State {
+    /// In this folder, which exists.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The revision in force, if one ever was.
+    pub fn current(&self) -> Result<Option<Current>, Error> {
+        self.read("current.json")
+    }
+
+    /// Another revision is in force.
+    pub fn set_current(&self, current: &Current) -> Result<(), Error> {
+        self.write("current.json", current)?;
+        self.remove("pending.json")
+    }
+
+    /// A switch is about to happen; after a crash this says to what.
+    pub fn set_pending(&self, next: &Current) -> Result<(), Error> {
+        self.write("pending.json", next)
+    }
+
+    /// The switch that was about to happen when the agent last stopped.
+    pub fn pending(&self) -> Result<Option<Current>, Error> {
+        self.read("pending.json")
+    }
+
+    /// The switch did not happen.
+    pub fn drop_pending(&self) -> Result<(), Error> {
+        self.remove("pending.json")
+    }
+
+    /// Whether the gate was opened on purpose.
+    pub fn detached(&self) -> Result<Option<Detached>, Error> {
+        self.read("detached.json")
+    }
+
+    /// The gate is opened on purpose, or (`None`) closed again.
+    pub fn set_detached(&self, detached: Option<&Detached>) -> Result<(), Error> {
+        match detached {
+            Some(detached) => self.write("detached.json", detached),
+            None => self.remove("detached.json"),
+        }
+    }
+
+    /// What was noted during this boot.
+    pub fn runtime(&self) -> Runtime {
+        let boot_id = boot_id();
+        match self.read::<Runtime>("runtime.json") {
+            Ok(Some(runtime)) if runtime.boot_id == boot_id => runtime,
+            _ => Runtime { boot_id, adopt_until: 0 },
+        }
+    }
+
+    /// Notes it.
+    pub fn set_runtime(&self, runtime: &Runtime) -> Result<(), Error> {
+        self.write("runtime.json", runtime)
+    }
+
+    /// Where the policy of a saved revision is.
+    pub fn revision_entry(&self, current: &Current) -> PathBuf {
+        self.revision_folder(current.revision.number).join("files").join(&current.entry)
+    }
+
+    fn revision_folder(&self, number: u64) -> PathBuf {
+        self.folder.join("revisions").join(number.to_string())
+    }
+
+    /// The number the next revision gets: one more than any ever kept or in force.
+    pub fn next_number(&self) -> Result<u64, Error> {
+        let folder = self.folder.join("revisions");
+        let fail = |source| Error { path: folder.clone(), source };
+        let mut last = self.current()?.map_or(0, |current| current.revision.number);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(last + 1),
+            Err(error) => return Err(fail(error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(fail)?.file_name();
+            last = last.max(name.to_str().and_then(|name| name.parse().ok()).unwrap_or(0));
+        }
+        Ok(last + 1)
+    }
+
+    /// Copies `files` of the policy at `source` (a file or a folder) into the folder of revision `number` and
+    /// returns the entry to load. Files keep their place relative to the policy's folder.
+    pub fn keep_files(&self, number: u64, source: &Path, files: &[PathBuf]) -> Result<PathBuf, Error> {
+        let fail = |path: &Path, source| Error { path: path.to_path_buf(), source };
+        let whole = fs::canonicalize(source).map_err(|error| fail(source, error))?;
+        let (base, entry) = if whole.is_dir() {
+            (whole.clone(), PathBuf::from("."))
+        } else {
+            let name = whole.file_name().unwrap_or_default();
+            (whole.parent().unwrap_or(Path::new("/")).to_path_buf(), PathBuf::from(name))
+        };
+        let kept = self.revision_folder(number).join("files");
+        make_folder(&kept).map_err(|error| fail(&kept, error))?;
+        for file in files {
+            let full = fs::canonicalize(file).map_err(|error| fail(file, error))?;
+            let inside = full
+                .strip_prefix(&base)
+                .map_err(|_| fail(file, io::Error::other(format!("outside the policy folder {}", base.display()))))?;
+            let target = kept.join(inside);
+            if let Some(parent) = target.parent() {
+                make_folder(parent).map_err(|error| fail(parent, error))?;
+            }
+            fs::copy(&full, &target)
+                .and_then(|_| fs::File::open(&target)?.sync_all())
+                .and_then(|()| durable::sync_parent(&target))
+                .map_err(|error| fail(&target, error))?;
+        }
+        durable::sync_parent(&kept).map_err(|error| fail(&kept, error))?;
+        Ok(entry)
+    }
+
+    /// Forgets the copy of a revision that never came into force.
+    pub fn discard_files(&self, number: u64) {
+        if let Err(error) = fs::remove_dir_all(self.revision_folder(number)) {
+            tracing::warn!(number, %error, "the copy of a refused revision could not be removed");
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let path = self.path(name);
+        match fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(value) => Ok(Some(value)),
+                Err(error) => Err(Error { path, source: error.into() }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error { path, source }),
+        }
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
+        let path = self.path(name);
+        serde_json::to_vec_pretty(value)
+            .map_err(io::Error::from)
+            .and_then(|bytes| durable::write(&path, &bytes))
+            .map_err(|source| Error { path, source })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Ok(()) => durable::sync_parent(&path).map_err(|source| Error { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Error { path, source }),
+        }
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Names this boot of the kernel.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn current(number: u64) -> Current {
+        Current {
+            revision: RevisionRef { number, hash: "ab".into() },
+            generation: 3,
+            applied_at: "2026-11-22T00:00:00Z".into(),
+            layout: "l".into(),
+            interfaces: vec![("lan0".into(), 1)],
+            entry: ".".into(),
+        }
+    }
+
+    #[test]
+    fn a_revision_is_kept_with_its_list_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = dir.path().join("policy");
+        fs::create_dir_all(policy.join("lists")).unwrap();
+        fs::write(policy.join("a.yaml"), "version: 1").unwrap();
+        fs::write(policy.join("lists/cloud.txt"), "203.0.113.0/24").unwrap();
+        fs::write(dir.path().join("outside"), "x").unwrap();
+        let state = State::new(&dir.path().join("state"));
+        let files = [policy.join("a.yaml"), policy.join("lists/cloud.txt")];
+        assert_eq!(state.next_number().unwrap(), 1);
+        assert_eq!(state.keep_files(1, &policy, &files).unwrap(), PathBuf::from("."));
+        let kept = state.revision_entry(&current(1));
+        fs::write(policy.join("a.yaml"), "changed").unwrap();
+        assert_eq!(fs::read_to_string(kept.join("a.yaml")).unwrap(), "version: 1");
+        assert_eq!(fs::read_to_string(kept.join("lists/cloud.txt")).unwrap(), "203.0.113.0/24");
+        assert_eq!(state.next_number().unwrap(), 2);
+        assert!(state.keep_files(2, &policy, &[dir.path().join("outside")]).is_err());
+        state.discard_files(2);
+        assert_eq!(state.next_number().unwrap(), 2);
+        let single = state.keep_files(2, &policy.join("a.yaml"), &files[..1]).unwrap();
+        assert_eq!(single, PathBuf::from("a.yaml"));
+    }
+
+    #[test]
+    fn the_current_revision_survives_and_ends_the_pending_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::new(dir.path());
+        assert_eq!(state.current().unwrap(), None);
+        state.set_pending(&current(4)).unwrap();
+        assert_eq!(state.pending().unwrap(), Some(current(4)));
+        state.set_current(&current(4)).unwrap();
+        assert_eq!(state.pending().unwrap(), None);
+        assert_eq!(State::new(dir.path()).current().unwrap(), Some(current(4)));
+        assert_eq!(state.next_number().unwrap(), 5);
+        fs::write(dir.path().join("current.json"), "{").unwrap();
+        assert!(state.current().is_err(), "a damaged pointer is not `no revision`");
+    }
+}

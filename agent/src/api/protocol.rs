@@ -1,0 +1,206 @@
+//! What is said over the control socket: one JSON object a line, one reply a request.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::roles::Role;
+use crate::{cli::text::Lang, cutoff::Object};
+
+/// Longest request line. An apply names a path, it does not carry the policy.
+pub const MAX_REQUEST: usize = 64 * 1024;
+/// Longest reply line a client accepts.
+pub const MAX_REPLY: usize = 64 * 1024 * 1024;
+/// Longest reason an administrator may give, in bytes.
+pub const MAX_REASON: usize = 4096;
+/// Most rows a listing returns.
+pub const MAX_ROWS: usize = 100_000;
+
+/// One request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Language of the texts in the reply.
+    pub lang: Lang,
+    /// Where the caller says it is logged in from; recorded as a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_from: Option<String>,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// How the instance is.
+    Status {},
+    /// Live conversations.
+    Flows {
+        /// Most rows.
+        limit: usize,
+    },
+    /// The verdict on one packet.
+    Explain(Question),
+    /// What is wrong with the configured policy as it is on disk.
+    Check {},
+    /// The last lines of the record.
+    Records {
+        /// Most lines.
+        limit: usize,
+    },
+    /// Put a policy in force.
+    Apply(Apply),
+    /// Cut an object off.
+    Cutoff {
+        /// What.
+        object: Object,
+        /// Why.
+        reason: String,
+        /// The management path too.
+        including_management: bool,
+    },
+    /// Lift a cut-off.
+    Restore {
+        /// What.
+        object: Object,
+        /// Why.
+        reason: String,
+    },
+    /// Open the gate.
+    Detach {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A packet to explain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Interface it enters by, or `box`.
+    pub interface: String,
+    /// As `tcp 192.168.10.17:40000 > 203.0.113.5:443`.
+    pub packet: String,
+    /// Source MAC.
+    pub mac: Option<String>,
+    /// Instant, RFC 3339 or local time of the policy.
+    pub at: Option<String>,
+}
+
+/// How to apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// Absolute path; `None` for the configured one.
+    pub path: Option<PathBuf>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Even if the administrator would be shut out (law 7).
+    pub allow_management_loss: bool,
+    /// Take the present clock as right although a later one was seen (law 6).
+    pub accept_clock: bool,
+}
+
+impl Ask {
+    /// The least role that may ask this.
+    pub fn needs(&self) -> Role {
+        match self {
+            Self::Status {} | Self::Flows { .. } | Self::Explain(_) | Self::Check {} | Self::Records { .. } => {
+                Role::Viewer
+            }
+            Self::Apply(_) | Self::Cutoff { .. } | Self::Restore { .. } | Self::Detach { .. } => Role::Operator,
+        }
+    }
+}
+
+/// One reply.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Reply {
+    /// Exit code of the command that asked: 0 done or yes, 1 a clean no, 2 failure.
+    pub exit: u8,
+    /// The answer.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub body: Value,
+    /// Why there is none, or what went wrong beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `usage`, `forbidden`, `refused`, `failed`, `busy` or `unrecorded`.
+    pub code: String,
+    /// What happened and what to do next.
+    pub message: String,
+}
+
+impl Reply {
+    /// Done.
+    pub fn done(body: impl Serialize) -> Self {
+        Self::with(0, body)
+    }
+
+    /// An answer with an exit code.
+    pub fn with(exit: u8, body: impl Serialize) -> Self {
+        match serde_json::to_value(body) {
+            Ok(body) => Self { exit, body, error: None },
+            Err(error) => Self::failed(error.to_string()),
+        }
+    }
+
+    /// A clean no.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::problem(1, "refused", message)
+    }
+
+    /// It did not work.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::problem(2, "failed", message)
+    }
+
+    /// The request cannot be understood.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::problem(2, "usage", message)
+    }
+
+    /// Any other problem.
+    pub fn problem(exit: u8, code: &str, message: impl Into<String>) -> Self {
+        let error = Some(Problem { code: code.to_owned(), message: message.into() });
+        Self { exit, body: Value::Null, error }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_are_refused() {
+        let good =
+            r#"{"lang":"ja","ask":{"op":"cutoff","object":{"kind":"all"},"reason":"x","including_management":false}}"#;
+        assert!(serde_json::from_str::<Request>(good).is_ok());
+        for bad in [
+            r#"{"lang":"ja","ask":{"op":"reboot"}}"#,
+            r#"{"lang":"ja","ask":{"op":"status","x":1}}"#,
+            r#"{"lang":"ja","x":1,"ask":{"op":"status"}}"#,
+            r#"{"lang":"fr","ask":{"op":"status"}}"#,
+            r#"{"lang":"ja","ask":{"op":"cutoff","object":{"kind":"all"},"including_management":false}}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn looking_is_for_viewers_and_changing_for_operators() {
+        assert_eq!(Ask::Status {}.needs(), Role::Viewer);
+        assert_eq!(Ask::Records { limit: 1 }.needs(), Role::Viewer);
+        assert_eq!(Ask::Apply(Apply::default()).needs(), Role::Operator);
+        assert_eq!(Ask::Detach { reason: String::new() }.needs(), Role::Operator);
+        let request = serde_json::to_string(&Ask::Apply(Apply::default())).unwrap();
+        assert!(request.starts_with(r#"{"op":"apply""#), "{request}");
+    }
+}

@@ -1,0 +1,220 @@
+//! What a status says.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Actor;
+
+/// How an instance is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Every guarded interface that exists judges its packets by a policy.
+    pub enforcing: bool,
+    /// Why not, or what weakens it.
+    pub why: Vec<String>,
+    /// Instance name.
+    pub instance: String,
+    /// Whether an agent answers.
+    pub agent_running: bool,
+    /// Version of the program that answers.
+    pub version: String,
+    /// The revision in force.
+    pub revision: Option<Revision>,
+    /// The policy on disk against it.
+    pub policy_file: PolicyFile,
+    /// Guarded interfaces.
+    pub interfaces: Vec<Interface>,
+    /// The nftables guard: counters by name; empty if it is not up.
+    pub guard: Vec<Guard>,
+    /// Cut-offs in force or kept.
+    pub cutoffs: Vec<Cutoff>,
+    /// How full the tables are.
+    pub tables: Vec<Table>,
+    /// Permissions and registrations that ended or end soon.
+    pub permissions: Vec<Permission>,
+    /// The clock.
+    pub clock: Clock,
+    /// The record.
+    pub record: Record,
+    /// What this box cannot see (law 9).
+    pub unseen: Vec<String>,
+    /// What went wrong and was not repaired.
+    pub faults: Vec<String>,
+    /// Set while the gate is open on purpose.
+    pub detached: Option<Detached>,
+}
+
+/// A revision in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Revision {
+    /// Counted from 1.
+    pub number: u64,
+    /// SHA-256, hex.
+    pub hash: String,
+    /// RFC 3339.
+    pub applied_at: String,
+    /// Generation in the data plane.
+    pub generation: u32,
+    /// The organisation of the policy.
+    pub organisation: String,
+    /// Rules in it.
+    pub rules: usize,
+}
+
+/// The policy on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Against the revision in force.
+    pub state: FileState,
+}
+
+/// The policy on disk against the revision in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// Not looked at yet.
+    #[default]
+    Unknown,
+    /// The same.
+    Same,
+    /// Different, and it would apply.
+    Changed,
+    /// Different, and `check` finds errors.
+    Invalid,
+    /// Not there.
+    Missing,
+}
+
+/// A guarded interface.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Kernel index, 0 while it does not exist.
+    pub ifindex: u32,
+    /// `native`, `generic` or `missing`.
+    pub xdp: String,
+    /// Both TCX programs attached.
+    pub tcx: bool,
+    /// Zones and networks on it.
+    pub nets: Vec<String>,
+    /// What is wrong.
+    pub error: Option<String>,
+}
+
+/// One counter of the nftables guard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Guard {
+    /// Its name.
+    pub name: String,
+    /// Packets dropped.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One cut-off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cutoff {
+    /// As on the command line: `network internet`.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub placed_by: Actor,
+    /// When, RFC 3339.
+    pub placed_at: String,
+    /// Seconds since then.
+    pub age_seconds: i64,
+    /// The management path too.
+    pub including_management: bool,
+    /// Written to the data plane; false for a name that no policy has had.
+    pub in_force: bool,
+}
+
+/// A table of the data plane.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Table {
+    /// Its name.
+    pub table: String,
+    /// Entries in use.
+    pub used: u64,
+    /// Entries it holds.
+    pub capacity: u64,
+}
+
+/// A permission or registration with an end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Permission {
+    /// `rule` or `device`.
+    pub kind: String,
+    /// Its id or name.
+    pub name: String,
+    /// RFC 3339.
+    pub until: String,
+    /// Already over.
+    pub expired: bool,
+}
+
+/// The clock as schedules see it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Clock {
+    /// Disciplined by a time source.
+    pub synchronised: bool,
+    /// Seconds by which it is behind the latest time ever seen; timed rules stay closed so long.
+    pub behind_seconds: i64,
+    /// Steps seen since the agent started.
+    pub steps: u64,
+}
+
+/// The record's own health.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// Number of the last line.
+    pub last: u64,
+    /// Lines that could not be written since the agent started.
+    pub failures: u64,
+}
+
+/// The gate was opened on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {
+    /// By whom.
+    pub by: Actor,
+    /// When, RFC 3339.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One live view.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Flow {
+    /// Interface id's name, or its number.
+    pub interface: String,
+    /// Outer VLAN id, 0 for none.
+    pub vlan: u16,
+    /// IP protocol name or number.
+    pub proto: String,
+    /// The end beyond the interface.
+    pub peer: String,
+    /// The other end.
+    pub far: String,
+    /// `initiator`, `responder`, `box_out` or `box_in`.
+    pub role: String,
+    /// `opening`, `established`, `closing` or `closed`.
+    pub state: String,
+    /// Rule that permitted it; `None` for a responder view.
+    pub rule: Option<String>,
+    /// Zone or network it was judged for.
+    pub network: Option<String>,
+    /// Device of the initiator.
+    pub device: Option<String>,
+    /// Seconds since its first packet.
+    pub age_seconds: u64,
+    /// Seconds since its last one (refreshed once a second).
+    pub idle_seconds: u64,
+}

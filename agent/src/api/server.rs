@@ -1,0 +1,261 @@
+//! The agent's end of the control socket. Every limit is there so that no local user can make the agent
+//! wait, grow or stop answering the administrator.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use super::{
+    protocol::{MAX_REQUEST, Reply, Request},
+    roles::{Groups, Peer, Role},
+};
+use crate::agent::config::Roles;
+
+/// Peers with a role served at a time; administrators are few.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a peer may take to send a whole request.
+const READ_TIME: Duration = Duration::from_secs(10);
+/// How long a peer may take to read a reply.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// Whoever answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// The reply to a request from a peer that has the role it needs.
+    fn answer(&self, peer: Peer, role: Role, request: Request) -> impl Future<Output = Reply> + Send;
+}
+
+/// Binds the socket. Only the holder of the instance lock may call this: it removes what an earlier agent left.
+///
+/// Connecting is open to every user if one of the groups exists, because a socket has one group and two may
+/// connect; the role of a peer is taken from the kernel's credentials before anything is read from it.
+pub fn bind(path: &Path, roles: &Roles) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    let mode = if Groups::find(roles).any() { 0o666 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// Serves until `shutdown` becomes true.
+pub async fn serve<H: Handler>(
+    listener: UnixListener,
+    roles: Roles,
+    handler: Arc<H>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "control socket: accept failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = stopped(&mut shutdown) => return,
+        };
+        let peer = match stream.peer_cred() {
+            Ok(cred) => Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid().unwrap_or(0) },
+            Err(error) => {
+                tracing::warn!(%error, "control socket: a peer without credentials");
+                continue;
+            }
+        };
+        let Some(role) = Groups::find(&roles).role(peer) else {
+            tracing::warn!(uid = peer.uid, pid = peer.pid, "control socket: a user without a role was turned away");
+            let text = format!(
+                "user {} is neither in group {} nor in group {}; ask the administrator",
+                peer.uid, roles.operator, roles.viewer
+            );
+            turn_away(&stream, &Reply::problem(2, "forbidden", text));
+            continue;
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            let text = format!("{MAX_CONNECTIONS} connections are open already; try again");
+            turn_away(&stream, &Reply::problem(2, "busy", text));
+            continue;
+        };
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move {
+            converse(stream, peer, role, &*handler).await;
+            drop(slot);
+        });
+    }
+}
+
+/// Returns when the agent is to stop.
+pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone: stop as well.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// One line that fits the socket's buffer, without waiting for anybody.
+fn turn_away(stream: &UnixStream, reply: &Reply) {
+    if let Ok(mut line) = serde_json::to_vec(reply) {
+        line.push(b'\n');
+        // Nobody is owed this text; a peer that cannot take it at once goes without.
+        let _ = stream.try_write(&line);
+    }
+}
+
+async fn converse<H: Handler>(stream: UnixStream, peer: Peer, role: Role, handler: &H) {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut bounded = (&mut read).take(MAX_REQUEST as u64 + 1);
+        match timeout(READ_TIME, bounded.read_until(b'\n', &mut line)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => return,
+        }
+        let (reply, go_on) = match request(&line, role) {
+            Ok(request) => (handler.answer(peer, role, request).await, true),
+            Err(reply) => (reply, false),
+        };
+        let Ok(mut bytes) = serde_json::to_vec(&reply) else {
+            return;
+        };
+        bytes.push(b'\n');
+        match timeout(WRITE_TIME, write.write_all(&bytes)).await {
+            Ok(Ok(())) if go_on => {}
+            _ => return,
+        }
+    }
+}
+
+/// A request that is whole, understood and allowed.
+fn request(line: &[u8], role: Role) -> Result<Request, Reply> {
+    if line.len() > MAX_REQUEST {
+        return Err(Reply::usage(format!("a request has at most {MAX_REQUEST} bytes")));
+    }
+    let Some(line) = line.strip_suffix(b"\n") else {
+        return Err(Reply::usage("a request ends with a line feed"));
+    };
+    let request: Request =
+        serde_json::from_slice(line).map_err(|error| Reply::usage(format!("not a request: {error}")))?;
+    let needs = request.ask.needs();
+    if role < needs {
+        let text = crate::cli::text::needs_role(request.lang, needs.name(), role.name());
+        return Err(Reply::problem(2, "forbidden", text));
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader as StdReader, Write},
+        os::unix::net::UnixStream as StdStream,
+        time::Instant,
+    };
+
+    use super::*;
+
+    struct Echo;
+    impl Handler for Echo {
+        async fn answer(&self, peer: Peer, role: Role, request: Request) -> Reply {
+            Reply::done(serde_json::json!({
+                "uid": peer.uid, "role": role.name(), "ask": request.ask,
+            }))
+        }
+    }
+
+    /// A served socket; dropped with the folder.
+    async fn served() -> (tempfile::TempDir, watch::Sender<bool>) {
+        let dir = tempfile::tempdir().unwrap();
+        let roles = Roles { operator: "no-such-group-a".into(), viewer: "no-such-group-b".into() };
+        let listener = bind(&dir.path().join("s"), &roles).unwrap();
+        let (stop, shutdown) = watch::channel(false);
+        tokio::spawn(serve(listener, roles, Arc::new(Echo), shutdown));
+        (dir, stop)
+    }
+
+    fn say(dir: &Path, bytes: &[u8]) -> Reply {
+        let mut stream = StdStream::connect(dir.join("s")).unwrap();
+        // The server may hang up before it has read everything.
+        let _ = stream.write_all(bytes);
+        let mut line = String::new();
+        StdReader::new(stream).read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_and_refuses_what_is_no_request() {
+        let (dir, _stop) = served().await;
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let good = br#"{"lang":"en","ask":{"op":"status"}}"#;
+        let mut line = good.to_vec();
+        line.push(b'\n');
+        let reply = say(dir.path(), &line);
+        assert_eq!((reply.exit, reply.body["role"].as_str()), (0, Some("operator")));
+        let mut long = vec![b' '; MAX_REQUEST + 2];
+        long.push(b'\n');
+        for bad in [&b"{}\n"[..], b"\n", b"nonsense\n", b"\xff\xfe\n", &long] {
+            let reply = say(dir.path(), bad);
+            assert_eq!(reply.error.unwrap().code, "usage", "{} bytes", bad.len());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn more_peers_than_slots_are_turned_away_and_slots_come_back() {
+        let (dir, _stop) = served().await;
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let line = b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}\n";
+        let mut held = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = StdStream::connect(dir.path().join("s")).unwrap();
+            stream.write_all(line).unwrap();
+            let mut reader = StdReader::new(stream);
+            reader.read_line(&mut String::new()).unwrap();
+            held.push(reader);
+        }
+        assert_eq!(say(dir.path(), line).error.unwrap().code, "busy");
+        drop(held);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while say(dir.path(), line).exit != 0 {
+            assert!(Instant::now() < deadline, "slots never came back");
+        }
+    }
+
+    #[test]
+    fn a_viewer_may_not_change_anything() {
+        let cut = br#"{"lang":"en","ask":{"op":"restore","object":{"kind":"all"},"reason":"x"}}
+"#;
+        assert_eq!(request(cut, Role::Viewer).unwrap_err().error.unwrap().code, "forbidden");
+        assert!(request(cut, Role::Operator).is_ok());
+        assert!(request(b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}\n", Role::Viewer).is_ok());
+        assert!(request(b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}", Role::Operator).is_err());
+    }
+
+    #[tokio::test]
+    async fn without_groups_only_root_can_connect() {
+        let (dir, _stop) = served().await;
+        let mode = fs::metadata(dir.path().join("s")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

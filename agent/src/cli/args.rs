@@ -1,0 +1,175 @@
+//! The command line as written.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::text::Lang;
+
+/// Network perimeter enforcement: judges every packet at the edge by a written policy.
+#[derive(Debug, Parser)]
+#[command(name = "sekimori", version, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done or yes; 1 a clean no (invalid policy, packet dropped, not enforcing); 2 usage or failure."
+)]
+pub struct Cli {
+    /// How to answer.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Language of texts; default by LANG.
+    #[arg(long, global = true, value_enum)]
+    pub lang: Option<Lang>,
+    /// The agent's configuration, which names the instance; default: SEKIMORI_CONFIG, then
+    /// /etc/sekimori/agent.yaml.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The agent's control socket, if the configuration cannot be read.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document, or one object a line for lists.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The daemon.
+    Agent,
+    /// Parse, validate, lint and test a policy; works without an agent.
+    Check {
+        /// A file or a folder; default: the configured policy.
+        policy: Option<PathBuf>,
+        /// Print the JSON Schema of policies instead.
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Stage, verify and switch to a policy.
+    Apply {
+        /// A file or a folder; default: the configured policy.
+        policy: Option<PathBuf>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Even if the management path would be closed.
+        #[arg(long)]
+        allow_management_loss: bool,
+        /// Take the present time as right although a later one was seen.
+        #[arg(long)]
+        accept_clock: bool,
+    },
+    /// Enforcing or not, and why; exit 1 if not.
+    Status,
+    /// Cut something off at once.
+    Cutoff(Cutoff),
+    /// Lift a cut-off.
+    Restore(Target),
+    /// The verdict on one packet; exit 1 if it would be dropped.
+    Explain {
+        /// Interface it enters by, or `box`.
+        #[arg(long = "in", value_name = "IFACE")]
+        interface: String,
+        /// As 'tcp 192.168.10.17:40000 > 203.0.113.5:443'.
+        packet: String,
+        /// Source MAC.
+        #[arg(long)]
+        mac: Option<String>,
+        /// A policy instead of the one in force; works without an agent.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// At this instant (RFC 3339, or local time of the policy).
+        #[arg(long)]
+        at: Option<String>,
+    },
+    /// A verdict for every packet of a capture.
+    Replay {
+        /// pcap or pcapng.
+        capture: PathBuf,
+        /// Interface the packets enter by.
+        #[arg(long = "in", value_name = "IFACE", conflicts_with = "auto", required_unless_present = "auto")]
+        interface: Option<String>,
+        /// Each packet enters by the interface its source belongs to.
+        #[arg(long)]
+        auto: bool,
+        /// A policy instead of the configured one.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Judge every packet at this instant instead of its own.
+        #[arg(long)]
+        at: Option<String>,
+    },
+    /// Live conversations.
+    Flows {
+        /// Most rows.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// The record of administrators' actions, newest last.
+    Records {
+        /// Most lines.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Open the gate: remove programs, tables and the nftables guard.
+    Detach {
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Yes, every packet shall pass unjudged.
+        #[arg(long)]
+        yes_open_the_gate: bool,
+    },
+    /// The version.
+    Version,
+}
+
+/// What to cut, how and why.
+#[derive(Debug, Args)]
+pub struct Cutoff {
+    /// What.
+    #[command(flatten)]
+    pub target: Target,
+    /// The management path too (with `all`).
+    #[arg(long)]
+    pub including_management: bool,
+    /// Level of the cut; only `drop` in this version.
+    #[arg(long, default_value = "drop")]
+    pub level: String,
+}
+
+/// An object of a cut-off.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Kind of object.
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// NAME of a network or zone; ADDR, MAC or DEVICE of a host; PREFIX. Not with `all`.
+    pub name: Option<String>,
+    /// Why; recorded.
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+/// Kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// An external network.
+    Network,
+    /// An inside zone.
+    Zone,
+    /// A machine.
+    Host,
+    /// A prefix.
+    Prefix,
+    /// Everything.
+    All,
+}

@@ -1,0 +1,203 @@
+//! From arguments to what they mean: nothing after this step looks at the command line again.
+
+use std::path::PathBuf;
+
+use super::{
+    args::{Cli, Command, Format, Kind, Target},
+    text::{self, Lang},
+};
+use crate::{
+    agent::config::{self, Config},
+    api::protocol::{Apply, Ask, Question},
+    cutoff::Object,
+};
+
+/// What to do, where, and how to answer.
+#[derive(Debug)]
+pub struct Order {
+    /// Language.
+    pub lang: Lang,
+    /// Text or JSON.
+    pub format: Format,
+    /// Where the instance is.
+    pub place: Place,
+    /// What.
+    pub work: Work,
+}
+
+/// Where the instance is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The configuration's path, named or the usual one.
+    pub config: PathBuf,
+    /// Control socket, if named.
+    pub socket: Option<PathBuf>,
+}
+
+impl Place {
+    /// The configuration.
+    pub fn load(&self) -> Result<Config, config::Error> {
+        Config::load(&self.config)
+    }
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Work {
+    /// Run the daemon.
+    Agent,
+    /// Ask an instance.
+    Ask(Ask),
+    /// Check a policy on disk; `None`: the configured one.
+    Check(Option<PathBuf>),
+    /// Print the schema.
+    Schema,
+    /// Explain by a policy on disk.
+    Explain(PathBuf, Question),
+    /// Judge a capture.
+    Replay(Replay),
+    /// Print the version.
+    Version,
+}
+
+/// A capture to judge.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The capture.
+    pub capture: PathBuf,
+    /// Entering interface; `None`: by each packet's source.
+    pub interface: Option<String>,
+    /// Policy; `None`: the configured one.
+    pub policy: Option<PathBuf>,
+    /// Instant for all packets.
+    pub at: Option<String>,
+}
+
+/// Arguments that do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The second step.
+pub fn mean(cli: Cli) -> Result<Order, (Usage, Lang)> {
+    let lang = cli.lang.unwrap_or_else(Lang::from_environment);
+    let named = cli.config.or_else(|| std::env::var_os("SEKIMORI_CONFIG").map(PathBuf::from));
+    let place = Place { config: named.unwrap_or_else(|| config::DEFAULT_PATH.into()), socket: cli.socket };
+    match work(cli.command, lang) {
+        Ok(work) => Ok(Order { lang, format: cli.format, place, work }),
+        Err(usage) => Err((usage, lang)),
+    }
+}
+
+fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
+    let reason = |reason: Option<String>| {
+        reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| Usage(text::reason_needed(lang)))
+    };
+    Ok(match command {
+        Command::Agent => Work::Agent,
+        Command::Check { schema: true, .. } => Work::Schema,
+        Command::Check { policy, .. } => Work::Check(policy),
+        Command::Apply { policy, reason, allow_management_loss, accept_clock } => {
+            let path = policy.map(std::path::absolute).transpose().map_err(|error| Usage(error.to_string()))?;
+            Work::Ask(Ask::Apply(Apply { path, reason, allow_management_loss, accept_clock }))
+        }
+        Command::Status => Work::Ask(Ask::Status {}),
+        Command::Cutoff(cutoff) => {
+            if cutoff.level != "drop" {
+                return Err(Usage(text::level_not_built(lang, cutoff.level)));
+            }
+            let object = object(&cutoff.target, lang)?;
+            if cutoff.including_management && object != Object::All {
+                return Err(Usage(text::management_only_all(lang)));
+            }
+            let including_management = cutoff.including_management;
+            Work::Ask(Ask::Cutoff { object, reason: reason(cutoff.target.reason)?, including_management })
+        }
+        Command::Restore(target) => {
+            let object = object(&target, lang)?;
+            Work::Ask(Ask::Restore { object, reason: reason(target.reason)? })
+        }
+        Command::Explain { interface, packet, mac, policy, at } => {
+            let question = Question { interface, packet, mac, at };
+            match policy {
+                Some(policy) => Work::Explain(policy, question),
+                None => Work::Ask(Ask::Explain(question)),
+            }
+        }
+        Command::Replay { capture, interface, auto: _, policy, at } => {
+            Work::Replay(Replay { capture, interface, policy, at })
+        }
+        Command::Flows { limit } => Work::Ask(Ask::Flows { limit }),
+        Command::Records { limit } => Work::Ask(Ask::Records { limit }),
+        Command::Detach { reason: why, yes_open_the_gate } => {
+            let reason = reason(why)?;
+            if !yes_open_the_gate {
+                return Err(Usage(text::detach_confirm(lang)));
+            }
+            Work::Ask(Ask::Detach { reason })
+        }
+        Command::Version => Work::Version,
+    })
+}
+
+fn object(target: &Target, lang: Lang) -> Result<Object, Usage> {
+    let known = "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all";
+    let usage = || Usage(text::usage_object(lang, known));
+    let wrong = |error: crate::cutoff::object::Error| Usage(error.to_string());
+    match (target.kind, target.name.as_deref()) {
+        (Kind::All, None) => Ok(Object::All),
+        (Kind::Network, Some(name)) => Ok(Object::Network { name: name.to_owned() }),
+        (Kind::Zone, Some(name)) => Ok(Object::Zone { name: name.to_owned() }),
+        (Kind::Host, Some(name)) => Object::host(name).map_err(wrong),
+        (Kind::Prefix, Some(name)) => Object::prefix(name).map_err(wrong),
+        (Kind::All, Some(_)) | (_, None) => Err(usage()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    fn order(line: &str) -> Result<Work, String> {
+        let cli = Cli::try_parse_from(line.split(' ').filter(|word| !word.is_empty())).map_err(|e| e.to_string())?;
+        mean(cli).map(|order| order.work).map_err(|(usage, _)| usage.0)
+    }
+
+    #[test]
+    fn the_table_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cutoff_needs_its_object_and_its_reason() {
+        let cut = order("sekimori cutoff network internet --reason worm").unwrap();
+        assert!(matches!(cut, Work::Ask(Ask::Cutoff { object: Object::Network { .. }, .. })));
+        assert!(order("sekimori cutoff all --reason worm --including-management").is_ok());
+        for bad in [
+            "sekimori cutoff network internet",
+            "sekimori cutoff network --reason worm",
+            "sekimori cutoff all internet --reason worm",
+            "sekimori cutoff network internet --reason worm --level flush",
+            "sekimori cutoff zone office --reason worm --including-management",
+            "sekimori cutoff prefix 0.0.0.0/0 --reason worm",
+            "sekimori restore all",
+            "sekimori detach --reason test",
+            "sekimori detach --yes-open-the-gate",
+            "sekimori replay x.pcap",
+            "sekimori replay x.pcap --auto --in lan0",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_go_to_the_agent_absolute() {
+        let Work::Ask(Ask::Apply(apply)) = order("sekimori apply policy").unwrap() else { unreachable!() };
+        assert!(apply.path.unwrap().is_absolute());
+        let Work::Ask(Ask::Apply(apply)) = order("sekimori apply").unwrap() else { unreachable!() };
+        assert_eq!(apply.path, None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Doing it: by the agent if one answers, else on the pinned state where that is possible.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use nix::sys::signal::SigSet;
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    args::Format,
+    meaning::{Order, Place, Replay, Work},
+    render,
+    text::{self, Lang},
+};
+use crate::{
+    agent::{
+        config::{self, Config},
+        daemon,
+        evaluator::Evaluator,
+        handler,
+        handler::Desk,
+        keeper::{Caller, Keeper, Mode},
+        rooms, signals,
+    },
+    api::{
+        client,
+        protocol::{Ask, Question, Reply, Request},
+        roles::{self, Peer},
+    },
+    record::{Origin, reader},
+};
+
+/// Does what was ordered; the exit code.
+pub fn run(order: Order) -> u8 {
+    let (lang, format) = (order.lang, order.format);
+    let reply = match order.work {
+        Work::Agent => return agent(&order.place, lang),
+        Work::Ask(ask) => {
+            let rendered = render::Asked::of(&ask);
+            let reply = ask_instance(&order.place, ask, lang);
+            return show(&reply, rendered, lang, format);
+        }
+        Work::Check(policy) => {
+            let reply = match policy.map_or_else(|| configured_policy(&order.place), Ok) {
+                Ok(path) => handler::check(&path, lang),
+                Err(error) => Reply::usage(error.to_string()),
+            };
+            return show(&reply, render::Asked::Check, lang, format);
+        }
+        Work::Explain(policy, question) => {
+            return show(&explain(&policy, &question, lang), render::Asked::Explain, lang, format);
+        }
+        Work::Replay(replay) => return self::replay(&order.place, &replay, lang, format),
+        Work::Schema => Reply::done(rooms::schema()),
+        Work::Version => Reply::done(json!({ "version": env!("CARGO_PKG_VERSION") })),
+    };
+    show(&reply, render::Asked::Document, lang, format)
+}
+
+/// Prints a reply: JSON as it is, text by what was asked; problems of text go to standard error.
+fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Format) -> u8 {
+    let mut out = io::stdout().lock();
+    let written = match format {
+        Format::Json => render::json(&mut out, reply, asked),
+        Format::Text => render::text(&mut out, reply, asked, lang),
+    };
+    if format == Format::Text
+        && let Some(problem) = &reply.error
+    {
+        eprintln!("sekimori: {}", problem.message);
+    }
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => reply.exit,
+        // A reader that went away (`| head`) has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => reply.exit,
+        Err(error) => {
+            eprintln!("sekimori: {error}");
+            2
+        }
+    }
+}
+
+fn configured_policy(place: &Place) -> Result<PathBuf, config::Error> {
+    place.load().map(|config| config.policy)
+}
+
+fn agent(place: &Place, lang: Lang) -> u8 {
+    let filter = EnvFilter::try_from_env("SEKIMORI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let started = place.load().map_err(|error| error.to_string()).and_then(|config| {
+        // Before the runtime starts its threads: they inherit the mask.
+        let blocked = signals::block().map_err(|error| error.to_string())?;
+        runtime()?.block_on(daemon_of(config, blocked))
+    });
+    match started {
+        Ok(()) => 0,
+        Err(why) => {
+            eprintln!("sekimori: {}", text::failed_at(lang, why));
+            2
+        }
+    }
+}
+
+async fn daemon_of(config: Config, blocked: SigSet) -> Result<(), String> {
+    daemon::run(config, blocked).await.map_err(|error| error.to_string())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// By the agent; without one, root works on what is pinned.
+fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
+    let config = place.load();
+    let socket = match (&place.socket, &config) {
+        (Some(socket), _) => socket.clone(),
+        (None, Ok(config)) => config.socket.clone(),
+        (None, Err(error)) => return Reply::usage(error.to_string()),
+    };
+    let request = Request { lang, claims_from: claims_from(), ask };
+    match client::ask(&socket, &request) {
+        Ok(reply) => reply,
+        Err(error) if error.is_absent() => match config {
+            Ok(config) if nix::unistd::geteuid().is_root() => without_agent(config, request, lang),
+            _ => Reply::failed(text::no_agent(lang, socket.display())),
+        },
+        Err(error) => Reply::failed(error.to_string()),
+    }
+}
+
+/// Where this login comes from, as `sshd` says; a claim, since the environment is the caller's.
+fn claims_from() -> Option<String> {
+    let connection = std::env::var("SSH_CONNECTION").ok()?;
+    Some(connection.split(' ').next()?.chars().take(64).collect())
+}
+
+fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
+    match &request.ask {
+        Ask::Apply(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
+        Ask::Check {} => return handler::check(&config.policy, lang),
+        Ask::Records { limit } => {
+            let path = config.state.join("records.jsonl");
+            return match reader::last(&path, *limit) {
+                Ok(lines) => Reply::done(lines),
+                Err(error) => Reply::failed(format!("{}: {error}", path.display())),
+            };
+        }
+        _ => {}
+    }
+    let answered = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut keeper = Keeper::open(config, Mode::Command).map_err(|error| error.to_string())?;
+            keeper.revive().await;
+            let peer = Peer {
+                uid: nix::unistd::getuid().as_raw(),
+                gid: nix::unistd::getgid().as_raw(),
+                pid: nix::unistd::getpid().as_raw(),
+            };
+            let actor = roles::actor(peer, "operator", request.claims_from);
+            let caller = Caller { actor, from: Origin::Cli, lang };
+            Ok(Desk::new(keeper).answer(request.ask, &caller).await)
+        })
+    });
+    answered.unwrap_or_else(Reply::failed)
+}
+
+fn explain(policy: &std::path::Path, question: &Question, lang: Lang) -> Reply {
+    match rooms::load(policy, lang) {
+        (Some(read), _) => match Evaluator::new(&read.policy).and_then(|mut asked| asked.ask(question, lang)) {
+            Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
+            Err(why) => Reply::usage(why),
+        },
+        (None, findings) => {
+            let mut reply = Reply::refused(text::apply_invalid(lang, findings.len()));
+            reply.body = json!({ "findings": findings });
+            reply.exit = 2;
+            reply
+        }
+    }
+}
+
+fn replay(place: &Place, replay: &Replay, lang: Lang, format: Format) -> u8 {
+    let policy = match replay.policy.clone().map_or_else(|| configured_policy(place), Ok) {
+        Ok(policy) => policy,
+        Err(error) => {
+            eprintln!("sekimori: {error}");
+            return 2;
+        }
+    };
+    match super::replay::run(&policy, replay, format, lang) {
+        Ok(exit) => exit,
+        Err(why) => {
+            eprintln!("sekimori: {why}");
+            2
+        }
+    }
+}

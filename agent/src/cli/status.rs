@@ -1,0 +1,137 @@
+//! A status for people.
+
+use std::io::{self, Write};
+
+use super::{
+    render::{short, table},
+    text::{self, Lang},
+};
+use crate::api::report::{FileState, Interface, Status};
+
+/// What an administrator wants to know first comes first.
+pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
+    let head = if status.enforcing { text::enforcing(lang) } else { text::not_enforcing(lang) };
+    writeln!(out, "{head}  ({})", status.instance)?;
+    for why in &status.why {
+        writeln!(out, "  ! {why}")?;
+    }
+    section(out, &text::h_faults(lang), status.faults.iter().map(|fault| format!("  {fault}")))?;
+    cutoffs(out, status, lang)?;
+    let agent = if status.agent_running { text::agent_up(lang) } else { text::agent_down(lang) };
+    writeln!(out, "{}", text::h_agent(lang, agent, &status.version))?;
+    match &status.revision {
+        Some(revision) => writeln!(
+            out,
+            "{}",
+            text::h_revision(lang, revision.number, short(&revision.hash), &revision.applied_at, revision.rules)
+        )?,
+        None => writeln!(out, "{}", text::h_no_revision(lang))?,
+    }
+    let state = match status.policy_file.state {
+        FileState::Unknown => text::file_unknown(lang),
+        FileState::Same => text::file_same(lang),
+        FileState::Changed => text::file_changed(lang),
+        FileState::Invalid => text::file_invalid(lang),
+        FileState::Missing => text::file_missing(lang),
+    };
+    writeln!(out, "{}", text::h_policy(lang, status.policy_file.path.display(), state))?;
+    writeln!(out, "{}", text::h_record(lang, status.record.last, status.record.failures))?;
+    if !status.clock.synchronised {
+        writeln!(out, "{}", text::h_clock_unsynchronised(lang))?;
+    }
+    if !status.interfaces.is_empty() {
+        writeln!(out, "{}", text::h_interfaces(lang))?;
+        let rows: Vec<_> = status.interfaces.iter().map(|interface| row(interface, lang)).collect();
+        table(out, &rows)?;
+    }
+    let guard = status.guard.iter().map(|guard| text::h_guard_line(lang, &guard.name, guard.packets, guard.bytes));
+    section(out, &text::h_guard(lang), guard)?;
+    let tables = status.tables.iter().map(|table| {
+        let percent = (table.used * 100).checked_div(table.capacity).unwrap_or(0);
+        text::h_table(lang, &table.table, table.used, table.capacity, percent)
+    });
+    section(out, &text::h_tables(lang), tables)?;
+    let permissions = status.permissions.iter().map(|permission| {
+        let kind = if permission.kind == "rule" { text::kind_rule(lang) } else { text::kind_device(lang) };
+        let state = if permission.expired { text::expired(lang) } else { text::ends_soon(lang) };
+        text::h_permission(lang, kind, &permission.name, &permission.until, state)
+    });
+    section(out, &text::h_permissions(lang), permissions)?;
+    section(out, &text::h_unseen(lang), status.unseen.iter().map(|line| format!("  {line}")))
+}
+
+fn cutoffs(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
+    let lines = status.cutoffs.iter().map(|cut| {
+        let mut extra = String::new();
+        if cut.including_management {
+            extra.push_str(&text::including_management(lang));
+        }
+        if !cut.in_force {
+            extra.push_str(&text::not_in_force(lang));
+        }
+        text::h_cutoff(lang, &cut.object, text::age(lang, cut.age_seconds), &cut.placed_by.name, &cut.reason, extra)
+    });
+    section(out, &text::h_cutoffs(lang), lines)
+}
+
+fn row(interface: &Interface, lang: Lang) -> Vec<String> {
+    let state = match &interface.error {
+        Some(error) => error.clone(),
+        None if interface.ifindex == 0 => text::missing_interface(lang, &interface.name),
+        None if interface.xdp == "missing" => text::xdp_missing(lang),
+        None if !interface.tcx => text::tcx_missing(lang),
+        None => text::attached(lang),
+    };
+    vec![format!("  {}", interface.name), interface.xdp.clone(), interface.nets.join(","), state]
+}
+
+fn section(out: &mut impl Write, head: &str, lines: impl Iterator<Item = String>) -> io::Result<()> {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        writeln!(out, "{head}")?;
+    }
+    lines.try_for_each(|line| writeln!(out, "{line}"))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::{api::report::Cutoff, record::Actor};
+
+    #[test]
+    fn the_verdict_comes_first_and_cut_offs_before_the_rest() {
+        let status = Status {
+            enforcing: false,
+            why: vec!["no policy".into()],
+            instance: "town".into(),
+            cutoffs: vec![Cutoff {
+                object: "network internet".into(),
+                reason: "worm".into(),
+                placed_by: Actor {
+                    uid: 0,
+                    name: "root".into(),
+                    role: "operator".into(),
+                    pid: 1,
+                    login_uid: None,
+                    claims_from: None,
+                },
+                placed_at: "2026-11-22T00:00:00Z".into(),
+                age_seconds: 300,
+                including_management: false,
+                in_force: true,
+            }],
+            ..Status::default()
+        };
+        let mut out = Vec::new();
+        text(&mut out, &status, Lang::En).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines[0], "NOT ENFORCING  (town)");
+        assert_eq!(lines[1], "  ! no policy");
+        assert_eq!(lines[3], "  network internet  since 5 min, by root: worm");
+        let mut out = Vec::new();
+        text(&mut out, &status, Lang::Ja).unwrap();
+        assert!(String::from_utf8(out).unwrap().starts_with("防御していません"));
+    }
+}

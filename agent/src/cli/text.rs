@@ -1,0 +1,202 @@
+//! Every sentence the command line and the agent's replies show, in both languages, one entry each.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+/// The language of the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Lang {
+    /// Japanese.
+    Ja,
+    /// English.
+    En,
+}
+
+impl Lang {
+    /// From `LC_ALL`, `LC_MESSAGES`, `LANG` in that order, as gettext does: Japanese if it begins with `ja`.
+    pub fn from_environment() -> Self {
+        let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        let value = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG"));
+        if value.is_some_and(|value| value.starts_with("ja")) { Self::Ja } else { Self::En }
+    }
+
+    /// The one of two texts that is read.
+    pub fn pick<'a>(self, en: &'a str, ja: &'a str) -> &'a str {
+        match self {
+            Self::En => en,
+            Self::Ja => ja,
+        }
+    }
+}
+
+macro_rules! texts {
+    ($( $name:ident ( $($arg:ident),* ) $en:literal $ja:literal; )*) => { $(
+        #[doc = $en]
+        pub fn $name(lang: Lang $(, $arg: impl Display)*) -> String {
+            match lang {
+                Lang::En => format!($en $(, $arg = $arg)*),
+                Lang::Ja => format!($ja $(, $arg = $arg)*),
+            }
+        }
+    )* };
+}
+
+texts! {
+    // Roles and requests.
+    needs_role(needs, has) "this needs the role {needs}; yours is {has}" "この操作には {needs} の権限が必要です(現在の権限: {has})";
+    reason_needed() "say why with --reason" "--reason で理由を入力してください";
+    reason_too_long(limit) "a reason has at most {limit} bytes" "理由は{limit}バイト以内で入力してください";
+    path_for_root(path) "only root may apply a policy from anywhere but {path}" "{path} 以外の方針を適用できるのは root だけです";
+    no_agent(socket) "no agent answers at {socket}; what is enforced stays enforced. Start it with `sekimori agent --config FILE`"
+        "エージェントが {socket} で応答しません。適用済みの防御は継続しています。`sekimori agent --config FILE` で起動してください";
+    needs_agent(socket) "this needs a running agent, and none answers at {socket}; start it with `sekimori agent --config FILE`"
+        "この操作には稼働中のエージェントが必要ですが、{socket} で応答がありません。`sekimori agent --config FILE` で起動してください";
+    level_not_built(level) "level {level} is not in this version; leave --level out for a cut-off at level drop" "レベル {level} はこの版では未対応です。--level を省くと drop で遮断します";
+    management_only_all() "--including-management goes with `all` only in this version" "--including-management はこの版では `all` の場合だけ指定できます";
+
+    // Apply.
+    applied(number, hash) "revision {number} ({hash}) is in force" "改訂 {number}({hash})を適用しました";
+    apply_numbers(entries, ms, generation) "  {entries} entries staged and verified in {ms} ms, generation {generation}" "  {entries}件を{ms}ミリ秒で配置・検証、世代 {generation}";
+    apply_invalid(count) "the policy has {count} error(s); nothing was changed" "方針に{count}件の誤りがあります。何も変更していません";
+    apply_tests_failed(count) "{count} of the policy's own tests failed; nothing was changed" "方針に書かれたテストのうち{count}件が失敗しました。何も変更していません";
+    apply_read_twice() "the policy files changed while they were read; nothing was changed, apply again" "読込み中に方針ファイルが変更されました。何も変更していません。もう一度適用してください";
+    apply_failed(why) "the policy was not applied, what was in force still is: {why}" "方針は適用されず、以前の状態のままです: {why}";
+    attach_failed(why) "the policy is in force, but an interface could not be attached: {why}" "方針は適用されましたが、インターフェースに接続できません: {why}";
+    management_lost(path, why) "this policy would shut the administrator out: {path} would be dropped ({why}). Nothing was changed. Permit it in the policy, or say it again with --allow-management-loss"
+        "この方針では管理者が接続できなくなります: {path} が破棄されます({why})。何も変更していません。方針で許可するか、--allow-management-loss を付けて再実行してください";
+    clock_behind(seconds) "the clock is {seconds} s behind a time already seen: timed rules stay closed until it catches up. If the present time is right, `sekimori apply --accept-clock --reason …`"
+        "時計が既知の時刻より{seconds}秒遅れています。追い付くまで時間指定の規則は閉じたままです。現在の時刻が正しければ `sekimori apply --accept-clock --reason …` を実行してください";
+
+    // Cut-off.
+    cut_done(object) "{object} is cut off, from this packet on" "{object} を遮断しました(以後のパケットから)";
+    cut_again(object) "{object} was cut off already; the reason is updated" "{object} は既に遮断中です。理由を更新しました";
+    restored(object) "{object} is restored" "{object} の遮断を解除しました";
+    restore_absent(object, others) "{object} is not cut off; cut off are: {others}" "{object} は遮断されていません。遮断中: {others}";
+    others_cut(others) "still cut off: {others}" "引き続き遮断中: {others}";
+    nothing() "nothing" "なし";
+    cut_failed(object, why) "{object} could NOT be cut off: {why}. Pull the cable" "{object} を遮断できません: {why}。ケーブルを抜いてください";
+    restore_failed(object, why) "{object} could not be restored: {why}" "{object} の遮断を解除できません: {why}";
+    cut_not_in_force(object) "{object} is noted as cut off but NOT in force: the gate is open (detached). `sekimori apply` puts both in force"
+        "{object} の遮断を記録しましたが効いていません(防御は取り外されています)。`sekimori apply` で有効になります";
+    cut_not_kept(why) "the cut-off is in force, but: {why}" "遮断は有効ですが、次の問題があります: {why}";
+    cut_level() "a logical cut in this box; sockets that bypass the queueing layer on the box itself are outside it (see `sekimori status`)"
+        "この機器での論理的な遮断です。機器自身の一部のソケットは対象外です(`sekimori status` 参照)";
+    cut_hits_management(path) "this cuts the management path's network; {path} stays open" "管理経路のある範囲を遮断しました。{path} は開いたままです";
+
+    // Detach.
+    detach_confirm() "this opens the gate: every packet passes unjudged and uncounted, cut-offs included, until the next apply. Say it again with --yes-open-the-gate"
+        "防御を取り外すと、次に apply するまで全パケットが判定も計数もされずに通過します(遮断中のものも含む)。実行するには --yes-open-the-gate を付けてください";
+    detached() "the gate is OPEN: programs, tables and the nftables guard are removed; `sekimori apply` closes it again" "防御を取り外しました。全パケットが通過します。`sekimori apply` で元に戻ります";
+    detach_failed(why) "detaching failed: {why}" "取外しに失敗しました: {why}";
+
+    // Status.
+    enforcing() "ENFORCING" "防御中";
+    not_enforcing() "NOT ENFORCING" "防御していません";
+    why_no_policy() "no policy was ever applied" "方針が一度も適用されていません";
+    why_not_loaded(why) "the data plane is not loaded: {why}" "データプレーンが読み込まれていません: {why}";
+    why_detached(by, at, reason) "detached by {by} at {at}: {reason}" "{at} に {by} が取り外しました: {reason}";
+    why_interface(name, error) "{name}: {error}" "{name}: {error}";
+    why_no_interfaces() "no guarded interface exists" "監視対象のインターフェースがありません";
+    why_no_guard() "the nftables guard is not up: forwarding by unguarded interfaces is not stopped" "nftables の防護壁がありません。監視対象外インターフェース間の転送は止まりません";
+    missing_interface(name) "{name} does not exist now; it is attached when it comes" "{name} は現在存在しません。現れたときに接続します";
+    generic_interface(name) "{name} runs in generic mode (slow)" "{name} は汎用モードです(低速)";
+    tcx_missing() "the way out is not attached" "出口側が接続されていません";
+    xdp_missing() "the way in is not attached" "入口側が接続されていません";
+    h_agent(state, version) "agent        {state}, version {version}" "エージェント {state}、版 {version}";
+    agent_up() "running" "稼働中";
+    agent_down() "not running (enforcement goes on without it)" "停止中(防御は継続)";
+    h_revision(number, hash, at, rules) "revision     {number} ({hash}), applied {at}, {rules} rules" "改訂         {number}({hash})、適用 {at}、規則 {rules}件";
+    h_no_revision() "revision     none" "改訂         なし";
+    h_policy(path, state) "policy       {path}: {state}" "方針         {path}: {state}";
+    file_unknown() "not compared yet" "未確認";
+    file_same() "as in force" "適用中の内容と同じ";
+    file_changed() "CHANGED since it was applied; takes effect by `sekimori apply`" "適用後に変更あり。`sekimori apply` で有効になります";
+    file_invalid() "CHANGED, with errors; see `sekimori check`" "適用後に変更あり、誤りを含む。`sekimori check` で確認してください";
+    file_missing() "missing" "見つかりません";
+    attached() "attached" "接続済み";
+    h_interfaces() "interfaces" "インターフェース";
+    h_guard() "guard (nftables)" "防護壁(nftables)";
+    h_guard_line(name, packets, bytes) "  {name}: {packets} packets, {bytes} bytes dropped" "  {name}: 破棄 {packets}パケット {bytes}バイト";
+    h_cutoffs() "cut off" "遮断中";
+    h_cutoff(object, age, by, reason, extra) "  {object}  since {age}, by {by}: {reason}{extra}" "  {object}  {age}前から、実行者 {by}: {reason}{extra}";
+    including_management() " (management path included)" "(管理経路も含む)";
+    not_in_force() " (NOT in force: no policy has this name)" "(無効: この名前は方針にありません)";
+    h_tables() "tables" "テーブル";
+    h_table(table, used, capacity, percent) "  {table}: {used} of {capacity} ({percent}%)" "  {table}: {used} / {capacity}({percent}%)";
+    h_permissions() "permissions that ended or end within 30 days" "期限切れ・30日以内に切れる許可";
+    h_permission(kind, name, until, state) "  {kind} {name}: {until} {state}" "  {kind} {name}: {until} {state}";
+    expired() "ENDED" "期限切れ";
+    ends_soon() "ends soon" "まもなく終了";
+    kind_rule() "rule" "規則";
+    kind_device() "device" "端末";
+    h_clock_unsynchronised() "clock        not synchronised: times in records are the box's own" "時計         同期していません。記録の時刻は機器の時計によります";
+    h_record(last, failures) "records      {last} lines, {failures} could not be written" "記録         {last}行、書込み失敗 {failures}件";
+    h_faults() "FAULTS" "障害";
+    h_unseen() "outside what this box can see" "この機器では見えないもの";
+    unseen_bypass() "raw sockets of the box itself with PACKET_QDISC_BYPASS leave without passing the way out" "機器自身の PACKET_QDISC_BYPASS 付き raw ソケットは出口の判定を通りません";
+    unseen_afxdp() "AF_XDP sockets and packets that other BPF programs on the box redirect" "AF_XDP ソケットや他の BPF プログラムが転送するパケット";
+    unseen_router(zone) "zone {zone}: behind its inside routers devices are known by address only, their MAC is not visible" "区域 {zone}: 内部ルーター配下の端末はアドレスだけで識別し、MACは見えません";
+    unseen_physical() "a cut-off is logical: it stops packets in this box, not on the wire before it" "遮断は論理的なもので、機器の手前の回線上の通信は止めません";
+
+    // Faults.
+    fault_cut_unreadable(aside, why) "the cut-off state could not be read ({why}); it is kept as {aside}, and EVERYTHING is cut off until `sekimori restore all`"
+        "遮断状態を読み取れません({why})。{aside} に保存し、`sekimori restore all` まで全遮断とします";
+    fault_record(why) "{why}" "記録に失敗: {why}";
+    fault_torn(line) "line {line} of the record was cut short by a crash; it stays as it is" "記録の{line}行目が途中で切れています(異常終了)。そのまま残しています";
+    fault_revision(number, why) "revision {number} could not be put in force again ({why}): every packet on the guarded interfaces is dropped" "改訂 {number} を再適用できません({why})。監視対象の全パケットを破棄しています";
+    fault_first_policy(why) "the policy was not applied at the first start: {why}" "初回起動時に方針を適用できませんでした: {why}";
+    fault_attach(why) "attaching failed: {why}" "接続に失敗: {why}";
+    fault_schedules(why) "schedules could not be refreshed: {why}; timed rules close at their horizon" "時間指定を更新できません: {why}。予定の範囲を過ぎると閉じます";
+
+    // Explain, flows, records, check.
+    explain_pass() "PASS" "通過";
+    explain_drop() "DROP" "破棄";
+    explain_rule(rule) "  rule     {rule}" "  規則     {rule}";
+    explain_way(from, to) "  way      {from} -> {to}" "  経路     {from} -> {to}";
+    explain_sender(mac, device) "  sender   {mac}, device {device}" "  送信元   {mac}、端末 {device}";
+    explain_nearest(rule, failed) "  nearest  {rule}, but for: {failed}" "  最も近い規則  {rule}(不一致: {failed})";
+    not_a_mac(text) "`{text}` is not a MAC address like 02:00:00:00:10:17" "`{text}` はMACアドレスではありません(例 02:00:00:00:10:17)";
+    not_an_instant(text) "`{text}` is no time; write 2026-12-01T10:00 or 2026-12-01T10:00:00+09:00" "`{text}` は時刻ではありません(例 2026-12-01T10:00)";
+    policy_invalid(path) "{path} has errors; nothing was judged" "{path} に誤りがあります。判定していません";
+    flows_head() "interface\tprotocol\tpeer\tfar\trole\tstate\trule\tnetwork\tage" "インターフェース\tプロトコル\t外側\t内側\t役割\t状態\t規則\t外部網・区域\t経過";
+    flows_none() "no live conversation" "通信はありません";
+    flows_more(shown, total) "{shown} of {total} shown; --limit shows more" "{total}件中{shown}件を表示。--limit で増やせます";
+    records_none() "nothing was recorded yet" "記録はまだありません";
+    record_damaged(line, bytes) "line {line}: DAMAGED ({bytes} bytes)" "{line}行目: 破損({bytes}バイト)";
+    check_good(rules, tests) "no errors: {rules} rules, {tests} of the policy's tests passed" "誤りなし: 規則 {rules}件、方針のテスト {tests}件合格";
+    check_counts(errors, warnings) "{errors} error(s), {warnings} warning(s)" "誤り {errors}件、警告 {warnings}件";
+    severity_error() "error" "誤り";
+    severity_warning() "warning" "警告";
+    test_failed(name, why) "test `{name}`: {why}" "テスト「{name}」: {why}";
+    usage_object(known) "say what: {known}" "対象を指定してください: {known}";
+    failed_at(what) "failed: {what}" "失敗: {what}";
+}
+
+/// A span of time in its largest unit.
+pub fn age(lang: Lang, seconds: i64) -> String {
+    let (value, en, ja) = match seconds.max(0) {
+        s @ 0..=119 => (s, "s", "秒"),
+        s @ 120..=7_199 => (s / 60, "min", "分"),
+        s @ 7_200..=172_799 => (s / 3_600, "h", "時間"),
+        s => (s / 86_400, "d", "日"),
+    };
+    match lang {
+        Lang::En => format!("{value} {en}"),
+        Lang::Ja => format!("{value}{ja}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_languages_say_different_things_about_the_same() {
+        assert!(cut_done(Lang::En, "network internet").contains("network internet is cut off"));
+        assert!(cut_done(Lang::Ja, "network internet").starts_with("network internet を遮断"));
+        assert_eq!(age(Lang::Ja, 7_300), "2時間");
+        assert_eq!(age(Lang::En, 59), "59 s");
+    }
+}

@@ -1,0 +1,172 @@
+//! What can be cut off.
+
+use std::{fmt, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// One object of a cut-off, as an administrator names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Object {
+    /// An external network.
+    Network {
+        /// Its name in the policy.
+        name: String,
+    },
+    /// An inside zone.
+    Zone {
+        /// Its name in the policy.
+        name: String,
+    },
+    /// A machine: its address, its MAC or the name of a registered device.
+    Host {
+        /// As written, normalised.
+        name: String,
+    },
+    /// Every address of a prefix.
+    Prefix {
+        /// Host bits are zero.
+        prefix: IpNet,
+    },
+    /// Everything.
+    All,
+}
+
+/// How a host was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostName {
+    /// By address.
+    Address(IpAddr),
+    /// By MAC.
+    Mac([u8; 6]),
+    /// By the device's name.
+    Device(String),
+}
+
+/// An object that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a prefix.
+    #[error("`{0}` is not a prefix; write it like 203.0.113.0/24 or 2001:db8::/32")]
+    Prefix(String),
+    /// Not an address, a MAC or a device name.
+    #[error(
+        "`{0}` is not an address, a MAC or a device name; write 192.168.10.17, 02:00:00:00:10:17 or the name in the policy"
+    )]
+    Host(String),
+    /// A prefix that covers all addresses.
+    #[error("`{0}` covers every address; use `cutoff all`")]
+    Everything(String),
+}
+
+impl Object {
+    /// A host from what was written.
+    pub fn host(text: &str) -> Result<Self, Error> {
+        let name = match HostName::read(text).ok_or_else(|| Error::Host(text.to_owned()))? {
+            HostName::Address(address) => address.to_string(),
+            HostName::Mac(mac) => mac_text(mac),
+            HostName::Device(name) => name,
+        };
+        Ok(Self::Host { name })
+    }
+
+    /// A prefix from what was written; a bare address is one.
+    pub fn prefix(text: &str) -> Result<Self, Error> {
+        let prefix = match text.parse::<IpNet>() {
+            Ok(prefix) => prefix.trunc(),
+            Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(|_| Error::Prefix(text.to_owned()))?,
+        };
+        if prefix.prefix_len() == 0 {
+            return Err(Error::Everything(text.to_owned()));
+        }
+        Ok(Self::Prefix { prefix })
+    }
+
+    /// The same checks for an object that came over the control socket.
+    pub fn checked(self) -> Result<Self, Error> {
+        match self {
+            Self::Host { name } => Self::host(&name),
+            Self::Prefix { prefix } => Self::prefix(&prefix.to_string()),
+            other => Ok(other),
+        }
+    }
+}
+
+impl HostName {
+    /// `None` if it is none of the three.
+    pub fn read(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        if let Some(mac) = read_mac(text) {
+            return Some(Self::Mac(mac));
+        }
+        let named = (1..=63).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+        named.then(|| Self::Device(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network { name } => write!(f, "network {name}"),
+            Self::Zone { name } => write!(f, "zone {name}"),
+            Self::Host { name } => write!(f, "host {name}"),
+            Self::Prefix { prefix } => write!(f, "prefix {prefix}"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+/// Six hexadecimal pairs with `:` or `-` between them.
+pub fn read_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut pairs = text.split([':', '-']);
+    for byte in &mut mac {
+        let pair = pairs.next().filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    pairs.next().is_none().then_some(mac)
+}
+
+/// Lower case, with colons.
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_by_three_names() {
+        assert_eq!(Object::host("192.168.10.17").unwrap().to_string(), "host 192.168.10.17");
+        assert_eq!(Object::host("2001:DB8::0:1").unwrap().to_string(), "host 2001:db8::1");
+        assert_eq!(Object::host("02-00-00-00-10-AB").unwrap().to_string(), "host 02:00:00:00:10:ab");
+        assert_eq!(Object::host("pc-017").unwrap().to_string(), "host pc-017");
+        for bad in ["", "PC 17", "192.168.10.300", "02:00:00:00:10", "../x"] {
+            assert!(Object::host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes_lose_host_bits_and_never_mean_everything() {
+        assert_eq!(Object::prefix("203.0.113.77/24").unwrap().to_string(), "prefix 203.0.113.0/24");
+        assert_eq!(Object::prefix("203.0.113.77").unwrap().to_string(), "prefix 203.0.113.77/32");
+        assert_eq!(Object::prefix("0.0.0.0/0"), Err(Error::Everything("0.0.0.0/0".into())));
+        assert!(Object::prefix("203.0.113.0/33").is_err());
+    }
+
+    #[test]
+    fn json_round_trip() {
+        for object in [Object::All, Object::host("pc-017").unwrap(), Object::prefix("::/1").unwrap()] {
+            let json = serde_json::to_string(&object).unwrap();
+            assert_eq!(serde_json::from_str::<Object>(&json).unwrap(), object, "{json}");
+        }
+        assert!(serde_json::from_str::<Object>(r#"{"kind":"network","name":"a","x":1}"#).is_err());
+    }
+}

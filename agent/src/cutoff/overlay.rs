@@ -1,0 +1,195 @@
+//! The set of cuts in force, and the tables they become.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::object::{Object, mac_text, read_mac};
+use crate::{dataplane::CutTables, record::Actor};
+
+/// What a host's name covers: kept with the cut, so that a cut outlives the policy that explained the name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covers {
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its MACs, as text.
+    pub macs: Vec<String>,
+}
+
+impl Covers {
+    /// Adds what is new in `other`.
+    pub fn widen(&mut self, other: &Self) {
+        for address in &other.addresses {
+            if !self.addresses.contains(address) {
+                self.addresses.push(*address);
+            }
+        }
+        for mac in &other.macs {
+            if !self.macs.contains(mac) {
+                self.macs.push(mac.clone());
+            }
+        }
+    }
+
+    /// From binary MACs.
+    pub fn new(addresses: Vec<IpAddr>, macs: impl IntoIterator<Item = [u8; 6]>) -> Self {
+        Self { addresses, macs: macs.into_iter().map(mac_text).collect() }
+    }
+}
+
+/// One cut in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// What is cut.
+    pub object: Object,
+    /// The management path too. Only on [`Object::All`].
+    pub including_management: bool,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub placed_by: Actor,
+    /// When, RFC 3339 UTC.
+    pub placed_at: String,
+    /// What a host's name stood for.
+    #[serde(default)]
+    pub covers: Covers,
+}
+
+/// Whether a cut is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It was not there.
+    New,
+    /// The object was cut already: the cut now has the wider reach and the newer reason.
+    Again,
+}
+
+/// All cuts in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// In the order in which they were placed.
+    pub cuts: Vec<Cut>,
+}
+
+impl Overlay {
+    /// Adds a cut. A second cut of the same object never narrows the first.
+    pub fn place(&mut self, cut: Cut) -> Placed {
+        match self.cuts.iter_mut().find(|placed| placed.object == cut.object) {
+            Some(placed) => {
+                placed.including_management |= cut.including_management;
+                placed.covers.widen(&cut.covers);
+                placed.reason = cut.reason;
+                placed.placed_by = cut.placed_by;
+                Placed::Again
+            }
+            None => {
+                self.cuts.push(cut);
+                Placed::New
+            }
+        }
+    }
+
+    /// Removes the cut of exactly this object.
+    pub fn lift(&mut self, object: &Object) -> Option<Cut> {
+        let at = self.cuts.iter().position(|cut| cut.object == *object)?;
+        Some(self.cuts.remove(at))
+    }
+
+    /// The tables for the data plane. `net` gives the stable id of a zone or network that any policy ever named.
+    /// Objects whose name has no id are returned beside: they are not in force.
+    pub fn tables(&self, net: impl Fn(&str) -> Option<u16>) -> (CutTables, Vec<Object>) {
+        let mut tables = CutTables::default();
+        let mut unknown = Vec::new();
+        for cut in &self.cuts {
+            match &cut.object {
+                Object::All => tables.all = tables.all.max(1 + u32::from(cut.including_management)),
+                Object::Network { name } | Object::Zone { name } => match net(name) {
+                    Some(id) => tables.nets.push(id),
+                    None => unknown.push(cut.object.clone()),
+                },
+                Object::Prefix { prefix } => tables.prefixes.push(*prefix),
+                Object::Host { .. } => {
+                    if cut.covers.addresses.is_empty() && cut.covers.macs.is_empty() {
+                        unknown.push(cut.object.clone());
+                    }
+                    tables.prefixes.extend(cut.covers.addresses.iter().map(|address| IpNet::from(*address)));
+                    tables.macs.extend(cut.covers.macs.iter().filter_map(|mac| read_mac(mac)));
+                }
+            }
+        }
+        tables.nets.sort_unstable();
+        tables.nets.dedup();
+        tables.prefixes.sort_unstable();
+        tables.prefixes.dedup();
+        tables.macs.sort_unstable();
+        tables.macs.dedup();
+        (tables, unknown)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::cutoff) fn cut(object: Object, reason: &str) -> Cut {
+        Cut {
+            object,
+            including_management: false,
+            reason: reason.into(),
+            placed_by: Actor {
+                uid: 0,
+                name: "root".into(),
+                role: "operator".into(),
+                pid: 1,
+                login_uid: None,
+                claims_from: None,
+            },
+            placed_at: "2026-11-22T10:00:00Z".into(),
+            covers: Covers::default(),
+        }
+    }
+
+    fn network(name: &str) -> Object {
+        Object::Network { name: name.into() }
+    }
+
+    #[test]
+    fn a_second_cut_never_narrows_the_first() {
+        let mut overlay = Overlay::default();
+        let mut first = cut(Object::All, "worm");
+        first.including_management = true;
+        assert_eq!(overlay.place(first), Placed::New);
+        assert_eq!(overlay.place(cut(Object::All, "still there")), Placed::Again);
+        assert_eq!(overlay.tables(|_| None).0.all, 2);
+        assert_eq!(overlay.cuts[0].reason, "still there");
+        assert_eq!(overlay.cuts.len(), 1);
+    }
+
+    #[test]
+    fn lifting_one_leaves_the_others() {
+        let mut overlay = Overlay::default();
+        overlay.place(cut(network("internet"), "a"));
+        overlay.place(cut(network("lgwan"), "b"));
+        assert!(overlay.lift(&Object::All).is_none());
+        assert!(overlay.lift(&network("internet")).is_some());
+        let (tables, unknown) = overlay.tables(|name| (name == "lgwan").then_some(7));
+        assert_eq!((tables.nets, tables.all, unknown.len()), (vec![7], 0, 0));
+    }
+
+    #[test]
+    fn a_host_covers_its_addresses_and_macs_and_an_unknown_name_is_said() {
+        let mut overlay = Overlay::default();
+        let mut host = cut(Object::Host { name: "pc-017".into() }, "malware");
+        host.covers = Covers::new(
+            vec![IpAddr::from([192, 168, 10, 17]), IpAddr::from([192, 168, 10, 17])],
+            [[2, 0, 0, 0, 16, 23]],
+        );
+        overlay.place(host);
+        overlay.place(cut(network("gone"), "x"));
+        let (tables, unknown) = overlay.tables(|_| None);
+        assert_eq!(tables.prefixes, [IpNet::from(IpAddr::from([192, 168, 10, 17]))]);
+        assert_eq!(tables.macs, [[2, 0, 0, 0, 16, 23]]);
+        assert_eq!(unknown, [network("gone")]);
+    }
+}

@@ -1,0 +1,81 @@
+//! What an object covers, by the policy in force.
+
+use super::{
+    object::{HostName, Object},
+    overlay::Covers,
+};
+use crate::policy::model::{NetKind, Policy};
+
+/// A name that the policy does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// No such network.
+    #[error("no external network is called `{name}`; there are: {known}")]
+    Network {
+        /// As given.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// No such zone.
+    #[error("no zone is called `{name}`; there are: {known}")]
+    Zone {
+        /// As given.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// No such device.
+    #[error("no device is called `{name}`; give its address or its MAC instead")]
+    Device {
+        /// As given.
+        name: String,
+    },
+}
+
+/// Addresses and MACs of the machine an object names; empty for other objects. A machine given by one address
+/// or by its MAC is cut with all that is registered for it, so that it does not come back under another address.
+pub fn covers(object: &Object, policy: Option<&Policy>) -> Result<Covers, Unknown> {
+    let Object::Host { name } = object else {
+        return Ok(Covers::default());
+    };
+    let devices = policy.map_or(&[][..], |policy| policy.devices.as_slice());
+    let mut covers = Covers::default();
+    let host = HostName::read(name).ok_or_else(|| Unknown::Device { name: name.clone() })?;
+    match &host {
+        HostName::Address(address) => covers.addresses.push(*address),
+        HostName::Mac(mac) => covers.widen(&Covers::new(Vec::new(), [*mac])),
+        HostName::Device(_) => {}
+    }
+    for device in devices {
+        let is_it = match &host {
+            HostName::Address(address) => device.addresses.contains(address),
+            HostName::Mac(mac) => device.mac.0 == *mac,
+            HostName::Device(name) => device.name == *name,
+        };
+        if is_it {
+            covers.widen(&Covers::new(device.addresses.clone(), [device.mac.0]));
+        }
+    }
+    if covers == Covers::default() {
+        return Err(Unknown::Device { name: name.clone() });
+    }
+    Ok(covers)
+}
+
+/// Whether the policy has the zone or network an object names.
+pub fn exists(object: &Object, policy: &Policy) -> Result<(), Unknown> {
+    let names = |zones: bool| {
+        policy.nets.iter().filter(move |net| matches!(net.kind, NetKind::Zone { .. }) == zones).map(|net| &*net.name)
+    };
+    let list = |zones| names(zones).collect::<Vec<_>>().join(", ");
+    match object {
+        Object::Network { name } if !names(false).any(|known| known == name) => {
+            Err(Unknown::Network { name: name.clone(), known: list(false) })
+        }
+        Object::Zone { name } if !names(true).any(|known| known == name) => {
+            Err(Unknown::Zone { name: name.clone(), known: list(true) })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,185 @@
+//! From an instance to samples.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::family::{Families, Sample, labelled, plain};
+use crate::{
+    agent::{clock::boottime_ns, counters::Counters, keeper::Keeper},
+    api::report::{FileState, Status},
+    cli::text::Lang,
+};
+
+/// Everything that is exported of an instance.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are 64-bit floats")]
+pub fn collect(keeper: &Keeper) -> Families {
+    let status = keeper.status(Lang::En);
+    let mut families = of_status(&status);
+    if let Ok(counters) = keeper.counters_by_name() {
+        of_counters(&mut families, &counters, boot_time());
+    }
+    let gauges = keeper.gauges();
+    families.events_lost_total = gauges.events_lost.map(|lost| plain(lost as f64)).unwrap_or_default();
+    families.apply_duration_seconds = gauges.apply_time.map(|time| plain(time.as_secs_f64())).unwrap_or_default();
+    families.applies_total = [("done", gauges.applies.0), ("refused", gauges.applies.1)]
+        .map(|(result, n)| labelled([("result", result)], n as f64))
+        .to_vec();
+    families.network_cut =
+        gauges.networks.iter().map(|(name, cut)| labelled([("network", name)], f64::from(u8::from(*cut)))).collect();
+    families
+}
+
+/// The wall time of the kernel's boot, seconds: `CLOCK_BOOTTIME` stamps plus this are wall times.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds are precise enough")]
+fn boot_time() -> f64 {
+    Timestamp::now().as_millisecond() as f64 / 1e3 - boottime_ns() as f64 / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are 64-bit floats")]
+fn of_status(status: &Status) -> Families {
+    let flag = |on: bool| f64::from(u8::from(on));
+    let mut families = Families {
+        enforcing: plain(flag(status.enforcing)),
+        detached: plain(flag(status.detached.is_some())),
+        revision: plain(status.revision.as_ref().map_or(0.0, |revision| revision.number as f64)),
+        policy_file_changed: plain(flag(matches!(
+            status.policy_file.state,
+            FileState::Changed | FileState::Invalid | FileState::Missing
+        ))),
+        record_lines: plain(status.record.last as f64),
+        record_failures_total: plain(status.record.failures as f64),
+        clock_steps_total: plain(status.clock.steps as f64),
+        clock_behind_seconds: plain(status.clock.behind_seconds as f64),
+        clock_synchronised: plain(flag(status.clock.synchronised)),
+        faults: plain(status.faults.len() as f64),
+        build_info: vec![labelled([("version", &status.version)], 1.0)],
+        ..Families::default()
+    };
+    if let Some(revision) = &status.revision {
+        let number = revision.number.to_string();
+        families.revision_info = vec![labelled([("revision", &number), ("hash", &revision.hash)], 1.0)];
+        if let Ok(at) = revision.applied_at.parse::<Timestamp>() {
+            families.revision_applied_timestamp_seconds = plain(at.as_millisecond() as f64 / 1e3);
+        }
+    }
+    let attached = |interface: &crate::api::report::Interface| {
+        interface.xdp != "missing" && interface.tcx && interface.error.is_none()
+    };
+    families.interface_attached = status
+        .interfaces
+        .iter()
+        .map(|interface| {
+            labelled([("interface", &interface.name), ("mode", &interface.xdp)], flag(attached(interface)))
+        })
+        .collect();
+    for guard in &status.guard {
+        families.guard_packets_total.push(labelled([("counter", &guard.name)], guard.packets as f64));
+        families.guard_bytes_total.push(labelled([("counter", &guard.name)], guard.bytes as f64));
+    }
+    for table in &status.tables {
+        families.table_entries.push(labelled([("table", &table.table)], table.used as f64));
+        families.table_capacity_entries.push(labelled([("table", &table.table)], table.capacity as f64));
+    }
+    for kind in ["network", "zone", "host", "prefix", "all"] {
+        let of_kind = status.cutoffs.iter().filter(|cut| cut.object.split(' ').next() == Some(kind));
+        let (mut count, mut oldest) = (0.0, 0);
+        for cut in of_kind.filter(|cut| cut.in_force) {
+            count += 1.0;
+            oldest = oldest.max(cut.age_seconds);
+        }
+        families.cutoff_active.push(labelled([("kind", kind)], count));
+        families.cutoff_age_seconds.push(labelled([("kind", kind)], oldest as f64));
+    }
+    for kind in ["rule", "device"] {
+        let of_kind = || status.permissions.iter().filter(|permission| permission.kind == kind);
+        let expired = of_kind().filter(|permission| permission.expired).count();
+        families.permissions_expired.push(labelled([("kind", kind)], expired as f64));
+        families.permissions_ending.push(labelled([("kind", kind)], (of_kind().count() - expired) as f64));
+    }
+    families
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are 64-bit floats")]
+fn of_counters(families: &mut Families, counters: &Counters, boot: f64) {
+    let wall = |last: u64| {
+        if last == 0 { 0.0 } else { boot + last as f64 / 1e9 }
+    };
+    let mut last: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+    for line in &counters.networks {
+        let labels = [
+            ("network", line.network.as_str()),
+            ("direction", line.direction),
+            ("verdict", line.verdict),
+            ("reason", line.reason.as_str()),
+        ];
+        families.packets_total.push(labelled(labels, line.packets as f64));
+        families.bytes_total.push(labelled(labels, line.bytes as f64));
+        let seen = last.entry((&line.network, line.direction, line.verdict)).or_default();
+        *seen = line.last.max(*seen);
+    }
+    families.last_packet_timestamp_seconds = last
+        .into_iter()
+        .map(|((network, direction, verdict), seen)| {
+            labelled([("network", network), ("direction", direction), ("verdict", verdict)], wall(seen))
+        })
+        .collect();
+    for line in &counters.rules {
+        let rule = ("rule", line.rule.as_str());
+        let both = |forward: u64, reply: u64| -> [Sample; 2] {
+            [("forward", forward), ("reply", reply)]
+                .map(|(direction, n)| labelled([rule, ("direction", direction)], n as f64))
+        };
+        families.rule_packets_total.extend(both(line.packets, line.reply_packets));
+        families.rule_bytes_total.extend(both(line.bytes, line.reply_bytes));
+        families.rule_flows_total.push(labelled([rule], line.flows as f64));
+        families.rule_last_hit_timestamp_seconds.push(labelled([rule], wall(line.last)));
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::agent::counters::{NetLine, RuleLine};
+
+    #[test]
+    fn counters_keep_their_names_and_last_hits_become_wall_time() {
+        let mut families = Families::default();
+        let counters = Counters {
+            networks: ["no_rule", "land"]
+                .iter()
+                .zip([5_000_000_000, 7_000_000_000])
+                .map(|(reason, last)| NetLine {
+                    network: "internet".into(),
+                    direction: "in",
+                    verdict: "drop",
+                    reason: (*reason).into(),
+                    packets: 3,
+                    bytes: 180,
+                    last,
+                })
+                .collect(),
+            rules: vec![RuleLine {
+                rule: "office-web".into(),
+                packets: 10,
+                bytes: 1000,
+                reply_packets: 8,
+                reply_bytes: 9000,
+                flows: 2,
+                last: 0,
+            }],
+        };
+        of_counters(&mut families, &counters, 1000.0);
+        assert_eq!(families.packets_total.len(), 2);
+        assert_eq!(families.last_packet_timestamp_seconds.len(), 1);
+        assert!((families.last_packet_timestamp_seconds[0].value - 1007.0).abs() < 1e-9);
+        assert_eq!(families.rule_last_hit_timestamp_seconds[0].value.to_bits(), 0f64.to_bits());
+        let text = String::from_utf8(families.render().unwrap()).unwrap();
+        assert!(
+            text.contains("sekimori_rule_bytes_total{direction=\"reply\",rule=\"office-web\"} 9000")
+                || text.contains("sekimori_rule_bytes_total{rule=\"office-web\",direction=\"reply\"} 9000"),
+            "{text}"
+        );
+    }
+}

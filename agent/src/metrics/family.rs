@@ -1,0 +1,208 @@
+//! The catalogue of metrics. A family's documentation is its HELP text.
+
+use prometheus::{
+    Encoder, TextEncoder,
+    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+/// One value with its labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Label names and values.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value. Counts above 2^53 lose their last digits, as everywhere in Prometheus.
+    pub value: f64,
+}
+
+macro_rules! families {
+    ($( #[doc = $help:literal] $name:ident: $kind:ident; )*) => {
+        /// Every family with its samples.
+        #[derive(Debug, Clone, Default)]
+        pub struct Families { $( #[doc = $help] pub $name: Vec<Sample>, )* }
+
+        impl Families {
+            /// The text exposition format; families without a sample are left out.
+            ///
+            /// # Errors
+            /// None is known; the encoder's signature has one.
+            pub fn render(self) -> Result<Vec<u8>, prometheus::Error> {
+                let families = [ $(
+                    build(concat!("sekimori_", stringify!($name)), $help.trim(), MetricType::$kind, self.$name),
+                )* ];
+                let mut text = Vec::new();
+                for family in families.into_iter().flatten() {
+                    TextEncoder::new().encode(&[family], &mut text)?;
+                }
+                Ok(text)
+            }
+        }
+    };
+}
+
+families! {
+    /// Packets judged on guarded interfaces, by zone or network, direction, verdict and reason.
+    packets_total: COUNTER;
+    /// Bytes of those packets.
+    bytes_total: COUNTER;
+    /// When the last packet with this verdict was judged.
+    last_packet_timestamp_seconds: GAUGE;
+    /// Packets of the conversations a rule permitted; direction is forward or reply.
+    rule_packets_total: COUNTER;
+    /// Bytes of the conversations a rule permitted.
+    rule_bytes_total: COUNTER;
+    /// Conversations a rule opened.
+    rule_flows_total: COUNTER;
+    /// When a packet last passed by a rule; 0 if none ever did.
+    rule_last_hit_timestamp_seconds: GAUGE;
+    /// Packets the nftables guard dropped.
+    guard_packets_total: COUNTER;
+    /// Bytes the nftables guard dropped.
+    guard_bytes_total: COUNTER;
+    /// Events that did not reach user space; their packets are counted all the same.
+    events_lost_total: COUNTER;
+    /// Entries in use in a table of the data plane.
+    table_entries: GAUGE;
+    /// Entries a table of the data plane can hold.
+    table_capacity_entries: GAUGE;
+    /// 1 if every guarded interface that exists judges its packets by a policy.
+    enforcing: GAUGE;
+    /// 1 if the gate was opened on purpose.
+    detached: GAUGE;
+    /// 1 if both hooks are attached to a guarded interface; mode is native, generic or missing.
+    interface_attached: GAUGE;
+    /// Number of the revision in force, 0 for none.
+    revision: GAUGE;
+    /// The revision in force by its hash; always 1.
+    revision_info: GAUGE;
+    /// When the revision in force was applied.
+    revision_applied_timestamp_seconds: GAUGE;
+    /// 1 if the policy on disk is not the one in force.
+    policy_file_changed: GAUGE;
+    /// Cut-offs in force, by kind of object.
+    cutoff_active: GAUGE;
+    /// Age of the oldest cut-off of a kind.
+    cutoff_age_seconds: GAUGE;
+    /// 1 if this zone or network is cut off.
+    network_cut: GAUGE;
+    /// Rules and device registrations that have ended.
+    permissions_expired: GAUGE;
+    /// Rules and device registrations that end within 30 days.
+    permissions_ending: GAUGE;
+    /// How long the last policy switch took, staging and verifying included.
+    apply_duration_seconds: GAUGE;
+    /// Applies since the agent started, by result.
+    applies_total: COUNTER;
+    /// Lines in the record of administrators' actions.
+    record_lines: GAUGE;
+    /// Lines of the record that could not be written since the agent started.
+    record_failures_total: COUNTER;
+    /// Times the wall clock was set since the agent started.
+    clock_steps_total: COUNTER;
+    /// How far the wall clock is behind the latest time ever seen; timed rules stay closed meanwhile.
+    clock_behind_seconds: GAUGE;
+    /// 1 if a time source disciplines the clock.
+    clock_synchronised: GAUGE;
+    /// Faults that `sekimori status` lists.
+    faults: GAUGE;
+    /// The version that serves this; always 1.
+    build_info: GAUGE;
+}
+
+fn build(name: &str, help: &str, kind: MetricType, samples: Vec<Sample>) -> Option<MetricFamily> {
+    if samples.is_empty() {
+        return None;
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(samples.into_iter().map(|sample| metric(kind, sample)).collect());
+    Some(family)
+}
+
+fn metric(kind: MetricType, sample: Sample) -> Metric {
+    let labels = sample.labels.into_iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value);
+        pair
+    });
+    let mut metric = Metric::default();
+    metric.set_label(labels.collect());
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(sample.value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(sample.value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+/// A sample without labels.
+pub fn plain(value: f64) -> Vec<Sample> {
+    vec![Sample { labels: Vec::new(), value }]
+}
+
+/// A sample with labels.
+pub fn labelled<const N: usize>(labels: [(&'static str, &str); N], value: f64) -> Sample {
+    Sample { labels: labels.map(|(name, value)| (name, value.to_owned())).to_vec(), value }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    fn sample() -> Families {
+        Families {
+            packets_total: vec![labelled(
+                [("network", "internet"), ("direction", "in"), ("verdict", "drop"), ("reason", "no_rule")],
+                42.0,
+            )],
+            enforcing: plain(1.0),
+            build_info: vec![labelled([("version", "0.1.0")], 1.0)],
+            record_failures_total: plain(0.0),
+            cutoff_age_seconds: vec![labelled([("kind", "network")], 1.5)],
+            ..Families::default()
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_the_help_text() {
+        let text = String::from_utf8(sample().render().unwrap()).unwrap();
+        assert!(text.contains("# HELP sekimori_enforcing 1 if every guarded interface that exists"), "{text}");
+        assert!(text.contains("# TYPE sekimori_packets_total counter"), "{text}");
+        assert!(
+            text.contains(
+                "sekimori_packets_total{direction=\"in\",network=\"internet\",reason=\"no_rule\",verdict=\"drop\"} 42"
+            ) || text.contains(
+                "sekimori_packets_total{network=\"internet\",direction=\"in\",verdict=\"drop\",reason=\"no_rule\"} 42"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("sekimori_guard"), "families without samples are left out");
+    }
+
+    /// Skipped where Prometheus is not installed; the behaviour tests demand it.
+    #[test]
+    fn promtool_has_nothing_to_say() {
+        let spawned = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut promtool) = spawned else { return };
+        promtool.stdin.take().unwrap().write_all(&sample().render().unwrap()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
