@@ -18,8 +18,8 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask VERB
 
-  demo [--keep]        a town hall with its five networks, guarded, on this machine
-                       --keep: leave it running and print how to use it
+  demo [--keep|--stop] a town hall with its five networks, guarded, on this machine
+                       --keep: leave it running and print how to use it; --stop: end that
   test [FILTER]        formatting, lints, unit tests, behaviour on real packets
   build [--release]    the BPF object, then the agent with the object inside
   setup [--check]      install what building and testing need; --check: only say what is missing
@@ -48,8 +48,8 @@ fn run() -> Result<()> {
         ["build", "--release"] => build::run(build::Profile::Release),
         ["test"] => test::run(None),
         ["test", filter] if !filter.starts_with('-') => test::run(Some(filter)),
-        ["demo"] => demo::run(false),
-        ["demo", "--keep"] => demo::run(true),
+        ["demo"] => demo::run(None),
+        ["demo", flag @ ("--keep" | "--stop")] => demo::run(Some(flag)),
         ["fmt"] => fmt::run(),
         ["lint"] => lint::run(),
         [] | ["help" | "--help" | "-h"] => {

@@ -157,12 +157,18 @@ fn install_debian() -> Result<()> {
     let root = tools()?;
     println!("Building bpf-linker {LINKER_VERSION} into {} (once; a minute or two)", root.display());
     run(cargo()
-        .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features"])
+        .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--quiet", "--no-default-features"])
         .args(["--features", &format!("llvm-{LLVM}"), "--root"])
         .arg(&root)
         // Not the clone's: its profile and lints do not concern a tool.
         .current_dir("/")
         .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"))
+        // Nearly all of its work is done inside LLVM, which comes compiled.
+        .envs([
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+            ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ])
         .env_remove("CARGO_TARGET_DIR"))
 }
 
