@@ -12,6 +12,7 @@ pub mod flows;
 pub mod fragments;
 pub mod frame;
 pub mod generate;
+pub mod host;
 pub mod hours;
 pub mod identity;
 pub mod ip;
