@@ -7,6 +7,7 @@ use sekimori_tests::oracle::{
     differ::{Tally, report, run, shrink},
     generate::{policy::policy, rng::Rng, talk::history},
     host::Host,
+    kernel::Kernel,
     subject::Subject,
 };
 
@@ -58,4 +59,9 @@ fn differ(subject: &mut dyn Subject, policies: usize) {
 #[test]
 fn host_build_agrees() {
     differ(&mut Host::default(), 700);
+}
+
+#[test]
+fn loaded_programs_agree() {
+    differ(&mut Kernel::load().unwrap(), 700);
 }

@@ -77,7 +77,9 @@ pub fn run(
             }
             Step::Overlay(cut, management) => {
                 state.cut = cut.clone();
-                state.management.clone_from(management);
+                if subject.has_management() {
+                    state.management.clone_from(management);
+                }
                 subject.overlay(&active, cut, management).context("overlay")?;
             }
             Step::Packet(event) => {

@@ -16,6 +16,7 @@ pub mod host;
 pub mod hours;
 pub mod identity;
 pub mod ip;
+pub mod kernel;
 pub mod rules;
 pub mod sanity;
 pub mod state;

@@ -113,7 +113,8 @@ fn conversation(
         flows::judge_at(policy, state, index, true, transport, now)?;
         let view = &state.views[index];
         let mark = match view.role {
-            Role::Initiator | Role::BoxIn => Mark::Forward { rule: view.rule.clone(), net: view.net },
+            Role::BoxIn => Mark::Local,
+            Role::Initiator => Mark::Forward { rule: view.rule.clone(), net: view.net },
             Role::Responder | Role::BoxOut => Mark::Reply,
         };
         return Ok(Passed { reason: Reason::Flow, rule: Some(view.rule.clone()), mark: Some(mark) });
@@ -122,7 +123,10 @@ fn conversation(
     let question =
         Question { from: Place::Net(net), src: packet.src, dst: packet.dst, device, what: What::of(packet, transport) };
     let permit = permit(policy, &question, now)?;
-    let mark = Mark::Forward { rule: permit.rule.clone(), net: permit.net };
+    let mark = match permit.net {
+        Place::Box => Mark::Local,
+        net => Mark::Forward { rule: permit.rule.clone(), net },
+    };
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
         let role = if permit.net == Place::Box { Role::BoxIn } else { Role::Initiator };

@@ -376,15 +376,7 @@ impl Talker<'_> {
         let seq = self.last_seq.wrapping_add(if self.rng.chance(20) { 1 << 29 } else { 0 });
         let quoted = |src: (IpAddr, u16), dst: (IpAddr, u16), len: usize| {
             let bytes = match proto {
-                6 => tcp(&Segment {
-                    sport: src.1,
-                    dport: dst.1,
-                    seq,
-                    ack: 0,
-                    flags: flag::ACK,
-                    data: 0,
-                    scale: None,
-                }),
+                6 => tcp(&Segment { sport: src.1, dport: dst.1, seq, ack: 0, flags: flag::ACK, data: 0, scale: None }),
                 17 => udp(src.1, dst.1, 12),
                 1 => icmp(8, 0, word(src.1), &[0; 8]),
                 58 => icmp(128, 0, word(src.1), &[0; 8]),
