@@ -46,7 +46,10 @@ pub fn arp(policy: &Policy, frame: &Frame) -> Result<Arp, Reason> {
     let form = body[..6] == [0, 1, 8, 0, 6, 4] && (operation == 1 || operation == 2) && body[8..14] == frame.from.0;
     let addr = |at: usize| Ipv4Addr::new(body[at], body[at + 1], body[at + 2], body[at + 3]);
     let (sender, target) = (addr(14), addr(24));
-    if !form || (sender.is_unspecified() && operation != 1) {
+    let probe = sender.is_unspecified() && operation == 1;
+    let first = sender.octets()[0];
+    let martian = first == 0 || first == 127 || first >= 224 || sender.octets()[..2] == [169, 254];
+    if !form || (martian && !probe) {
         return Err(Reason::Arp);
     }
     Ok(Arp { sender: IpAddr::V4(sender), target: IpAddr::V4(target) })
@@ -210,4 +213,14 @@ pub fn is_for_many(policy: &Policy, addr: IpAddr) -> bool {
             .any(|prefix| addr.is_ipv4() && prefix.prefix_len() < 31 && prefix.broadcast() == addr)
     };
     addr.is_multicast() || addr == IpAddr::V4(Ipv4Addr::BROADCAST) || directed()
+}
+
+/// MLD, IGMP, DHCP or VRRP by form, on its way across a bridge.
+pub fn is_bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> bool {
+    let dhcp = match (packet.is_v6(), ports(transport)) {
+        (false, Some(ports)) => ports == (67, 68) || ports == (68, 67),
+        (true, Some(ports)) => ports == (546, 547) || ports == (547, 546),
+        _ => false,
+    };
+    dhcp || is_mld(packet, transport) || (!packet.is_v6() && packet.proto == 2) || is_vrrp(policy, packet)
 }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use sekimori::policy::model::{Mac, Place, Policy};
+use sekimori::policy::model::Mac;
 use sekimori_ebpf::reason::Reason;
 
-use super::{identity::owner, state::OracleState, transport::Transport};
+use super::{state::OracleState, transport::Transport};
 
 /// What the cut-off looks at.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub struct Subject<'a> {
 }
 
 /// Whether the cut-off stops it.
-pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Result<(), Reason> {
+pub fn check(state: &OracleState, subject: &Subject<'_>) -> Result<(), Reason> {
     let cut = &state.cut;
-    if cut.all < 2 && is_management(policy, state, subject) {
+    if cut.all < 2 && is_management(state, subject) {
         return Ok(());
     }
     if cut.all > 0 {
@@ -44,14 +44,13 @@ pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Res
     Ok(())
 }
 
-fn is_management(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> bool {
+fn is_management(state: &OracleState, subject: &Subject<'_>) -> bool {
     let (Some((src, dst)), Transport::Tcp(tcp)) = (subject.addresses, subject.transport) else {
         return false;
     };
-    let (person, service, port) = if subject.leaving { (dst, src, tcp.sport) } else { (src, dst, tcp.dport) };
-    owner(policy, service) == Some(Place::Box)
-        && state
-            .management
-            .iter()
-            .any(|path| path.interface == subject.interface && path.port == port && path.source.contains(&person))
+    let (person, port) = if subject.leaving { (dst, tcp.sport) } else { (src, tcp.dport) };
+    state
+        .management
+        .iter()
+        .any(|path| path.interface == subject.interface && path.port == port && path.source.contains(&person))
 }

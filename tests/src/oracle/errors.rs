@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     frame::{be16, be32},
-    ip::{Packet, read_chain},
+    ip::Packet,
     transport::{Transport, is_icmp},
 };
 
@@ -69,7 +69,7 @@ type Inner = (IpAddr, IpAddr, u8, Vec<u8>);
 
 fn inner_v4(bytes: &[u8]) -> Option<Inner> {
     let header = usize::from(bytes.first()? & 15) * 4;
-    if bytes[0] >> 4 != 4 || header < 20 || bytes.len() < header || be16(bytes, 6) & 0x1fff != 0 {
+    if bytes[0] >> 4 != 4 || header != 20 || bytes.len() < header || be16(bytes, 6) & 0x1fff != 0 {
         return None;
     }
     let addr = |at: usize| IpAddr::V4(Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]));
@@ -85,9 +85,9 @@ fn inner_v6(bytes: &[u8]) -> Option<Inner> {
         out.copy_from_slice(&bytes[at..at + 16]);
         IpAddr::V6(Ipv6Addr::from(out))
     };
-    let (proto, fragment, rest) = read_chain(bytes[6], &bytes[40..])?;
-    if fragment.is_some_and(|fragment| fragment.offset > 0) {
+    let extension = [0, 43, 44, 51, 59, 60];
+    if extension.contains(&bytes[6]) {
         return None;
     }
-    Some((addr(8), addr(24), proto, rest))
+    Some((addr(8), addr(24), bytes[6], bytes[40..].to_vec()))
 }

@@ -5,7 +5,7 @@ use sekimori::policy::model::{Place, Policy, Port};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
-    errors::Quote,
+    errors,
     ip::Packet,
     rules::{Permit, Question, What, permit},
     state::{Key, OracleState, Role, View},
@@ -91,20 +91,46 @@ impl View {
     }
 }
 
-/// The live view of this key to which a packet of this direction belongs.
-pub fn find(
+/// The live view of this key.
+pub fn find(state: &OracleState, key: &Key, now: Timestamp) -> Option<usize> {
+    state.views.iter().position(|view| view.key == *key && view.is_live(now))
+}
+
+/// Requests come from the side that opened, replies from the other.
+pub fn right_echo(
     state: &OracleState,
-    key: &Key,
+    index: usize,
     from_peer: bool,
     packet: &Packet,
     transport: &Transport,
-    now: Timestamp,
-) -> Option<usize> {
-    let index = state.views.iter().position(|view| view.key == *key && view.is_live(now))?;
+) -> Result<(), Reason> {
     let by_initiator = state.views[index].role.peer_initiates() == from_peer;
     match is_echo(packet, transport) {
-        Some(request) if request != by_initiator => None,
-        _ => Some(index),
+        Some(request) if request != by_initiator => Err(Reason::NoFlow),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the rules again where the policy changed or the permission's time is over.
+fn still_permitted(policy: &Policy, state: &mut OracleState, index: usize, now: Timestamp) -> Result<(), Reason> {
+    let revision = state.revision;
+    let view = &mut state.views[index];
+    let stale = view.revision != revision || view.deadline.is_some_and(|end| now >= end);
+    if !stale || view.role == Role::Responder {
+        return Ok(());
+    }
+    match permit(policy, &view.question(policy), now) {
+        Ok(permit) => {
+            view.rule = permit.rule;
+            view.net = permit.net;
+            view.deadline = permit.deadline;
+            view.revision = revision;
+            Ok(())
+        }
+        Err(_) => {
+            state.views.remove(index);
+            Err(Reason::FlowEnded)
+        }
     }
 }
 
@@ -117,23 +143,8 @@ pub fn judge_at(
     transport: &Transport,
     now: Timestamp,
 ) -> Result<(), Reason> {
-    let revision = state.revision;
+    still_permitted(policy, state, index, now)?;
     let view = &mut state.views[index];
-    let stale = view.revision != revision || view.deadline.is_some_and(|end| now >= end);
-    if stale && view.role != Role::Responder {
-        match permit(policy, &view.question(policy), now) {
-            Ok(permit) => {
-                view.rule = permit.rule;
-                view.net = permit.net;
-                view.deadline = permit.deadline;
-                view.revision = revision;
-            }
-            Err(_) => {
-                state.views.remove(index);
-                return Err(Reason::FlowEnded);
-            }
-        }
-    }
     let by_initiator = view.role.peer_initiates() == from_peer;
     let side = usize::from(!by_initiator);
     if let (Some(track), Transport::Tcp(tcp)) = (&mut view.tcp, transport) {
@@ -199,17 +210,29 @@ pub fn may_open(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
     }
 }
 
-/// Whether a quoted packet belongs to a live flow of this port; `quoted_left` says that it went out here.
-pub fn knows(state: &OracleState, port: &Port, quote: &Quote, quoted_left: bool, now: Timestamp) -> bool {
+/// Step 13: whether an ICMP error is about a live flow of this port; `quoted_left` says that the quoted packet went
+/// out here.
+pub fn related(
+    policy: &Policy,
+    state: &mut OracleState,
+    port: &Port,
+    packet: &Packet,
+    quoted_left: bool,
+    now: Timestamp,
+) -> Result<(), Reason> {
+    let Some(quote) = errors::quote(packet).filter(|_| policy.builtin.icmp_errors) else {
+        return Err(Reason::IcmpUnrelated);
+    };
     let (peer, far) = if quoted_left { (quote.dst, quote.src) } else { (quote.src, quote.dst) };
     let key = Key { port: port.clone(), peer, far, proto: quote.proto };
-    let Some(view) = state.views.iter().find(|view| view.key == key && view.is_live(now)) else {
-        return false;
-    };
-    let (Some(seq), Some(track)) = (quote.seq, &view.tcp) else {
-        return true;
-    };
-    let sender = usize::from(view.role.peer_initiates() == quoted_left);
-    let side = &track.sides[sender];
-    side.spoke && !after(seq, side.end)
+    let index = find(state, &key, now).ok_or(Reason::IcmpUnrelated)?;
+    let view = &state.views[index];
+    if let (Some(seq), Some(track)) = (quote.seq, &view.tcp) {
+        let sender = usize::from(view.role.peer_initiates() == quoted_left);
+        let side = &track.sides[sender];
+        if !side.spoke || after(seq, side.end) || after(side.isn, seq) {
+            return Err(Reason::IcmpUnrelated);
+        }
+    }
+    still_permitted(policy, state, index, now)
 }

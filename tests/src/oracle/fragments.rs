@@ -57,7 +57,7 @@ fn find<'s>(
     })
 }
 
-/// A later fragment takes its first's verdict; `Ok` is not final before the cut-off was asked.
+/// A later fragment takes its first's verdict.
 pub(crate) fn later(
     state: &mut OracleState,
     place: Place<'_>,
@@ -71,21 +71,23 @@ pub(crate) fn later(
         return Err(Reason::FragmentOrphan);
     };
     let (start, end) = (fragment.offset, fragment.offset + fragment.len);
-    if datagram.poisoned || datagram.ranges.iter().any(|(from, to)| start < *to && *from < end) {
-        datagram.poisoned = true;
-        return Err(Reason::FragmentOverlap);
-    }
-    if datagram.total.is_some_and(|total| end > total) {
-        return Err(Reason::FragmentBounds);
-    }
-    if !fragment.more && (datagram.total.is_some() || datagram.ranges.iter().any(|(_, to)| *to > end)) {
-        return Err(Reason::FragmentBounds);
-    }
     let mut ranges = datagram.ranges.clone();
     ranges.push((start, end));
     ranges = merged(ranges);
-    if ranges.len() > RANGES {
-        return Err(Reason::FragmentTooMany);
+    let ends_early = !fragment.more && datagram.ranges.iter().any(|(_, to)| *to > end);
+    let ends_twice = !fragment.more && datagram.total.is_some_and(|total| total != end);
+    let wrong = if datagram.poisoned || datagram.ranges.iter().any(|(from, to)| start < *to && *from < end) {
+        Some(Reason::FragmentOverlap)
+    } else if datagram.total.is_some_and(|total| end > total) || ends_early || ends_twice {
+        Some(Reason::FragmentBounds)
+    } else if ranges.len() > RANGES {
+        Some(Reason::FragmentTooMany)
+    } else {
+        None
+    };
+    if let Some(reason) = wrong {
+        datagram.poisoned = true;
+        return Err(reason);
     }
     datagram.ranges = ranges;
     if !fragment.more {
@@ -108,7 +110,7 @@ fn merged(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
 
 /// A first fragment of a datagram that is already known overlaps it.
 pub fn again(state: &mut OracleState, place: Place<'_>, packet: &Packet, now: Timestamp) -> Result<(), Reason> {
-    let Some(fragment) = packet.fragment else {
+    let Some(fragment) = packet.fragment.filter(|_| !packet.is_later_fragment()) else {
         return Ok(());
     };
     match find(state, place, packet, fragment, now) {
@@ -122,7 +124,7 @@ pub fn again(state: &mut OracleState, place: Place<'_>, packet: &Packet, now: Ti
 
 /// Remembers a first fragment that passed.
 pub(crate) fn remember(state: &mut OracleState, place: Place<'_>, packet: &Packet, passed: &Passed, now: Timestamp) {
-    let Some(fragment) = packet.fragment else {
+    let Some(fragment) = packet.fragment.filter(|_| !packet.is_later_fragment()) else {
         return;
     };
     state.datagrams.retain(|datagram| {

@@ -51,8 +51,8 @@ impl Packet {
         self.fragment.is_some_and(|fragment| fragment.offset > 0)
     }
 
-    /// Reads an IPv4 packet. `options_allowed` is for the box's own IGMP, which carries Router Alert.
-    pub fn read_v4(bytes: &[u8], options_allowed: bool) -> Result<Self, Reason> {
+    /// Reads an IPv4 packet.
+    pub fn read_v4(bytes: &[u8]) -> Result<Self, Reason> {
         if bytes.len() < 20 {
             return Err(Reason::Truncated);
         }
@@ -62,11 +62,12 @@ impl Packet {
         if bytes[0] >> 4 != 4 || header < 20 || total < header || total > bytes.len() {
             return Err(Reason::Ipv4Header);
         }
+        let router_alert = bytes[9] == 2 && bytes[20..header] == [0x94, 4, 0, 0];
+        if header > 20 && !router_alert {
+            return Err(Reason::Ipv4Options);
+        }
         if ones_complement(&bytes[..header]) != 0xffff || flags & 0x8000 != 0 {
             return Err(Reason::Ipv4Header);
-        }
-        if header > 20 && !(options_allowed && bytes[9] == 2) {
-            return Err(Reason::Ipv4Options);
         }
         let payload = bytes[header..total].to_vec();
         let (offset, more) = (usize::from(flags & 0x1fff) * 8, flags & 0x2000 != 0);
@@ -154,12 +155,6 @@ impl Chain {
             }
         }
     }
-}
-
-/// Walks extension headers and hands back the protocol behind them, the fragment and the rest.
-pub(crate) fn read_chain(first: u8, bytes: &[u8]) -> Option<(u8, Option<Fragment>, Vec<u8>)> {
-    let chain = Chain::walk(first, bytes).ok()?;
-    Some((chain.proto, chain.fragment, chain.payload))
 }
 
 fn v6(bytes: &[u8]) -> IpAddr {

@@ -108,5 +108,5 @@ fn possible_flags(flags: u8) -> bool {
 }
 
 fn never_let_through(v6: bool, kind: u8) -> bool {
-    if v6 { matches!(kind, 137 | 139..=142 | 146 | 147) } else { matches!(kind, 4 | 5 | 9 | 10 | 17 | 18) }
+    if v6 { matches!(kind, 137..=142 | 144..=149) } else { matches!(kind, 4 | 5 | 9 | 10 | 17 | 18) }
 }

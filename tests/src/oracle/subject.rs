@@ -18,6 +18,10 @@ pub trait Subject {
     fn load(&mut self, policy: &Policy, now: Timestamp) -> anyhow::Result<()>;
     /// Sets the cut-off and the management paths.
     fn overlay(&mut self, policy: &Policy, cut: &Cut, management: &[Management]) -> anyhow::Result<()>;
+    /// Whether [`Self::overlay`] can set management paths.
+    fn has_management(&self) -> bool {
+        true
+    }
     /// Judges one packet. `None` if this subject cannot be asked about it.
     fn judge(&mut self, event: &Event) -> anyhow::Result<Option<Verdict>>;
 }

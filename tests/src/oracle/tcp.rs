@@ -85,7 +85,10 @@ impl Track {
     pub fn note(&mut self, side: usize, tcp: &Tcp) {
         let end = end_of(tcp);
         let me = &mut self.sides[side];
-        if !me.spoke || after(end, me.end) {
+        if !me.spoke {
+            me.isn = tcp.seq;
+            me.end = end;
+        } else if after(end, me.end) {
             me.end = end;
         }
         me.spoke = true;
@@ -103,6 +106,10 @@ impl Track {
         let answers_syn = tcp.has(flag::ACK) && tcp.ack == self.sides[0].end;
         if side == 0 {
             if tcp.is_bare_syn() && tcp.seq == self.sides[0].isn {
+                return Ok(());
+            }
+            if tcp.has(flag::RST) && tcp.seq == self.sides[0].end {
+                self.phase = Phase::Closed;
                 return Ok(());
             }
             let completes = self.sides[1].spoke

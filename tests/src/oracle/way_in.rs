@@ -38,20 +38,20 @@ pub(crate) fn judge(
         if setting == L2Control::Drop {
             return Err(Reason::L2Control);
         }
-        cut::check(policy, state, &question)?;
+        cut::check(state, &question)?;
         return Ok(Passed::builtin());
     }
     let packet = match frame.kind {
         0x0806 => {
             let arp = builtins::arp(policy, &frame)?;
             question.addresses = Some((arp.sender, arp.target));
-            cut::check(policy, state, &question)?;
+            cut::check(state, &question)?;
             if !arp.sender.is_unspecified() {
                 identify(policy, net, frame.from, arp.sender, event.now)?;
             }
             return Ok(Passed::builtin());
         }
-        0x0800 => Packet::read_v4(&frame.body, false)?,
+        0x0800 => Packet::read_v4(&frame.body)?,
         0x86dd => Packet::read_v6(&frame.body)?,
         _ => return Err(Reason::UnknownEtherType),
     };
@@ -61,16 +61,13 @@ pub(crate) fn judge(
     let place = fragments::Place { port: &port, leaving: false };
     question.addresses = Some((packet.src, packet.dst));
     question.transport = &transport;
-    if packet.is_later_fragment() {
-        let passed = fragments::later(state, place, &packet, event.now)?;
-        cut::check(policy, state, &question)?;
-        return Ok(passed);
+    if !packet.is_later_fragment() {
+        sanity::transport(&packet, &transport)?;
     }
-    fragments::again(state, place, &packet, event.now)?;
-    sanity::transport(&packet, &transport)?;
-    cut::check(policy, state, &question)?;
+    cut::check(state, &question)?;
 
     let passed = conversation(policy, state, sender, &port, &packet, &transport)?;
+    fragments::again(state, place, &packet, event.now)?;
     fragments::remember(state, place, &packet, &passed, event.now);
     Ok(passed)
 }
@@ -95,29 +92,29 @@ fn conversation(
         return Err(Reason::Multicast);
     }
     let device = identify(policy, net, mac, packet.src, now)?;
+    if packet.is_later_fragment() {
+        return fragments::later(state, fragments::Place { port, leaving: false }, packet, now);
+    }
 
     if errors::is_error(packet, transport) {
-        let related = policy.builtin.icmp_errors
-            && errors::quote(packet).is_some_and(|quote| flows::knows(state, port, &quote, true, now));
-        return if related {
-            Ok(Passed { reason: Reason::Related, rule: None, mark: Some(Mark::Reply) })
-        } else {
-            Err(Reason::IcmpUnrelated)
-        };
+        flows::related(policy, state, port, packet, true, now)?;
+        return Ok(Passed { reason: Reason::Related, rule: None, mark: Some(Mark::Reply) });
     }
     let key = flows::key(port, false, packet, transport);
     let device_name = device.map(|index| policy.devices[index].name.clone());
     if let Some(key) = &key
-        && let Some(index) = flows::find(state, key, true, packet, transport, now)
+        && let Some(index) = flows::find(state, key, now)
         && !flows::is_reopened(state, index, true, transport)
     {
+        flows::right_echo(state, index, true, packet, transport)?;
         if state.views[index].role.peer_initiates() {
             state.views[index].device.clone_from(&device_name);
         }
         flows::judge_at(policy, state, index, true, transport, now)?;
         let view = &state.views[index];
         let mark = match view.role {
-            Role::Initiator | Role::BoxIn => Mark::Forward { rule: view.rule.clone(), net: view.net },
+            Role::BoxIn => Mark::Local,
+            Role::Initiator => Mark::Forward { rule: view.rule.clone(), net: view.net },
             Role::Responder | Role::BoxOut => Mark::Reply,
         };
         return Ok(Passed { reason: Reason::Flow, rule: Some(view.rule.clone()), mark: Some(mark) });
@@ -126,7 +123,10 @@ fn conversation(
     let question =
         Question { from: Place::Net(net), src: packet.src, dst: packet.dst, device, what: What::of(packet, transport) };
     let permit = permit(policy, &question, now)?;
-    let mark = Mark::Forward { rule: permit.rule.clone(), net: permit.net };
+    let mark = match permit.net {
+        Place::Box => Mark::Local,
+        net => Mark::Forward { rule: permit.rule.clone(), net },
+    };
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
         let role = if permit.net == Place::Box { Role::BoxIn } else { Role::Initiator };

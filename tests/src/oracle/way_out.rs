@@ -51,7 +51,7 @@ pub(crate) fn judge(
             return Err(Reason::L2Control);
         }
         came_from(origin, mark.as_ref())?;
-        cut::check(policy, state, &subject)?;
+        cut::check(state, &subject)?;
         if setting == L2Control::Local && !from_box {
             return Err(Reason::L2Control);
         }
@@ -62,10 +62,10 @@ pub(crate) fn judge(
             let arp = builtins::arp(policy, &frame)?;
             came_from(origin, mark.as_ref())?;
             subject.addresses = Some((arp.sender, arp.target));
-            cut::check(policy, state, &subject)?;
+            cut::check(state, &subject)?;
             return local(from_box, mark.as_ref());
         }
-        0x0800 => Packet::read_v4(&frame.body, from_box)?,
+        0x0800 => Packet::read_v4(&frame.body)?,
         0x86dd => Packet::read_v6(&frame.body)?,
         _ => return Err(Reason::UnknownEtherType),
     };
@@ -75,22 +75,18 @@ pub(crate) fn judge(
     let place = fragments::Place { port: &port, leaving: true };
     subject.addresses = Some((packet.src, packet.dst));
     subject.transport = &transport;
-    if packet.is_later_fragment() {
-        came_from(origin, mark.as_ref())?;
-        let passed = fragments::later(state, place, &packet, event.now)?;
-        cut::check(policy, state, &subject)?;
-        return Ok(passed);
+    if !packet.is_later_fragment() {
+        sanity::transport(&packet, &transport)?;
     }
-    fragments::again(state, place, &packet, event.now)?;
-    sanity::transport(&packet, &transport)?;
     came_from(origin, mark.as_ref())?;
-    cut::check(policy, state, &subject)?;
+    cut::check(state, &subject)?;
 
     let leaving = Leaving { event, port: &port, net, packet: &packet, transport: &transport };
     let passed = match mark {
         Some(mark) => forwarded(policy, state, &leaving, &mark)?,
         None => own(policy, state, &leaving)?,
     };
+    fragments::again(state, place, &packet, event.now)?;
     fragments::remember(state, place, &packet, &passed, event.now);
     Ok(passed)
 }
@@ -117,14 +113,24 @@ fn passed(reason: Reason, rule: Option<String>) -> Passed {
 fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, mark: &Mark) -> Result<Passed, Reason> {
     let Leaving { event, port, net, packet, transport } = *leaving;
     let now = event.now;
+    if *mark == Mark::Local {
+        return bridged(policy, packet, transport);
+    }
+    if builtins::is_for_many(policy, packet.dst) {
+        return Err(Reason::Multicast);
+    }
+    if packet.is_later_fragment() {
+        return fragments::later(state, fragments::Place { port, leaving: true }, packet, now);
+    }
     if errors::is_error(packet, transport) {
         return error(policy, state, leaving);
     }
     let key = flows::key(port, true, packet, transport);
     if let Some(key) = &key
-        && let Some(index) = flows::find(state, key, false, packet, transport, now)
+        && let Some(index) = flows::find(state, key, now)
         && state.views[index].role.peer_initiates()
     {
+        flows::right_echo(state, index, false, packet, transport)?;
         flows::judge_at(policy, state, index, false, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
@@ -144,11 +150,20 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
             Ok(passed(Reason::Flow, Some(rule.clone())))
         }
         Mark::Reply => Err(Reason::NoFlow),
-        Mark::Local if sanity::is_neighbour_discovery(packet, transport) => {
-            builtins::nd_form(policy, packet, transport)?;
-            Ok(Passed::builtin())
-        }
         Mark::Local => Err(Reason::NotJudged),
+    }
+}
+
+/// Built-ins on their way between the ports of a bridge.
+fn bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> Result<Passed, Reason> {
+    let discovery = sanity::is_neighbour_discovery(packet, transport);
+    if discovery {
+        builtins::nd_form(policy, packet, transport)?;
+    }
+    if discovery || builtins::is_bridged(policy, packet, transport) {
+        Ok(Passed::builtin())
+    } else {
+        Err(Reason::NotJudged)
     }
 }
 
@@ -186,11 +201,9 @@ fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
     packet.dst == published.address && port_fits
 }
 
-fn error(policy: &Policy, state: &OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
-    let known = policy.builtin.icmp_errors
-        && errors::quote(leaving.packet)
-            .is_some_and(|quote| flows::knows(state, leaving.port, &quote, false, leaving.event.now));
-    if known { Ok(passed(Reason::Related, None)) } else { Err(Reason::IcmpUnrelated) }
+fn error(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
+    flows::related(policy, state, leaving.port, leaving.packet, false, leaving.event.now)?;
+    Ok(passed(Reason::Related, None))
 }
 
 /// Step 5.
@@ -203,12 +216,16 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
     if builtins::is_for_many(policy, packet.dst) {
         return Err(Reason::Multicast);
     }
+    if packet.is_later_fragment() {
+        return fragments::later(state, fragments::Place { port, leaving: true }, packet, now);
+    }
     let key = flows::key(port, true, packet, transport);
     if let Some(key) = &key
-        && let Some(index) = flows::find(state, key, false, packet, transport, now)
+        && let Some(index) = flows::find(state, key, now)
         && matches!(state.views[index].role, Role::BoxIn | Role::BoxOut)
         && !flows::is_reopened(state, index, false, transport)
     {
+        flows::right_echo(state, index, false, packet, transport)?;
         flows::judge_at(policy, state, index, false, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
@@ -218,6 +235,13 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
     }
     if errors::is_error(packet, transport) {
         return error(policy, state, leaving);
+    }
+    let of_others = key
+        .as_ref()
+        .and_then(|key| flows::find(state, key, now))
+        .is_some_and(|index| matches!(state.views[index].role, Role::Initiator | Role::Responder));
+    if of_others {
+        return Err(Reason::NoFlow);
     }
     flows::may_open(packet, transport)?;
     let question = Question {

@@ -131,8 +131,19 @@ fn port_of(rng: &mut Rng, policy: &Policy, place: Place) -> Port {
     rng.pick(&policy.nets[index].ports).clone()
 }
 
-/// Ends for a random rule, or for none.
+/// Ends for a random rule, or for none; seldom an address that talks to itself.
 pub fn ends(rng: &mut Rng, policy: &Policy) -> Ends {
+    let mut found = candidate(rng, policy);
+    for _ in 0..6 {
+        if found.src != found.dst || rng.chance(5) {
+            break;
+        }
+        found = candidate(rng, policy);
+    }
+    found
+}
+
+fn candidate(rng: &mut Rng, policy: &Policy) -> Ends {
     let rule = rng.maybe(&policy.rules).cloned();
     let rule = rule.filter(|_| rng.chance(85));
     let places: Vec<Place> = (0..policy.nets.len()).map(Place::Net).chain([Place::Box]).collect();

@@ -15,7 +15,7 @@ use super::{
     spoil,
 };
 use crate::oracle::{
-    Event, Origin, Way,
+    Event, OracleState, Origin, Way, judge,
     state::{Cut, Management},
     transport::flag,
 };
@@ -29,6 +29,11 @@ pub struct Talker<'r> {
     number: usize,
     jumps: usize,
     switches: usize,
+    /// The oracle itself, asked so that conversations go on where they live and end where they die.
+    state: OracleState,
+    passed: bool,
+    /// Last sequence number either TCP side sent.
+    last_seq: u32,
     steps: Vec<Step>,
 }
 
@@ -41,8 +46,18 @@ enum Direction {
 
 /// A history of about `packets` packets under this policy.
 pub fn history(rng: &mut Rng, policy: &Policy, packets: usize) -> Vec<Step> {
-    let mut talker =
-        Talker { rng, policy: policy.clone(), clock: base(), number: 0, jumps: 0, switches: 0, steps: Vec::new() };
+    let mut talker = Talker {
+        rng,
+        policy: policy.clone(),
+        clock: base(),
+        number: 0,
+        jumps: 0,
+        switches: 0,
+        state: OracleState::default(),
+        passed: false,
+        last_seq: 1,
+        steps: Vec::new(),
+    };
     while talker.number < packets {
         talker.happen();
         match talker.rng.below(20) {
@@ -71,9 +86,14 @@ impl Talker<'_> {
             6..=7 if self.switches < 2 => {
                 self.switches += 1;
                 self.policy = revised(self.rng, &self.policy);
+                self.state.revision += 1;
                 self.steps.push(Step::Switch(Box::new(self.policy.clone()), self.clock));
             }
-            8..=10 => self.overlay(),
+            8..=9 => self.overlay(),
+            _ if self.state.cut != Cut::default() && self.rng.chance(40) => {
+                self.state.cut = Cut::default();
+                self.steps.push(Step::Overlay(Cut::default(), self.state.management.clone()));
+            }
             _ => {}
         }
     }
@@ -102,6 +122,8 @@ impl Talker<'_> {
         } else {
             Vec::new()
         };
+        self.state.cut = cut.clone();
+        self.state.management.clone_from(&management);
         self.steps.push(Step::Overlay(cut, management));
     }
 
@@ -110,7 +132,9 @@ impl Talker<'_> {
         let number = self.number;
         self.number += 1;
         let frame = spoil::maybe(self.rng, frame);
-        self.steps.push(Step::Packet(Event { number, frame, way, now: self.clock }));
+        let event = Event { number, frame, way, now: self.clock };
+        self.passed = judge(&self.policy, &mut self.state, &event).passes();
+        self.steps.push(Step::Packet(event));
         number
     }
 
@@ -163,6 +187,9 @@ impl Talker<'_> {
                     let direction = if turn % 2 == 0 { Direction::Forth } else { Direction::Back };
                     let len = self.rng.below(40);
                     self.carry(&ends, &translated, direction, &|sport, dport| udp(sport, dport, len));
+                    if !self.passed && self.rng.chance(70) {
+                        break;
+                    }
                     self.happen();
                 }
             }
@@ -174,7 +201,7 @@ impl Talker<'_> {
                 }
             }
         }
-        if self.rng.chance(25) {
+        if self.rng.chance(if self.passed { 30 } else { 5 }) {
             self.error(&ends, &translated);
         }
     }
@@ -228,14 +255,14 @@ impl Talker<'_> {
             (_, Place::Box, true) => self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Box),
             (_, _, false) => {
                 let event = self.enter(&ends.near, ends.mac, &near_ip, &near_bytes);
-                if whole {
+                if whole && self.passed {
                     let (ip, bytes) = (&beyond_ip, &beyond_bytes);
                     self.leave(&ends.beyond, ends.far_mac, ip, bytes, Origin::Guarded { event });
                 }
             }
             (_, _, true) => {
                 let event = self.enter(&ends.beyond, ends.far_mac, &beyond_ip, &beyond_bytes);
-                if whole {
+                if whole && self.passed {
                     self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Guarded { event });
                 } else if self.rng.chance(20) {
                     self.leave(&ends.near, ends.mac, &near_ip, &near_bytes, Origin::Box);
@@ -251,6 +278,7 @@ impl Talker<'_> {
             let (seq, ack) = if direction == Direction::Forth { (client, server) } else { (server, client) };
             let ack = if flags & flag::ACK != 0 { ack.wrapping_add(ack_off) } else { 0 };
             let seq = seq.wrapping_add(seq_off);
+            this.last_seq = seq;
             let offered = if flags & flag::SYN != 0 { scale } else { None };
             this.carry(ends, translated, direction, &|sport, dport| {
                 tcp(&Segment { sport, dport, seq, ack, flags, data, scale: offered })
@@ -277,6 +305,9 @@ impl Talker<'_> {
         }
         if self.rng.chance(95) {
             send(self, Forth, syn_flags, 0, 0, 0);
+            if !self.passed && self.rng.chance(85) {
+                return;
+            }
         }
         match self.rng.below(12) {
             0 => send(self, Forth, flag::SYN, 0, u32::MAX, 0),
@@ -342,17 +373,10 @@ impl Talker<'_> {
     fn error(&mut self, ends: &Ends, translated: &Translated) {
         let six = ends.src.is_ipv6();
         let proto = proto_of(ends.service);
+        let seq = self.last_seq.wrapping_add(if self.rng.chance(20) { 1 << 29 } else { 0 });
         let quoted = |src: (IpAddr, u16), dst: (IpAddr, u16), len: usize| {
             let bytes = match proto {
-                6 => tcp(&Segment {
-                    sport: src.1,
-                    dport: dst.1,
-                    seq: 1 << 29,
-                    ack: 0,
-                    flags: flag::ACK,
-                    data: 0,
-                    scale: None,
-                }),
+                6 => tcp(&Segment { sport: src.1, dport: dst.1, seq, ack: 0, flags: flag::ACK, data: 0, scale: None }),
                 17 => udp(src.1, dst.1, 12),
                 1 => icmp(8, 0, word(src.1), &[0; 8]),
                 58 => icmp(128, 0, word(src.1), &[0; 8]),

@@ -61,7 +61,7 @@ fn echoes_by_identifier() {
     assert_eq!(court.from_internet(&from, &reply(7)), "flow");
     assert_eq!(court.from_internet(&from, &reply(8)), "no_flow");
     assert_eq!(court.from_pc(&to, &reply(7)), "no_flow");
-    assert_eq!(court.from_internet(&from, &request(7)), "no_rule");
+    assert_eq!(court.from_internet(&from, &request(7)), "no_flow");
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! The host build of the decision, driven through its public entry points.
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use sekimori::{
+    compile::{
+        compile,
+        host::HostTables,
+        registry::Registry,
+        schedule::{Clock, windows},
+    },
+    policy::model::Policy,
+};
+use sekimori_ebpf::{
+    abi::{DIR_IN, DIR_OUT, IFACE_GUARDED, IfaceEntry, ManagementEntry},
+    decide::{self, converse::Work},
+    packet::Packet,
+    parse::parse,
+    reason::Reason,
+};
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    Event, Origin, Verdict, Way,
+    generate::policy::base,
+    state::{Cut, Management},
+    subject::Subject,
+};
+
+/// `CLOCK_BOOTTIME` at [`base`]: ten days of uptime, so that windows that opened before fit.
+const UPTIME: u64 = 864_000_000_000_000;
+/// Kernel indexes nobody guards and nobody knows.
+const UNGUARDED: u32 = 9_999;
+const UNKNOWN: u32 = 9_998;
+
+/// Tables in memory, the decision called as a function.
+pub struct Host {
+    tables: HostTables,
+    registry: Registry,
+    rules: Vec<String>,
+    marks: BTreeMap<usize, (u32, u32)>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            tables: HostTables::new(4_096),
+            registry: Registry::default(),
+            rules: Vec::new(),
+            marks: BTreeMap::new(),
+        }
+    }
+}
+
+/// An instant on the boot clock.
+pub fn boottime(at: Timestamp) -> u64 {
+    let since = at.as_nanosecond() - base().as_nanosecond();
+    u64::try_from(i128::from(UPTIME) + since).unwrap_or(0)
+}
+
+/// An address as the tables write it.
+pub(crate) fn sixteen(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+/// A management path as the tables write it.
+pub(crate) fn entry(path: &Management, iface: u16) -> ManagementEntry {
+    let bits = u32::from(path.source.prefix_len()) + if path.source.addr().is_ipv4() { 96 } else { 0 };
+    let mask = if bits == 0 { 0 } else { u128::MAX << (128 - bits) };
+    ManagementEntry { addr: sixteen(path.source.network()), mask: mask.to_be_bytes(), iface, port: path.port, used: 1 }
+}
+
+impl Subject for Host {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn reset(&mut self) -> anyhow::Result<()> {
+        *self = Self::default();
+        Ok(())
+    }
+
+    fn load(&mut self, policy: &Policy, now: Timestamp) -> anyhow::Result<()> {
+        let compiled = compile(policy, &mut self.registry).context("compile")?;
+        let clock = Clock { wall: now, boottime_ns: boottime(now) };
+        let schedules = windows(&compiled.schedules, policy, clock);
+        self.rules.clone_from(&compiled.rule_ids);
+        let interfaces = compiled.interfaces.clone();
+        self.tables.switch(compiled, schedules);
+        for (_, id) in interfaces {
+            self.tables.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED });
+        }
+        self.tables.settle();
+        Ok(())
+    }
+
+    fn overlay(&mut self, policy: &Policy, cut: &Cut, management: &[Management]) -> anyhow::Result<()> {
+        let Some(compiled) = self.tables.compiled() else { bail!("no policy is loaded") };
+        let id = |index: &usize| {
+            let name = &policy.nets[*index].name;
+            compiled.net_names.iter().find(|(known, _)| known == name).map_or(0, |(_, id)| *id)
+        };
+        let nets: Vec<u16> = cut.nets.iter().map(id).collect();
+        let paths: Vec<ManagementEntry> = management
+            .iter()
+            .filter_map(|path| {
+                let iface = self.tables.ifindex(&path.interface)?;
+                Some(entry(path, iface as u16))
+            })
+            .collect();
+        let macs: Vec<[u8; 6]> = cut.macs.iter().map(|mac| mac.0).collect();
+        self.tables.set_cut(cut.all, &nets, &cut.prefixes, &macs);
+        self.tables.set_management(&paths);
+        Ok(())
+    }
+
+    fn judge(&mut self, event: &Event) -> anyhow::Result<Option<Verdict>> {
+        let now = boottime(event.now);
+        let index = |interface: &str| self.tables.ifindex(interface).unwrap_or(UNKNOWN);
+        let mut packet = Packet { now, segments: 1, len: event.frame.len() as u32, ..Packet::default() };
+        match &event.way {
+            Way::In { interface } => {
+                packet.ifindex = index(interface);
+                packet.direction = DIR_IN;
+            }
+            Way::Out { interface, origin } => {
+                packet.ifindex = index(interface);
+                packet.direction = DIR_OUT;
+                let any_guarded = self.tables.compiled().map_or(1, |compiled| u32::from(compiled.interfaces[0].1));
+                (packet.came_from, packet.mark) = match origin {
+                    Origin::Box => (0, 0),
+                    Origin::Unguarded => (UNGUARDED, 0),
+                    Origin::Unmarked => (any_guarded, 0),
+                    Origin::Guarded { event } => self.marks.get(event).copied().unwrap_or((any_guarded, 0)),
+                };
+            }
+        }
+        parse(&event.frame.as_slice(), 0, &mut packet);
+        let mut work = Work::default();
+        let entering = packet.direction == DIR_IN;
+        let number = if entering {
+            decide::ingress(&self.tables, &mut packet, &mut work)
+        } else {
+            decide::egress(&self.tables, &mut packet, &mut work)
+        };
+        let reason = Reason::from_number(number).with_context(|| format!("reason number {number}"))?;
+        let rule = (packet.out_rule as usize).checked_sub(1).and_then(|index| self.rules.get(index).cloned());
+        let verdict = Verdict { reason, rule };
+        if entering && verdict.passes() {
+            self.marks.insert(event.number, (packet.ifindex, packet.out_mark));
+        }
+        Ok(Some(verdict))
+    }
+}
