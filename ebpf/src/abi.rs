@@ -580,6 +580,11 @@ pub struct Event {
     pub pad: [u8; 10],
 }
 
+/// The programs' constant `PRIVATE` as built: frames come from interfaces.
+pub const PRIVATE_NO: u32 = 0x4c49_5645;
+/// The same as patched at load: one frame at a time, with [`PrivateContext`].
+pub const PRIVATE_YES: u32 = 0x5052_4956;
+
 /// What a private instance is told instead of what the kernel would say.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -8,8 +8,8 @@ use sekimori_ebpf::{
     abi::{
         AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, IfaceEntry,
         MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_PREFIXES, MAX_RULES,
-        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, PrivateContext, RULE_SLOTS,
-        RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
+        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PRIVATE_NO, PRIVATE_YES, PortKey,
+        PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
     },
     decide::{converse::Work, rules::Cursor},
     packet::Packet,
@@ -107,16 +107,17 @@ pub(crate) static PRIVATE_CONTEXT: Array<PrivateContext, 1> = Array::new();
 #[btf_map]
 pub(crate) static PRIVATE_RESULT: Array<[u32; 4], 1> = Array::new();
 
-/// 1 in a private instance: context and clock come from `PRIVATE_CONTEXT`. Constant, so that the verifier removes the
-/// other half.
+/// [`PRIVATE_YES`] in a private instance: context and clock come from `PRIVATE_CONTEXT`. Constant, so that the verifier
+/// removes the other half. Its value is like no other constant's: LLVM keeps equal constants in one place (a map key
+/// `&0`, say), and patching one would patch them all.
 #[unsafe(no_mangle)]
-static PRIVATE: u32 = 0;
+static PRIVATE: u32 = PRIVATE_NO;
 
 /// Whether this is a private instance.
 #[inline(always)]
 pub(crate) fn private() -> bool {
     // SAFETY: a plain aligned read of our own constant; volatile because the loader patches it.
-    unsafe { core::ptr::read_volatile(&raw const PRIVATE) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const PRIVATE) == PRIVATE_YES }
 }
 
 /// The BPF maps as tables.

@@ -1,6 +1,7 @@
 //! The BPF object, built beforehand and carried in the binary.
 
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use sekimori_ebpf::abi::PRIVATE_YES;
 
 /// The object's bytes, aligned as the ELF reader wants them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekimori.bpf.o"));
@@ -22,7 +23,7 @@ pub fn loader<'a>() -> EbpfLoader<'a> {
 /// Loads the object without pins: for private instances.
 pub fn load_private(flows: u32) -> Result<Ebpf, aya::EbpfError> {
     loader()
-        .override_global("PRIVATE", &1u32, true)
+        .override_global("PRIVATE", &PRIVATE_YES, true)
         .map_max_entries("FLOWS", flows)
         .map_max_entries("OPENING", flows)
         .map_max_entries("FRAGMENTS", 1024)

@@ -1,0 +1,64 @@
+//! The policies under `policies/`: valid, without a warning, and right about themselves.
+
+#![expect(clippy::expect_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use sekimori::{
+    explain::outcome::run_policy_tests,
+    policy::{diagnostic::Lang, lint, load},
+};
+
+/// The day the examples' records and end dates were written for.
+const DAY: &str = "2026-12-01T10:00:00+09:00";
+
+fn policies() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies")
+}
+
+fn holds(name: &str, fewest_tests: usize) {
+    let day: jiff::Timestamp = DAY.parse().expect("a date");
+    let loaded = load(&policies().join(name));
+    let errors: Vec<String> = loaded.diagnostics.iter().map(|found| found.render(Lang::En)).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    let policy = loaded.policy.expect("a policy without errors");
+    let warnings: Vec<String> = lint(&policy, &loaded.spans, day).iter().map(|found| found.render(Lang::En)).collect();
+    assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+
+    let outcomes = run_policy_tests(&policy, day).expect("tables");
+    let mut failures = Vec::new();
+    for outcome in &outcomes {
+        let (file, line, _) = &outcome.at;
+        for failure in &outcome.failures {
+            failures.push(format!("{}:{line}: {}: {}", file.display(), outcome.name, failure.en()));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(outcomes.len() >= fewest_tests, "{} tests", outcomes.len());
+}
+
+#[test]
+fn minimal() {
+    holds("minimal.yaml", 8);
+}
+
+#[test]
+fn municipality() {
+    holds("municipality", 25);
+}
+
+#[test]
+fn smart_city_council() {
+    holds("smart-city-council", 25);
+}
+
+/// A file nobody tests is a file nobody keeps right.
+#[test]
+fn nothing_else_is_there() {
+    let mut found: Vec<String> = std::fs::read_dir(policies())
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["minimal.yaml", "municipality", "smart-city-council"]);
+}
