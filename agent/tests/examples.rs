@@ -22,7 +22,8 @@ fn holds(name: &str, fewest_tests: usize) {
     let errors: Vec<String> = loaded.diagnostics.iter().map(|found| found.render(Lang::En)).collect();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
     let policy = loaded.policy.expect("a policy without errors");
-    let warnings: Vec<String> = lint(&policy, &loaded.spans, day).iter().map(|found| found.render(Lang::En)).collect();
+    let warnings: Vec<String> =
+        lint(&policy, &loaded.spans, day, None).iter().map(|found| found.render(Lang::En)).collect();
     assert!(warnings.is_empty(), "{}", warnings.join("\n"));
 
     let outcomes = run_policy_tests(&policy, day).expect("tables");
