@@ -97,7 +97,7 @@ pub fn find(state: &OracleState, key: &Key, now: Timestamp) -> Option<usize> {
 }
 
 /// Requests come from the side that opened, replies from the other.
-pub fn right_echo(
+fn right_echo(
     state: &OracleState,
     index: usize,
     from_peer: bool,
@@ -140,10 +140,12 @@ pub fn judge_at(
     state: &mut OracleState,
     index: usize,
     from_peer: bool,
+    packet: &Packet,
     transport: &Transport,
     now: Timestamp,
 ) -> Result<(), Reason> {
     still_permitted(policy, state, index, now)?;
+    right_echo(state, index, from_peer, packet, transport)?;
     let view = &mut state.views[index];
     let by_initiator = view.role.peer_initiates() == from_peer;
     let side = usize::from(!by_initiator);

@@ -106,11 +106,10 @@ fn conversation(
         && let Some(index) = flows::find(state, key, now)
         && !flows::is_reopened(state, index, true, transport)
     {
-        flows::right_echo(state, index, true, packet, transport)?;
         if state.views[index].role.peer_initiates() {
             state.views[index].device.clone_from(&device_name);
         }
-        flows::judge_at(policy, state, index, true, transport, now)?;
+        flows::judge_at(policy, state, index, true, packet, transport, now)?;
         let view = &state.views[index];
         let mark = match view.role {
             Role::BoxIn => Mark::Local,

@@ -130,8 +130,7 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
         && let Some(index) = flows::find(state, key, now)
         && state.views[index].role.peer_initiates()
     {
-        flows::right_echo(state, index, false, packet, transport)?;
-        flows::judge_at(policy, state, index, false, transport, now)?;
+        flows::judge_at(policy, state, index, false, packet, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
     match mark {
@@ -225,8 +224,7 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         && matches!(state.views[index].role, Role::BoxIn | Role::BoxOut)
         && !flows::is_reopened(state, index, false, transport)
     {
-        flows::right_echo(state, index, false, packet, transport)?;
-        flows::judge_at(policy, state, index, false, transport, now)?;
+        flows::judge_at(policy, state, index, false, packet, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
     let live = key.as_ref().is_some_and(|key| state.views.iter().any(|view| view.key == *key && view.is_live(now)));
