@@ -126,11 +126,11 @@ fn nd_meaning(policy: &Policy, sender: Sender, packet: &Packet) -> Result<(), Re
             if kind == 136 && own {
                 return Err(Reason::OwnAddress);
             }
-            if source_here {
-                identify(policy, sender.net, sender.mac, packet.src, sender.now)?;
-            }
             if kind == 136 && target_here {
                 identify(policy, sender.net, sender.mac, target, sender.now)?;
+            }
+            if source_here {
+                identify(policy, sender.net, sender.mac, packet.src, sender.now)?;
             }
             return Ok(());
         }

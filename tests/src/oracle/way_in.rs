@@ -112,9 +112,9 @@ fn conversation(
         flows::judge_at(policy, state, index, true, packet, transport, now)?;
         let view = &state.views[index];
         let mark = match view.role {
-            Role::BoxIn => Mark::Local,
+            Role::BoxIn | Role::BoxOut => Mark::Local,
             Role::Initiator => Mark::Forward { rule: view.rule.clone(), net: view.net },
-            Role::Responder | Role::BoxOut => Mark::Reply,
+            Role::Responder => Mark::Reply,
         };
         return Ok(Passed { reason: Reason::Flow, rule: Some(view.rule.clone()), mark: Some(mark) });
     }
