@@ -12,6 +12,7 @@ mod pcap;
 mod pcapng;
 mod places;
 mod player;
+pub mod programs;
 pub mod report;
 mod rewrite;
 mod sight;
@@ -60,7 +61,7 @@ pub struct Options {
 /// Why a replay stopped before the end of the capture. Verdicts already written stand.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The capture is broken, or of a kind that cannot be judged.
+    /// The capture is broken, or of a kind that cannot be judged. [`Fault::text`] says it in either language.
     #[error("{0}")]
     Capture(Fault),
     /// The programs could not be run.

@@ -7,6 +7,7 @@ use super::{
     clock::timestamp,
     player::{Note, Played},
 };
+pub use crate::policy::diagnostic::Lang;
 use crate::policy::model::Policy;
 
 /// The reason code of packets that claim to have been longer than any frame.
@@ -19,15 +20,6 @@ pub enum Format {
     Text,
     /// One object a line.
     Json,
-}
-
-/// Language of texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lang {
-    /// Japanese.
-    Ja,
-    /// English.
-    En,
 }
 
 /// What a whole replay came to.

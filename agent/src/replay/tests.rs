@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod decision;
 mod formats;
 mod mutation;
 mod ways;
