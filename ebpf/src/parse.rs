@@ -4,7 +4,7 @@
 //! above it are kept apart, because the decision looks up the interface's network between them.
 
 use crate::{
-    abi::{DIR_IN, proto},
+    abi::proto,
     bytes::{Bytes, MAX_OFFSET, u16_at},
     packet::{
         CLASS_DHCP_REPLY, CLASS_DHCP_REQUEST, CLASS_ICMP_ERROR, CLASS_MLD, CLASS_NDP, CLASS_PLAIN, CLASS_VRRP,
@@ -522,8 +522,8 @@ fn udp_header<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) -> Checked<()
         return Err(no(Reason::L4Header));
     };
     let length = u16::from_be_bytes([h[4], h[5]]) as u32;
-    // On the way out the kernel may have merged segments, whose length field is the first one's.
-    let lies = packet.direction == DIR_IN && packet.frag == FRAG_NONE && length != packet.l4_len;
+    // Also where the kernel merged datagrams: it then writes the whole length (udp_gro_complete, udp_send_skb).
+    let lies = packet.frag == FRAG_NONE && length != packet.l4_len;
     if packet.l4_len < 8 || length < 8 || lies {
         return Err(no(Reason::L4Header));
     }
@@ -564,6 +564,9 @@ fn icmp_header<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) -> Checked<(
         return Err(no(Reason::IcmpType));
     }
     let echo = if v4 { h[0] == 8 || h[0] == 0 } else { h[0] == 128 || h[0] == 129 };
+    if echo && h[1] != 0 {
+        return Err(no(Reason::IcmpType));
+    }
     if echo {
         packet.sport = u16::from_be_bytes([h[4], h[5]]);
         packet.dport = packet.sport;

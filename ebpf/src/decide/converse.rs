@@ -221,21 +221,16 @@ fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view:
     }
     if key.proto == proto::TCP {
         let f = packet.tcp_flags;
-        if view.state == STATE_OPENING {
-            let answer = f & tcp::SYN != 0 && f & tcp::ACK != 0;
-            if !answer && f & tcp::RST == 0 {
-                return Reason::TcpState as u32;
-            }
-            if answer {
-                view.tcp[1].flags = crate::abi::SIDE_SEEN;
-            }
+        if view.state == STATE_OPENING && f & tcp::SYN != 0 && f & tcp::ACK != 0 {
+            view.tcp[1].flags = crate::abi::SIDE_SEEN;
         }
-    } else if view.state == STATE_OPENING {
-        if !flow::echo_reply(packet)
-            && key.proto != proto::UDP
-            && (key.proto == proto::ICMP || key.proto == proto::ICMPV6)
-        {
+    } else {
+        if (key.proto == proto::ICMP || key.proto == proto::ICMPV6) && !flow::echo_reply(packet) {
             return Reason::NoFlow as u32;
+        }
+        if view.state != STATE_OPENING {
+            flow::touch(view, packet.now);
+            return Reason::Flow as u32;
         }
         view.state = STATE_ESTABLISHED;
         view.seen = packet.now;

@@ -85,25 +85,12 @@ pub fn control_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net:
             }
         }
         CLASS_DHCP_REQUEST if net & NET_FLAG_DHCP_SERVER != 0 => dhcp_request(tables, packet),
-        CLASS_DHCP_REQUEST => {
-            // Only a client without an address may send from 0.0.0.0.
-            if packet.family == 4 && packet.src[12..16] == [0; 4] { Reason::Martian as u32 } else { NOT_LOCAL }
-        }
+
         CLASS_DHCP_REPLY if net & NET_FLAG_DHCP_CLIENT != 0 => {
             if net & NET_FLAG_ROUTERS == 0 || from_router(tables, packet) { Reason::Builtin as u32 } else { NOT_LOCAL }
         }
         CLASS_VRRP => {
-            let group = if packet.family == 4 {
-                packet.dst[12..16] == [224, 0, 0, 18]
-            } else {
-                packet.dst == [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12]
-            };
-            if builtin & BUILTIN_VRRP != 0
-                && group
-                && packet.ttl == 255
-                && packet.frag == FRAG_NONE
-                && from_router(tables, packet)
-            {
+            if builtin & BUILTIN_VRRP != 0 && vrrp_form(packet) && from_router(tables, packet) {
                 Reason::Builtin as u32
             } else {
                 NOT_LOCAL
@@ -125,7 +112,7 @@ fn dhcp_request<T: Tables>(tables: &T, packet: &Packet) -> u32 {
     if here && (broadcast || owner(tables, packet.generation, &packet.dst) == NET_BOX) {
         return Reason::Builtin as u32;
     }
-    if nobody { Reason::Martian as u32 } else { NOT_LOCAL }
+    NOT_LOCAL
 }
 
 #[inline(always)]
@@ -135,7 +122,7 @@ fn ndp_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net: u32) ->
         return refused;
     }
     let src = packet.src;
-    let here = owner(tables, packet.generation, &src) == packet.net;
+    let here = !unspecified(&src) && owner(tables, packet.generation, &src) == packet.net;
     match packet.icmp_type {
         134 => {
             let trusted = net & NET_FLAG_RA_CLIENT != 0 && net & NET_FLAG_ZONE == 0 && link_local(&src);
@@ -194,19 +181,32 @@ fn well_formed(packet: &Packet) -> bool {
         && (packet.icmp_type < 135 || packet.target[0] != 0xff)
 }
 
+/// RFC 9568 §5.1: the group, and a TTL no router has touched.
+#[inline(always)]
+fn vrrp_form(packet: &Packet) -> bool {
+    let group = if packet.family == 4 {
+        packet.dst[12..16] == [224, 0, 0, 18]
+    } else {
+        packet.dst == [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12]
+    };
+    group && packet.ttl == 255 && packet.frag == FRAG_NONE
+}
+
 /// The box's own control traffic going out.
 #[inline(always)]
 pub fn control_out(packet: &Packet, builtin: u32, net: u32) -> u32 {
     let allowed = match packet.class {
         CLASS_NDP => {
-            builtin & BUILTIN_NDP != 0
+            let fine = builtin & BUILTIN_NDP != 0
                 && well_formed(packet)
-                && (packet.icmp_type != 134 || net & NET_FLAG_RA_SERVER != 0)
+                && (packet.icmp_type != 134 || net & NET_FLAG_RA_SERVER != 0);
+            // No rule lets discovery out that the built-in refuses.
+            return if fine { Reason::Builtin as u32 } else { Reason::Ndp as u32 };
         }
         CLASS_MLD => builtin & BUILTIN_MLD != 0,
         CLASS_DHCP_REQUEST => net & NET_FLAG_DHCP_CLIENT != 0,
         CLASS_DHCP_REPLY => net & NET_FLAG_DHCP_SERVER != 0,
-        CLASS_VRRP => builtin & BUILTIN_VRRP != 0,
+        CLASS_VRRP => builtin & BUILTIN_VRRP != 0 && vrrp_form(packet),
         _ => false,
     };
     if allowed { Reason::Builtin as u32 } else { NOT_LOCAL }
