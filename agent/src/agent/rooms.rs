@@ -82,7 +82,7 @@ pub fn load(path: &Path, lang: Lang) -> (Option<Read>, Vec<Finding>) {
 
 /// Warnings on a valid policy.
 pub fn lint(read: &Read, lang: Lang) -> Vec<Finding> {
-    policy::lint(&read.policy, &read.spans, Timestamp::now())
+    policy::lint(&read.policy, &read.spans, Timestamp::now(), None)
         .iter()
         .map(|diagnostic| finding(diagnostic, lang))
         .collect()
