@@ -8,11 +8,13 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sekimori_ebpf::abi::Schedule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
+    clock::boottime_ns,
     evaluator::Evaluator,
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
@@ -27,7 +29,7 @@ use crate::{
     },
     cli::text,
     compile::tables::Compiled,
-    dataplane::{Canary, ManagementPath, Switched},
+    dataplane::{Canary, Dataplane, ManagementPath, Switched},
     policy::model::Policy,
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
 };
@@ -233,8 +235,7 @@ impl Keeper {
         prepared.numbers.save(&registry)?;
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone());
         let switched = dataplane.and_then(|dataplane| {
-            tokio::task::block_in_place(|| dataplane.apply(&prepared.compiled, &schedules, &prepared.canaries))
-                .map_err(|error| report(&error))
+            tokio::task::block_in_place(|| put(dataplane, &prepared.compiled, &schedules, &prepared.canaries))
         });
         match switched {
             Ok(switched) => {
@@ -414,11 +415,11 @@ impl Keeper {
         if dataplane.adopted() && running == current.generation && layout == current.layout {
             dataplane.refresh_schedules(&schedules).map_err(|error| report(&error))?;
         } else if self.agent_running {
-            let switched = tokio::task::block_in_place(|| dataplane.apply(&compiled, &schedules, &[]))
-                .map_err(|error| report(&error))?;
+            let switched = tokio::task::block_in_place(|| put(dataplane, &compiled, &schedules, &[]))?;
             current.generation = switched.generation;
             current.layout = layout;
-            self.state.set_current(&current).map_err(|error| error.to_string())?;
+            let kept = self.state.set_current(&current).map_err(|error| error.to_string());
+            self.faults.track(kept, |why| Fault::State("revision in force", why));
             self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
             let message = "the saved revision is in force again".to_owned();
             self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
@@ -446,6 +447,32 @@ impl Keeper {
             self.faults.raise(Fault::FirstPolicy(describe(&reply, &self.config.policy)));
         }
     }
+}
+
+/// Stages and switches. The first policy of a data plane finds conversations that run already: they get their views
+/// before anything is attached.
+fn put(
+    dataplane: &mut Dataplane,
+    compiled: &Compiled,
+    schedules: &[Schedule],
+    canaries: &[Canary],
+) -> Result<Switched, String> {
+    let first = dataplane.generation().map_err(|error| report(&error))? == 0;
+    let switched = dataplane.apply(compiled, schedules, canaries).map_err(|error| report(&error))?;
+    if first {
+        match dataplane.seed(compiled, schedules, boottime_ns()) {
+            Ok(seeded) => tracing::info!(
+                views = seeded.views,
+                permitted = seeded.permitted,
+                refused = seeded.refused,
+                unread = seeded.unread.join("; "),
+                "took over what was running"
+            ),
+            // Adoption still lets permitted TCP go on.
+            Err(error) => tracing::warn!("what is running could not be taken over: {}", report(&error)),
+        }
+    }
+    Ok(switched)
 }
 
 fn describe(reply: &Reply, path: &Path) -> String {

@@ -89,7 +89,12 @@ fn configured_policy(place: &Place) -> Result<PathBuf, config::Error> {
 
 fn agent(place: &Place, lang: Lang) -> u8 {
     let filter = EnvFilter::try_from_env("SEKIMORI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .init();
     let started = place.load().map_err(|error| error.to_string()).and_then(|config| {
         // Before the runtime starts its threads: they inherit the mask.
         let blocked = signals::block().map_err(|error| error.to_string())?;
