@@ -63,3 +63,10 @@ fn nothing_else_is_there() {
     found.sort();
     assert_eq!(found, ["minimal.yaml", "municipality", "smart-city-council"]);
 }
+
+#[test]
+fn the_example_configuration_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/agent.yaml");
+    let config = sekimori::agent::config::Config::load(&path).expect("a configuration");
+    assert_eq!((config.instance.as_str(), config.management.len()), ("default", 1));
+}
