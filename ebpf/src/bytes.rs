@@ -14,10 +14,7 @@ pub trait Bytes {
 /// Big-endian 16 bits.
 #[inline(always)]
 pub fn u16_at<B: Bytes>(bytes: &B, offset: usize) -> Option<u16> {
-    match bytes.get::<2>(offset) {
-        Some(b) => Some(u16::from_be_bytes(b)),
-        None => None,
-    }
+    bytes.get::<2>(offset).map(u16::from_be_bytes)
 }
 
 impl Bytes for &[u8] {

@@ -43,3 +43,22 @@ pub const fn net(mark: u32) -> u16 {
 pub const fn rule(mark: u32) -> u16 {
     ((mark >> 11) & 0xfff) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        for kind_in in [KIND_NONE, KIND_FORWARD, KIND_REPLY, KIND_LOCAL] {
+            for (generation, net_in, rule_in) in [(0, 0, 0), (7, 255, 4095), (8, 1, 2048), (u32::MAX, 250, 1)] {
+                let mark = encode(kind_in, generation, net_in, rule_in);
+                assert_eq!(mark & !MASK, 0);
+                assert_eq!(
+                    (kind(mark), parity(mark), net(mark), rule(mark)),
+                    (kind_in, generation & 1, net_in, rule_in)
+                );
+            }
+        }
+    }
+}

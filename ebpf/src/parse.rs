@@ -381,7 +381,7 @@ fn fragment_piece(packet: &mut Packet, start: u32, more: bool) -> Checked<()> {
     packet.frag_more = more as u8;
     packet.frag_start = start;
     packet.frag_len = packet.l4_len;
-    if packet.l4_len == 0 || (more && packet.l4_len % 8 != 0) {
+    if packet.l4_len == 0 || (more && !packet.l4_len.is_multiple_of(8)) {
         return Err(no(Reason::FragmentTiny));
     }
     if start + packet.l4_len > 65_535 {

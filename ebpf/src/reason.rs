@@ -124,3 +124,31 @@ reasons! {
     86 TableFull "table_full" Drop "the conversation table refused a new entry" "通信表に空きがない";
     87 NotLocal "not_local" Drop "addressed to the box by a conversation that is not the box's" "自機の通信ではないのに自機に届いた";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_fit_the_counter_table() {
+        for (position, reason) in ALL.iter().enumerate() {
+            assert!((*reason as u32) < REASON_SLOTS);
+            assert_eq!(Reason::from_number(*reason as u32), Some(*reason));
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            assert!(ALL.iter().skip(position + 1).all(|other| other.code() != reason.code() && *other > *reason));
+        }
+    }
+
+    /// The data plane tells pass from drop by one comparison.
+    #[test]
+    fn passing_reasons_come_first() {
+        for reason in ALL {
+            assert_eq!(
+                reason.verdict() == Verdict::Pass,
+                (*reason as u32) < Reason::NoPolicy as u32,
+                "{}",
+                reason.code()
+            );
+        }
+    }
+}

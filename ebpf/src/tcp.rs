@@ -223,3 +223,6 @@ pub fn may_have_sent(view: &View, side: u32, seq: u32) -> bool {
     let back = if r.max_window > ACK_LAG { r.max_window } else { ACK_LAG };
     !before(s.end, seq) && !before(seq, s.end.wrapping_sub(back))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,9 +18,9 @@ pub fn cut<T: Tables>(tables: &T, packet: &Packet) -> u32 {
         Reason::CutAll as u32
     } else if word.any & CUT_ANY_NET != 0 && tables.cut_net(packet.net) {
         Reason::CutNetwork as u32
-    } else if word.any & CUT_ANY_PREFIX != 0 && (tables.cut_addr(&packet.src) || tables.cut_addr(&packet.dst)) {
-        Reason::CutHost as u32
-    } else if word.any & CUT_ANY_MAC != 0 && tables.cut_mac(&mac(packet)) {
+    } else if (word.any & CUT_ANY_PREFIX != 0 && (tables.cut_addr(&packet.src) || tables.cut_addr(&packet.dst)))
+        || (word.any & CUT_ANY_MAC != 0 && tables.cut_mac(&mac(packet)))
+    {
         Reason::CutHost as u32
     } else {
         0

@@ -146,3 +146,6 @@ fn add(known: &mut FragEntry, start: u32, end: u32) -> u32 {
     }
     0
 }
+
+#[cfg(test)]
+mod tests;
