@@ -178,8 +178,7 @@ pub fn open(
     role: Role,
     permit: Permit,
     device: Option<String>,
-    packet: &Packet,
-    transport: &Transport,
+    (packet, transport): (&Packet, &Transport),
     now: Timestamp,
 ) {
     state.views.retain(|view| view.key != key);

@@ -129,7 +129,7 @@ fn conversation(
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
         let role = if permit.net == Place::Box { Role::BoxIn } else { Role::Initiator };
-        flows::open(state, key, role, permit, device_name, packet, transport, now);
+        flows::open(state, key, role, permit, device_name, (packet, transport), now);
     }
     Ok(Passed { reason: Reason::Rule, rule, mark: Some(mark) })
 }

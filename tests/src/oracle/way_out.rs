@@ -181,7 +181,7 @@ fn prove(state: &mut OracleState, key: super::state::Key, rule: &str, net: usize
         return;
     }
     let permit = Permit { rule: rule.to_owned(), net: Place::Net(net), deadline: None };
-    flows::open(state, key, Role::Responder, permit, None, packet, transport, event.now);
+    flows::open(state, key, Role::Responder, permit, None, (packet, transport), event.now);
 }
 
 fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
@@ -255,7 +255,7 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
     }
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
-        flows::open(state, key, Role::BoxOut, permit, None, packet, transport, now);
+        flows::open(state, key, Role::BoxOut, permit, None, (packet, transport), now);
     }
     Ok(passed(Reason::Rule, rule))
 }

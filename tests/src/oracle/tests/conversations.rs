@@ -13,25 +13,25 @@ fn back() -> (Ip, Vec<u8>) {
 fn a_reply_needs_a_conversation() {
     let mut court = Court::new();
     let ((to, asks), (from, answers)) = (there(), back());
-    assert_eq!(court.from_internet(&from, &answers), "no_rule");
-    assert_eq!(court.from_pc(&to, &asks), "rule");
+    assert_eq!(court.internet_sends(&from, &answers), "no_rule");
+    assert_eq!(court.pc_sends(&to, &asks), "rule");
     assert_eq!(court.leaves("wan0", &to, &asks), "flow");
-    assert_eq!(court.from_internet(&from, &answers), "flow");
+    assert_eq!(court.internet_sends(&from, &answers), "flow");
     assert_eq!(court.leaves("lan0", &from, &answers), "flow");
-    assert_eq!(court.from_pc(&to, &asks), "flow");
+    assert_eq!(court.pc_sends(&to, &asks), "flow");
     assert_eq!(court.leaves("dmz0", &to, &asks), "wrong_way");
     court.wait(130);
-    assert_eq!(court.from_internet(&from, &answers), "no_rule");
-    assert_eq!(court.from_pc(&to, &asks), "rule");
+    assert_eq!(court.internet_sends(&from, &answers), "no_rule");
+    assert_eq!(court.pc_sends(&to, &asks), "rule");
 }
 
 #[test]
 fn a_reply_nobody_at_the_inside_waits_for() {
     let mut court = Court::new();
     let ((to, asks), (from, answers)) = (there(), back());
-    court.from_pc(&to, &asks);
+    court.pc_sends(&to, &asks);
     court.leaves("wan0", &to, &asks);
-    assert_eq!(court.from_internet(&from, &answers), "flow");
+    assert_eq!(court.internet_sends(&from, &answers), "flow");
     court.state.views.retain(|view| view.key.port.interface == "wan0");
     assert_eq!(court.leaves("lan0", &from, &answers), "no_flow");
 }
@@ -40,13 +40,13 @@ fn a_reply_nobody_at_the_inside_waits_for() {
 fn a_switch_ends_what_it_forbids() {
     let mut court = Court::new();
     let ((to, asks), (from, answers)) = (there(), back());
-    court.from_pc(&to, &asks);
+    court.pc_sends(&to, &asks);
     court.leaves("wan0", &to, &asks);
     court.policy.rules.remove(0);
     court.state.revision += 1;
-    assert_eq!(court.from_internet(&from, &answers), "flow");
+    assert_eq!(court.internet_sends(&from, &answers), "flow");
     assert_eq!(court.leaves("lan0", &from, &answers), "flow_ended");
-    assert_eq!(court.from_pc(&to, &asks), "no_rule");
+    assert_eq!(court.pc_sends(&to, &asks), "no_rule");
 }
 
 #[test]
@@ -55,34 +55,34 @@ fn echoes_by_identifier() {
     let request = |id: u8| icmp(8, 0, [0, id, 0, 1], &[]);
     let reply = |id: u8| icmp(0, 0, [0, id, 0, 1], &[]);
     let (to, from) = (ip("192.168.10.17", "198.51.100.5", 1), ip("198.51.100.5", "192.168.10.17", 1));
-    assert_eq!(court.from_internet(&from, &reply(7)), "no_flow");
-    assert_eq!(court.from_pc(&to, &request(7)), "rule");
+    assert_eq!(court.internet_sends(&from, &reply(7)), "no_flow");
+    assert_eq!(court.pc_sends(&to, &request(7)), "rule");
     assert_eq!(court.leaves("wan0", &to, &request(7)), "flow");
-    assert_eq!(court.from_internet(&from, &reply(7)), "flow");
-    assert_eq!(court.from_internet(&from, &reply(8)), "no_flow");
-    assert_eq!(court.from_pc(&to, &reply(7)), "no_flow");
-    assert_eq!(court.from_internet(&from, &request(7)), "no_flow");
+    assert_eq!(court.internet_sends(&from, &reply(7)), "flow");
+    assert_eq!(court.internet_sends(&from, &reply(8)), "no_flow");
+    assert_eq!(court.pc_sends(&to, &reply(7)), "no_flow");
+    assert_eq!(court.internet_sends(&from, &request(7)), "no_flow");
 }
 
 #[test]
 fn icmp_errors_about_live_conversations() {
     let mut court = Court::new();
     let (to, asks) = there();
-    court.from_pc(&to, &asks);
+    court.pc_sends(&to, &asks);
     court.leaves("wan0", &to, &asks);
     let quote = to.bytes(&asks);
     let error = |quote: &[u8], mtu: u8| icmp(3, 4, [0, 0, 4, mtu], quote);
     let teller = ip("198.51.100.1", "192.168.10.17", 1);
-    assert_eq!(court.from_internet(&teller, &error(&quote, 0)), "related");
+    assert_eq!(court.internet_sends(&teller, &error(&quote, 0)), "related");
     assert_eq!(court.leaves("lan0", &teller, &error(&quote, 0)), "related");
-    assert_eq!(court.from_internet(&teller, &icmp(3, 4, [0, 0, 0, 67], &quote)), "icmp_unrelated");
-    assert_eq!(court.from_internet(&teller, &error(&quote[..27], 0)), "icmp_unrelated");
+    assert_eq!(court.internet_sends(&teller, &icmp(3, 4, [0, 0, 0, 67], &quote)), "icmp_unrelated");
+    assert_eq!(court.internet_sends(&teller, &error(&quote[..27], 0)), "icmp_unrelated");
     let stranger = ip("192.168.10.17", "198.51.100.9", 17).bytes(&asks);
-    assert_eq!(court.from_internet(&teller, &error(&stranger, 0)), "icmp_unrelated");
+    assert_eq!(court.internet_sends(&teller, &error(&stranger, 0)), "icmp_unrelated");
     let elsewhere = ip("198.51.100.1", "192.168.10.18", 1);
-    assert_eq!(court.from_internet(&elsewhere, &error(&quote, 0)), "icmp_unrelated");
+    assert_eq!(court.internet_sends(&elsewhere, &error(&quote, 0)), "icmp_unrelated");
     court.policy.builtin.icmp_errors = false;
-    assert_eq!(court.from_internet(&teller, &error(&quote, 0)), "icmp_unrelated");
+    assert_eq!(court.internet_sends(&teller, &error(&quote, 0)), "icmp_unrelated");
 }
 
 /// TCP between the terminal and a web server, judged at the terminal's side only.
@@ -101,7 +101,7 @@ impl Wire {
     fn client(&mut self, seq: u32, ack: u32, flags: u8, data: usize) -> &'static str {
         let to = ip("192.168.10.17", "198.51.100.5", 6);
         let bytes = segment(40_000, 443, seq, ack, flags, data);
-        let verdict = self.court.from_pc(&to, &bytes);
+        let verdict = self.court.pc_sends(&to, &bytes);
         if ["rule", "flow"].contains(&verdict) {
             assert_eq!(self.court.leaves("wan0", &to, &bytes), "flow");
         }
@@ -110,7 +110,7 @@ impl Wire {
     fn server(&mut self, seq: u32, ack: u32, flags: u8, data: usize) -> &'static str {
         let from = ip("198.51.100.5", "192.168.10.17", 6);
         let bytes = segment(443, 40_000, seq, ack, flags, data);
-        assert_eq!(self.court.from_internet(&from, &bytes), "flow");
+        assert_eq!(self.court.internet_sends(&from, &bytes), "flow");
         self.court.leaves("lan0", &from, &bytes)
     }
 }

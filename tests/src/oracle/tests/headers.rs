@@ -4,7 +4,7 @@ use super::*;
 #[test]
 fn a_sound_packet_passes() {
     let (ip, bytes) = pc_to_web();
-    assert_eq!(Court::new().from_pc(&ip, &bytes), "rule");
+    assert_eq!(Court::new().pc_sends(&ip, &bytes), "rule");
 }
 
 #[test]
@@ -62,10 +62,10 @@ fn ipv4_headers() {
     let mut court = Court::new();
     let (mut options, bytes) = pc_to_web();
     options.options = vec![1, 1, 1, 1];
-    assert_eq!(court.from_pc(&options, &bytes), "ipv4_options");
+    assert_eq!(court.pc_sends(&options, &bytes), "ipv4_options");
     let (mut reserved, bytes) = pc_to_web();
     reserved.fragment = 0x8000;
-    assert_eq!(court.from_pc(&reserved, &bytes), "ipv4_header");
+    assert_eq!(court.pc_sends(&reserved, &bytes), "ipv4_header");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn ipv6_headers_and_extensions() {
     let with = |extensions: &[(u8, Vec<u8>)]| {
         let mut ip = six();
         ip.extensions = extensions.to_vec();
-        Court::new().from_pc(&ip, &datagram())
+        Court::new().pc_sends(&ip, &datagram())
     };
     let options = (60u8, vec![0, 1, 4, 0, 0, 0, 0]);
     let hop = (0u8, vec![0, 1, 4, 0, 0, 0, 0]);
@@ -88,7 +88,7 @@ fn ipv6_headers_and_extensions() {
     assert_eq!(with(&[(60, vec![40, 1, 4, 0, 0, 0, 0])]), "ipv6_extension");
     let mut nothing = six();
     nothing.proto = 59;
-    assert_eq!(Court::new().from_pc(&nothing, &[]), "ipv6_extension");
+    assert_eq!(Court::new().pc_sends(&nothing, &[]), "ipv6_extension");
     let frame = ether(BOX, PC, &port("lan0"), 0x86dd, &six().bytes(&datagram()));
     assert_eq!(Court::new().raw_in("lan0", frame[..14 + 39].to_vec()), "truncated");
     assert_eq!(Court::new().raw_in("lan0", frame[..14 + 45].to_vec()), "ipv6_header");
@@ -99,7 +99,7 @@ fn ipv6_headers_and_extensions() {
 
 #[test]
 fn martians_and_land() {
-    let judge = |src: &str, dst: &str| Court::new().from_pc(&ip(src, dst, 17), &datagram());
+    let judge = |src: &str, dst: &str| Court::new().pc_sends(&ip(src, dst, 17), &datagram());
     for (src, dst) in [
         ("0.0.0.0", "198.51.100.5"),
         ("127.0.0.1", "198.51.100.5"),
@@ -127,12 +127,12 @@ fn martians_and_land() {
     assert_eq!(judge("192.168.10.17", "203.0.113.255"), "multicast");
     assert_eq!(judge("2001:db8:10::17", "ff02::fb"), "multicast");
     let discover = udp(68, 67, 20);
-    assert_eq!(Court::new().from_pc(&ip("0.0.0.0", "255.255.255.255", 17), &discover), "multicast");
+    assert_eq!(Court::new().pc_sends(&ip("0.0.0.0", "255.255.255.255", 17), &discover), "multicast");
 }
 
 #[test]
 fn transport_headers() {
-    let to_web = |proto: u8, bytes: &[u8]| Court::new().from_pc(&ip("192.168.10.17", "198.51.100.5", proto), bytes);
+    let to_web = |proto: u8, bytes: &[u8]| Court::new().pc_sends(&ip("192.168.10.17", "198.51.100.5", proto), bytes);
     assert_eq!(to_web(6, &syn(1, 443)[..19]), "l4_header");
     let mut offset = syn(1, 443);
     offset[12] = 0x60;
@@ -165,7 +165,7 @@ fn fragments() {
         let mut last = "";
         for (at, end, more) in pieces {
             let (ip, bytes) = piece(*at, *end, *more);
-            last = court.from_pc(&ip, &bytes);
+            last = court.pc_sends(&ip, &bytes);
         }
         last
     };
@@ -185,8 +185,8 @@ fn fragments() {
     );
     let mut court = Court::new();
     let (ip, bytes) = piece(0, 24, true);
-    court.from_pc(&ip, &bytes);
+    court.pc_sends(&ip, &bytes);
     court.wait(31);
     let (ip, bytes) = piece(24, 48, false);
-    assert_eq!(court.from_pc(&ip, &bytes), "fragment_orphan");
+    assert_eq!(court.pc_sends(&ip, &bytes), "fragment_orphan");
 }

@@ -54,7 +54,7 @@ fn neighbour_discovery_within_bindings() {
     let mut near = ip("fe80::1", "fe80::2", 58);
     near.ttl = 254;
     court.policy.builtin.ndp = true;
-    assert_eq!(court.from_pc(&near, &icmp(135, 0, [0; 4], &[0xfe; 16])), "ndp");
+    assert_eq!(court.pc_sends(&near, &icmp(135, 0, [0; 4], &[0xfe; 16])), "ndp");
 }
 
 #[test]
@@ -62,11 +62,11 @@ fn multicast_listeners() {
     let mut court = Court::new();
     let report = icmp(143, 0, [0; 4], &[0; 16]);
     let mld = ip("fe80::1", "ff02::16", 58);
-    assert_eq!(court.from_pc(&mld, &report), "builtin");
-    assert_eq!(court.from_internet(&mld, &report), "multicast");
-    assert_eq!(court.from_pc(&ip("192.168.10.17", "224.0.0.22", 2), &[0x22; 8]), "builtin");
+    assert_eq!(court.pc_sends(&mld, &report), "builtin");
+    assert_eq!(court.internet_sends(&mld, &report), "multicast");
+    assert_eq!(court.pc_sends(&ip("192.168.10.17", "224.0.0.22", 2), &[0x22; 8]), "builtin");
     court.policy.builtin.mld = false;
-    assert_eq!(court.from_pc(&mld, &report), "multicast");
+    assert_eq!(court.pc_sends(&mld, &report), "multicast");
 }
 
 #[test]
@@ -74,19 +74,19 @@ fn dhcp_and_vrrp() {
     let mut court = Court::new();
     court.policy.nets[0].builtin.dhcp_server = true;
     court.policy.nets[1].builtin.dhcp_client = true;
-    assert_eq!(court.from_pc(&ip("0.0.0.0", "255.255.255.255", 17), &udp(68, 67, 9)), "builtin");
-    assert_eq!(court.from_pc(&ip("192.168.10.17", "192.168.10.1", 17), &udp(68, 67, 9)), "builtin");
-    assert_eq!(court.from_pc(&ip("192.168.10.17", "8.8.8.8", 17), &udp(68, 67, 9)), "no_rule");
-    assert_eq!(court.from_pc(&ip("fe80::1", "ff02::1:2", 17), &udp(546, 547, 9)), "builtin");
-    assert_eq!(court.from_internet(&ip("203.0.113.1", "203.0.113.2", 17), &udp(67, 68, 9)), "builtin");
+    assert_eq!(court.pc_sends(&ip("0.0.0.0", "255.255.255.255", 17), &udp(68, 67, 9)), "builtin");
+    assert_eq!(court.pc_sends(&ip("192.168.10.17", "192.168.10.1", 17), &udp(68, 67, 9)), "builtin");
+    assert_eq!(court.pc_sends(&ip("192.168.10.17", "8.8.8.8", 17), &udp(68, 67, 9)), "no_rule");
+    assert_eq!(court.pc_sends(&ip("fe80::1", "ff02::1:2", 17), &udp(546, 547, 9)), "builtin");
+    assert_eq!(court.internet_sends(&ip("203.0.113.1", "203.0.113.2", 17), &udp(67, 68, 9)), "builtin");
     assert_eq!(court.enters("wan0", OTHER, &ip("203.0.113.1", "203.0.113.2", 17), &udp(67, 68, 9)), "unknown_router");
     let mut peer = ip("203.0.113.1", "224.0.0.18", 112);
     peer.ttl = 255;
-    assert_eq!(court.from_internet(&peer, &[0x31; 12]), "multicast");
+    assert_eq!(court.internet_sends(&peer, &[0x31; 12]), "multicast");
     court.policy.builtin.vrrp = true;
-    assert_eq!(court.from_internet(&peer, &[0x31; 12]), "builtin");
+    assert_eq!(court.internet_sends(&peer, &[0x31; 12]), "builtin");
     peer.ttl = 64;
-    assert_eq!(court.from_internet(&peer, &[0x31; 12]), "multicast");
+    assert_eq!(court.internet_sends(&peer, &[0x31; 12]), "multicast");
 }
 
 #[test]
@@ -128,21 +128,21 @@ fn cut_off_beats_everything_but_management() {
     court.state.management = vec![Management { interface: "lan0".into(), source, port: 22 }];
     court.state.cut.all = 1;
     let (to_web, bytes) = pc_to_web();
-    assert_eq!(court.from_pc(&to_web, &bytes), "cut_all");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "cut_all");
     assert_eq!(ask(&mut court, PC, PC, [192, 168, 10, 17], 1), "cut_all");
-    assert_eq!(court.from_pc(&login.0, &login.1), "rule");
+    assert_eq!(court.pc_sends(&login.0, &login.1), "rule");
     court.state.cut.all = 2;
-    assert_eq!(court.from_pc(&login.0, &login.1), "cut_all");
+    assert_eq!(court.pc_sends(&login.0, &login.1), "cut_all");
     court.state.cut.all = 0;
     court.state.cut.nets = vec![0];
-    assert_eq!(court.from_pc(&to_web, &bytes), "cut_network");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "cut_network");
     court.state.cut.nets = vec![1];
-    assert_eq!(court.from_pc(&to_web, &bytes), "rule");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "rule");
     assert_eq!(court.leaves("wan0", &to_web, &bytes), "cut_network");
     court.state.cut.nets.clear();
     court.state.cut.prefixes = vec!["198.51.100.0/24".parse().unwrap()];
-    assert_eq!(court.from_pc(&to_web, &bytes), "cut_host");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "cut_host");
     court.state.cut.prefixes.clear();
     court.state.cut.macs = vec![PC];
-    assert_eq!(court.from_pc(&to_web, &bytes), "cut_host");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "cut_host");
 }

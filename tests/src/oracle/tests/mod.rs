@@ -149,11 +149,11 @@ impl Court {
         self.raw_in(interface, frame)
     }
 
-    fn from_pc(&mut self, ip: &Ip, payload: &[u8]) -> &'static str {
+    fn pc_sends(&mut self, ip: &Ip, payload: &[u8]) -> &'static str {
         self.enters("lan0", PC, ip, payload)
     }
 
-    fn from_internet(&mut self, ip: &Ip, payload: &[u8]) -> &'static str {
+    fn internet_sends(&mut self, ip: &Ip, payload: &[u8]) -> &'static str {
         self.enters("wan0", ROUTER, ip, payload)
     }
 

@@ -6,7 +6,7 @@ fn rules_by_place_address_device_and_service() {
     let mut court = Court::new();
     let to = |court: &mut Court, dst: &str, dport: u16| {
         court.state = OracleState::default();
-        court.from_pc(&ip("192.168.10.17", dst, 6), &syn(40_000, dport))
+        court.pc_sends(&ip("192.168.10.17", dst, 6), &syn(40_000, dport))
     };
     assert_eq!(to(&mut court, "198.51.100.5", 443), "rule");
     assert_eq!(to(&mut court, "198.51.100.5", 444), "no_rule");
@@ -34,18 +34,18 @@ fn hours_and_ends() {
         vec![Hours { name: "now".into(), spans: vec![(today, minute, minute + 1)], closed_on_holidays: true }];
     court.policy.rules[0].hours = Some(0);
     court.wait(40);
-    assert_eq!(court.from_pc(&to_web, &bytes), "rule");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "rule");
     court.wait(25);
-    assert_eq!(court.from_pc(&ip("192.168.10.17", "198.51.100.6", 6), &bytes), "rule_closed");
-    assert_eq!(court.from_pc(&to_web, &bytes), "flow_ended", "the deadline came with the hour");
+    assert_eq!(court.pc_sends(&ip("192.168.10.17", "198.51.100.6", 6), &bytes), "rule_closed");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "flow_ended", "the deadline came with the hour");
     court.policy.hours[0].spans = vec![(today, 0, 1440)];
-    assert_eq!(court.from_pc(&to_web, &bytes), "rule");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "rule");
     court.policy.holidays = vec![minutes.date()];
     court.state = OracleState::default();
-    assert_eq!(court.from_pc(&to_web, &bytes), "rule_closed");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "rule_closed");
     court.policy.rules[0].hours = None;
     court.policy.rules[0].until = Some(court.now);
-    assert_eq!(court.from_pc(&to_web, &bytes), "rule_closed");
+    assert_eq!(court.pc_sends(&to_web, &bytes), "rule_closed");
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn published_servers() {
         ("lan0", &real, "wrong_way"),
     ] {
         let mut court = Court::new();
-        assert_eq!(court.from_internet(&asks.0, &asks.1), "rule");
+        assert_eq!(court.internet_sends(&asks.0, &asks.1), "rule");
         assert_eq!(court.leaves(interface, ip, bytes), reason);
     }
     let mut court = Court::new();
-    assert_eq!(court.from_internet(&real.0, &real.1), "no_rule");
+    assert_eq!(court.internet_sends(&real.0, &real.1), "no_rule");
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn the_box_itself() {
     let mut court = Court::new();
     let query = (ip("203.0.113.2", "8.8.8.8", 17), udp(5_353, 53, 5));
     let answer = (ip("8.8.8.8", "203.0.113.2", 17), udp(53, 5_353, 5));
-    assert_eq!(court.from_internet(&answer.0, &answer.1), "no_rule");
+    assert_eq!(court.internet_sends(&answer.0, &answer.1), "no_rule");
     assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Box), "rule");
-    assert_eq!(court.from_internet(&answer.0, &answer.1), "flow");
+    assert_eq!(court.internet_sends(&answer.0, &answer.1), "flow");
     assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Box), "flow");
     assert_eq!(court.leaves_as("lan0", &query.0, &query.1, Origin::Box), "wrong_way");
     assert_eq!(court.leaves_as("wan0", &query.0, &udp(5_353, 54, 5), Origin::Box), "no_rule");
@@ -97,5 +97,5 @@ fn the_box_itself() {
     assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Unmarked), "not_judged");
     court.policy.rules.clear();
     court.state.revision += 1;
-    assert_eq!(court.from_internet(&answer.0, &answer.1), "flow_ended");
+    assert_eq!(court.internet_sends(&answer.0, &answer.1), "flow_ended");
 }
