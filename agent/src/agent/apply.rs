@@ -14,7 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    clock::boottime_ns,
+    clock::{boottime_ns, seconds},
     evaluator::Evaluator,
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
@@ -138,7 +138,7 @@ impl Prepared {
         Current {
             revision: RevisionRef { number: self.number, hash: hex(&self.policy.hash) },
             generation: 0,
-            applied_at: Timestamp::now().to_string(),
+            applied_at: seconds(Timestamp::now()),
             layout: layout(&self.compiled),
             interfaces: self.compiled.interfaces.clone(),
             entry: self.entry.clone(),

@@ -21,6 +21,11 @@ const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// How often the latest time seen is written to disk while it advances.
 const PERSIST_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
+/// RFC 3339, UTC, whole seconds: for people.
+pub fn seconds(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
 /// Nanoseconds since boot, sleep included.
 pub fn boottime_ns() -> u64 {
     clock_gettime(Clock::CLOCK_BOOTTIME).map_or(0, nanoseconds)

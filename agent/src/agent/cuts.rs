@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    clock::seconds,
     fault::Fault,
     keeper::{Caller, Keeper, report},
 };
@@ -60,7 +61,7 @@ impl Keeper {
             including_management,
             reason: reason.clone(),
             placed_by: caller.actor.clone(),
-            placed_at: Timestamp::now().to_string(),
+            placed_at: seconds(Timestamp::now()),
             covers,
         });
         let before = std::mem::replace(&mut self.overlay, overlay);
@@ -200,7 +201,7 @@ impl Keeper {
             return Reply::failed(text::detach_failed(lang, why));
         }
         let snapshot = self.revision().and_then(|revision| self.snapshot(revision.number));
-        let detached = Detached { by: caller.actor.clone(), at: Timestamp::now().to_string(), reason: reason.clone() };
+        let detached = Detached { by: caller.actor.clone(), at: seconds(Timestamp::now()), reason: reason.clone() };
         // On disk first: an agent that dies in between must not close a gate that somebody needs open.
         if let Err(error) = self.state.set_detached(Some(&detached)) {
             return Reply::failed(text::detach_failed(lang, error));

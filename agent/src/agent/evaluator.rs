@@ -71,6 +71,7 @@ pub struct Evaluator {
     host: HostTables,
     zone: TimeZone,
     policy: Policy,
+    cut_nets: Vec<u16>,
 }
 
 impl Evaluator {
@@ -92,11 +93,12 @@ impl Evaluator {
         for (_, id) in interfaces {
             host.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED });
         }
-        Self { host, zone: policy.timezone.clone(), policy: policy.clone() }
+        Self { host, zone: policy.timezone.clone(), policy: policy.clone(), cut_nets: Vec::new() }
     }
 
     /// What is cut off decides too.
     pub fn cut(&mut self, cut: &CutTables) {
+        self.cut_nets.clone_from(&cut.nets);
         self.host.set_cut(cut.all, &cut.nets, &cut.prefixes, &cut.macs);
     }
 
@@ -121,9 +123,19 @@ impl Evaluator {
             None => Timestamp::now(),
         };
         let now = self.lay_out(wall);
-        explain::explain(&mut self.host, &enters, &spec, mac, now)
-            .map(|explanation| explained(&explanation, lang))
-            .map_err(said)
+        let mut explanation = explain::explain(&mut self.host, &enters, &spec, mac, now).map_err(said)?;
+        // What passes the way in may meet a cut-off on the way out.
+        if explanation.verdict == Verdict::Pass && self.cut_on_the_way_out(explanation.leaves.as_deref()) {
+            explanation.verdict = Verdict::Drop;
+            explanation.reason = Reason::CutNetwork;
+        }
+        Ok(explained(&explanation, lang))
+    }
+
+    fn cut_on_the_way_out(&self, leaves: Option<&str>) -> bool {
+        let names = self.host.compiled().map(|compiled| compiled.net_names.as_slice()).unwrap_or_default();
+        let id = names.iter().find(|(name, _)| Some(name.as_str()) == leaves).map(|(_, id)| *id);
+        id.is_some_and(|id| self.cut_nets.contains(&id))
     }
 
     /// Schedules as at `wall`; the instant on the boot clock.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sekimori_ebpf::abi::{Schedule, Settings, timeout};
 
 use super::{
-    clock::{self, HighWater},
+    clock::{self, HighWater, seconds},
     config::{Config, XdpMode},
     fault::{Fault, Faults},
     ledger::Ledger,
@@ -384,7 +384,7 @@ fn unreadable_cut(store: &cutoff::Store, why: &str, faults: &mut Faults) -> Over
         including_management: false,
         reason: format!("the cut-off state could not be read: {why}"),
         placed_by: Caller::agent().actor,
-        placed_at: Timestamp::now().to_string(),
+        placed_at: seconds(Timestamp::now()),
         covers: cutoff::Covers::default(),
     });
     if let Err(error) = store.save(&overlay) {
