@@ -209,6 +209,7 @@ impl Keeper {
             mark_shift: self.config.mark_shift,
             event_rate: EVENT_RATE,
             timeouts: timeout::DEFAULTS,
+            ..Settings::default()
         };
         dataplane.set_settings(&settings).map_err(|error| report(&error))
     }
