@@ -21,6 +21,7 @@ use super::{
     management,
     rooms::{self, FailedTest, Finding, Numbers},
     state::{Current, State},
+    system,
 };
 use crate::{
     api::{
@@ -30,7 +31,7 @@ use crate::{
     cli::text,
     compile::tables::Compiled,
     dataplane::{Canary, Dataplane, ManagementPath, Switched},
-    policy::model::Policy,
+    policy::{lint::System, model::Policy},
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
 };
 
@@ -45,6 +46,8 @@ pub struct Site {
     pub management: Vec<ManagementPath>,
     /// The configured policy.
     pub policy: PathBuf,
+    /// The box's addresses and routes.
+    pub system: Option<System>,
 }
 
 /// A policy ready to be switched to.
@@ -96,7 +99,7 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         let count = warnings.iter().filter(|finding| finding.is_error()).count();
         return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
     };
-    warnings.extend(rooms::lint(&read, lang));
+    warnings.extend(rooms::lint(&read, site.system.as_ref(), lang));
     let policy = read.policy;
     let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
     if !failed.is_empty() {
@@ -169,12 +172,13 @@ struct Attempt<'a> {
 
 impl Keeper {
     /// What [`prepare`] needs.
-    pub fn site(&self) -> Site {
+    pub fn site(&self, system: Option<System>) -> Site {
         Site {
             state: self.state.clone(),
             numbers: self.numbers.clone(),
             management: self.config.management.clone(),
             policy: self.config.policy.clone(),
+            system,
         }
     }
 
@@ -432,7 +436,7 @@ impl Keeper {
     async fn first_policy(&mut self) {
         let caller = Caller::agent();
         let apply = Apply { reason: Some("first start".into()), ..Apply::default() };
-        let site = self.site();
+        let site = self.site(system::read().await.ok());
         let prepared = tokio::task::block_in_place(|| prepare(&site, &apply, &caller));
         let reply = match prepared {
             Ok(prepared) => self.commit(prepared, &apply, &caller).await,

@@ -318,6 +318,12 @@ flows: {established: 4096, opening: 2048}
     }
 
     #[test]
+    fn the_file_that_is_installed_is_read() {
+        let config = Config::read(include_str!("../../../dist/agent.yaml")).unwrap();
+        assert_eq!(config.management.len(), 1);
+    }
+
+    #[test]
     fn errors_point_at_the_place() {
         for (text, line, column, says) in [
             ("", 1, 1, "empty"),

@@ -10,6 +10,7 @@ use super::{
     evaluator::Evaluator,
     keeper::{Caller, Keeper},
     rooms::{self, Finding},
+    system,
 };
 use crate::{
     api::{
@@ -104,7 +105,8 @@ impl Desk {
             Err(reply) => return reply,
         };
         let _applying = self.applying.lock().await;
-        let site = self.keeper.lock().await.site();
+        let system = system::read().await.ok();
+        let site = self.keeper.lock().await.site(system);
         let anywhere = caller.actor.uid == 0 || apply.path.as_ref().is_none_or(|path| *path == site.policy);
         // The agent reads as root and quotes what it finds wrong: other users get no file of their choice read.
         let prepared = if anywhere {
@@ -167,7 +169,7 @@ pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
     if let Some(read) = &read {
         rules = read.policy.rules.len();
         tests = read.policy.tests.len();
-        findings.extend(rooms::lint(read, lang));
+        findings.extend(rooms::lint(read, None, lang));
         match rooms::failing_tests(&read.policy, lang) {
             Ok(failed) => failed_tests = failed,
             Err(why) => return Reply::failed(why),

@@ -51,15 +51,15 @@ fn closed(
 ) -> Option<String> {
     let targets: Vec<IpAddr> =
         policy.box_addresses.iter().copied().filter(|address| address.is_ipv4() == source.addr().is_ipv4()).collect();
-    let mut why = String::from("box.addresses names none of that family");
+    let mut why = None;
     let ports: Vec<String> =
         policy.nets.iter().flat_map(|net| &net.ports).filter_map(|port| written(port, path)).collect();
     let mut tries = 0;
-    for (from, mac) in senders(policy, path, source) {
+    'asking: for (from, mac) in senders(policy, path, source) {
         for (to, interface) in targets.iter().flat_map(|to| ports.iter().map(move |port| (to, port))) {
             tries += 1;
             if tries > MAX_TRIES {
-                return Some(why);
+                break 'asking;
             }
             let question = Question {
                 interface: interface.clone(),
@@ -67,14 +67,16 @@ fn closed(
                 mac: mac.clone(),
                 at: None,
             };
-            match evaluator.ask(&question, lang) {
+            let said = match evaluator.ask(&question, lang) {
                 Ok(explained) if explained.pass() => return None,
-                Ok(explained) => why = explained.reason,
-                Err(error) => why = error,
-            }
+                Ok(explained) => explained.reason,
+                Err(error) => error,
+            };
+            // The likeliest sender was asked first: its reason says most.
+            why.get_or_insert(said);
         }
     }
-    Some(why)
+    Some(why.unwrap_or_else(|| "box.addresses names none of that family".into()))
 }
 
 /// Who might come from a prefix: registered devices first, then the first addresses; with the configured MACs if

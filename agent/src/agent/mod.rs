@@ -21,4 +21,5 @@ pub mod rooms;
 pub mod signals;
 pub mod state;
 pub mod status;
+pub mod system;
 pub mod watch;

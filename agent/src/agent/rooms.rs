@@ -18,6 +18,7 @@ use crate::{
     policy::{
         self, Spans,
         diagnostic::{self, Diagnostic},
+        lint::System,
         model::Policy,
         problem::Severity,
     },
@@ -80,9 +81,9 @@ pub fn load(path: &Path, lang: Lang) -> (Option<Read>, Vec<Finding>) {
     (loaded.policy.map(|policy| Read { policy, spans: loaded.spans }), findings)
 }
 
-/// Warnings on a valid policy.
-pub fn lint(read: &Read, lang: Lang) -> Vec<Finding> {
-    policy::lint(&read.policy, &read.spans, Timestamp::now(), None)
+/// Warnings on a valid policy, held against the live system where it is given.
+pub fn lint(read: &Read, system: Option<&System>, lang: Lang) -> Vec<Finding> {
+    policy::lint(&read.policy, &read.spans, Timestamp::now(), system)
         .iter()
         .map(|diagnostic| finding(diagnostic, lang))
         .collect()

@@ -106,6 +106,7 @@ texts! {
     xdp_missing() "the way in is not attached" "入口側が接続されていません";
     h_agent(state, version) "agent        {state}, version {version}" "エージェント {state}、版 {version}";
     agent_up() "running" "稼働中";
+    agent_gone() "not running" "停止中";
     agent_down() "not running (enforcement goes on without it)" "停止中(防御は継続)";
     h_revision(number, hash, at, rules) "revision     {number} ({hash}), applied {at}, {rules} rules" "改訂         {number}({hash})、適用 {at}、規則 {rules}件";
     h_no_revision() "revision     none" "改訂         なし";
