@@ -429,6 +429,9 @@ impl Keeper {
             self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
             return Ok(());
         }
+        if let Ok(dataplane) = self.dataplane.as_mut() {
+            dataplane.name_nets(&compiled);
+        }
         self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
         Ok(())
     }

@@ -10,6 +10,7 @@ pub mod cuts;
 pub mod daemon;
 pub mod document;
 pub mod evaluator;
+mod event;
 pub mod fault;
 pub mod flows;
 pub mod handler;
