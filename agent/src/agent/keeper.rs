@@ -30,6 +30,8 @@ use crate::{
 
 /// Drop events per second and CPU that reach user space.
 const EVENT_RATE: u32 = 1_000;
+/// How long an agent that starts waits for a command that works on the instance.
+const AGENT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The revision in force and what it was made of.
 #[derive(Debug, Clone)]
@@ -106,7 +108,8 @@ impl Keeper {
         preflight::kernel()?;
         preflight::bpffs(&config.bpffs)?;
         preflight::state_folder(&config.state)?;
-        let lock = Lock::take(&config.state)?;
+        // A command that works on the pinned state is soon done; an agent that gave up for it would leave the gate open.
+        let lock = Lock::wait(&config.state, if mode == Mode::Agent { AGENT_PATIENCE } else { Duration::ZERO })?;
         let state = State::new(&config.state);
         let mut faults = Faults::default();
 
