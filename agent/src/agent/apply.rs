@@ -56,6 +56,7 @@ pub struct Prepared {
     compiled: Compiled,
     numbers: Numbers,
     warnings: Vec<Finding>,
+    note: Option<String>,
     source: PathBuf,
     canaries: Vec<Canary>,
 }
@@ -96,7 +97,8 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         let count = warnings.iter().filter(|finding| finding.is_error()).count();
         return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
     };
-    warnings.extend(rooms::lint(&read, lang));
+    let (found, note) = rooms::lint(&read, lang);
+    warnings.extend(found);
     let policy = read.policy;
     let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
     if !failed.is_empty() {
@@ -118,7 +120,7 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
     let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
     let kept = site.state.keep_files(number, &source, &policy.files).map_err(|error| failed(error.to_string()));
     let entry = kept.inspect_err(|_| site.state.discard_files(number))?;
-    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, source, canaries };
+    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, note, source, canaries };
     let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
     if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
         site.state.discard_files(number);
@@ -263,7 +265,7 @@ impl Keeper {
         attempt: Attempt<'_>,
     ) -> Reply {
         let lang = attempt.caller.lang;
-        let mut notes = Vec::new();
+        let mut notes = Vec::from_iter(prepared.note);
         let revision = current.revision.clone();
         let warnings = prepared.warnings;
         self.numbers = Some(prepared.numbers);

@@ -166,6 +166,8 @@ texts! {
     records_none() "nothing was recorded yet" "記録はまだありません";
     record_damaged(line, bytes) "line {line}: DAMAGED ({bytes} bytes)" "{line}行目: 破損({bytes}バイト)";
     check_good(rules, tests) "no errors: {rules} rules, {tests} of the policy's tests passed" "誤りなし: 規則 {rules}件、方針のテスト {tests}件合格";
+    routing_not_here() "the policy was not held against routes and addresses: none of its interfaces exists in this network namespace" "経路とアドレスとの照合は行っていません: 方針のインターフェースがこのネットワーク名前空間にありません";
+    routing_unread(why) "the policy was not held against routes and addresses: {why}" "経路とアドレスとの照合は行っていません: {why}";
     check_counts(errors, warnings) "{errors} error(s), {warnings} warning(s)" "誤り {errors}件、警告 {warnings}件";
     severity_error() "error" "誤り";
     severity_warning() "warning" "警告";

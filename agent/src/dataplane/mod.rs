@@ -9,12 +9,14 @@ pub mod guard;
 pub mod interfaces;
 pub mod link;
 pub mod maps;
+pub mod markbits;
 pub mod object;
 pub mod private;
 pub mod read;
 pub mod seed;
 pub mod seeding;
 pub mod stage;
+pub mod system;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
