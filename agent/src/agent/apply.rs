@@ -19,6 +19,7 @@ use super::{
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
     management,
+    marks::{Conflict, Marks},
     rooms::{self, FailedTest, Finding, Numbers},
     state::{Current, State},
 };
@@ -45,6 +46,8 @@ pub struct Site {
     pub management: Vec<ManagementPath>,
     /// The configured policy.
     pub policy: PathBuf,
+    /// Mark bits in use, and by whom.
+    pub marks: Marks,
 }
 
 /// A policy ready to be switched to.
@@ -105,6 +108,9 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         return Err(invalid(text::apply_tests_failed(lang, failed.len()), warnings, failed));
     }
     let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
+    if let Some(conflict) = site.marks.conflict().map_err(failed)? {
+        return Err(Reply::refused(text::apply_failed(lang, conflict.text(lang))));
+    }
     let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
     let compiled =
         rooms::compile(&policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
@@ -177,6 +183,7 @@ impl Keeper {
             numbers: self.numbers.clone(),
             management: self.config.management.clone(),
             policy: self.config.policy.clone(),
+            marks: self.marks(),
         }
     }
 
@@ -286,6 +293,7 @@ impl Keeper {
         self.live = Some(Live { current, policy: Arc::new(prepared.policy), compiled: Arc::new(prepared.compiled) });
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
+        self.faults.clear(&Fault::Marks(Conflict::default()));
         self.widen_cuts();
         let cut = self.write_cut().map(drop);
         notes.extend(cut.as_ref().err().cloned());
@@ -364,6 +372,7 @@ impl Keeper {
             }
             return;
         };
+        self.look_at_marks();
         let number = current.revision.number;
         let revived = self.revive_revision(current).await;
         self.faults.track(revived, |why| Fault::Revision(number, why));

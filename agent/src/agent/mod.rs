@@ -16,6 +16,7 @@ pub mod handler;
 pub mod keeper;
 pub mod ledger;
 pub mod management;
+pub mod marks;
 pub mod preflight;
 pub mod rooms;
 pub mod signals;

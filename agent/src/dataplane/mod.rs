@@ -152,7 +152,7 @@ impl Options {
         self.bpffs.join(format!("programs-{}", object::build_id()))
     }
     /// The guard's table: one an instance, named after its directory.
-    fn guard_table(&self) -> String {
+    pub fn guard_table(&self) -> String {
         let name = self.bpffs.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         if clean.starts_with("sekimori") { clean } else { format!("sekimori_{clean}") }
