@@ -1,10 +1,6 @@
 //! Law 4: enforcement outlives the agent. Whatever ends it, not one denied packet passes, and nothing permitted breaks.
 
-use std::{
-    fs,
-    net::Ipv4Addr,
-    time::Duration,
-};
+use std::{fs, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use sekimori_tests::harness::{
@@ -258,4 +254,3 @@ fn actions(agent: &Agent) -> Result<Vec<String>> {
     let lines = said.out.lines().map(serde_json::from_str::<serde_json::Value>);
     lines.map(|line| Ok(line?["action"].as_str().context("a line without an action")?.to_owned())).collect()
 }
-

@@ -19,9 +19,9 @@ use super::{
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
     management,
+    marks::{Conflict, Marks},
     rooms::{self, FailedTest, Finding, Numbers},
     state::{Current, State},
-    system,
 };
 use crate::{
     api::{
@@ -31,7 +31,7 @@ use crate::{
     cli::text,
     compile::tables::Compiled,
     dataplane::{Canary, Dataplane, ManagementPath, Switched},
-    policy::{lint::System, model::Policy},
+    policy::model::Policy,
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
 };
 
@@ -46,8 +46,8 @@ pub struct Site {
     pub management: Vec<ManagementPath>,
     /// The configured policy.
     pub policy: PathBuf,
-    /// The box's addresses and routes.
-    pub system: Option<System>,
+    /// Mark bits in use, and by whom.
+    pub marks: Marks,
 }
 
 /// A policy ready to be switched to.
@@ -59,6 +59,7 @@ pub struct Prepared {
     compiled: Compiled,
     numbers: Numbers,
     warnings: Vec<Finding>,
+    note: Option<String>,
     source: PathBuf,
     canaries: Vec<Canary>,
 }
@@ -99,13 +100,17 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         let count = warnings.iter().filter(|finding| finding.is_error()).count();
         return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
     };
-    warnings.extend(rooms::lint(&read, site.system.as_ref(), lang));
+    let (found, note) = rooms::lint(&read, lang);
+    warnings.extend(found);
     let policy = read.policy;
     let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
     if !failed.is_empty() {
         return Err(invalid(text::apply_tests_failed(lang, failed.len()), warnings, failed));
     }
     let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
+    if let Some(conflict) = site.marks.conflict().map_err(failed)? {
+        return Err(Reply::refused(text::apply_failed(lang, conflict.text(lang))));
+    }
     let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
     let compiled =
         rooms::compile(&policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
@@ -121,7 +126,7 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
     let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
     let kept = site.state.keep_files(number, &source, &policy.files).map_err(|error| failed(error.to_string()));
     let entry = kept.inspect_err(|_| site.state.discard_files(number))?;
-    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, source, canaries };
+    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, note, source, canaries };
     let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
     if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
         site.state.discard_files(number);
@@ -172,13 +177,13 @@ struct Attempt<'a> {
 
 impl Keeper {
     /// What [`prepare`] needs.
-    pub fn site(&self, system: Option<System>) -> Site {
+    pub fn site(&self) -> Site {
         Site {
             state: self.state.clone(),
             numbers: self.numbers.clone(),
             management: self.config.management.clone(),
             policy: self.config.policy.clone(),
-            system,
+            marks: self.marks(),
         }
     }
 
@@ -267,7 +272,7 @@ impl Keeper {
         attempt: Attempt<'_>,
     ) -> Reply {
         let lang = attempt.caller.lang;
-        let mut notes = Vec::new();
+        let mut notes = Vec::from_iter(prepared.note);
         let revision = current.revision.clone();
         let warnings = prepared.warnings;
         self.numbers = Some(prepared.numbers);
@@ -288,6 +293,7 @@ impl Keeper {
         self.live = Some(Live { current, policy: Arc::new(prepared.policy), compiled: Arc::new(prepared.compiled) });
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
+        self.faults.clear(&Fault::Marks(Conflict::default()));
         self.widen_cuts();
         let cut = self.write_cut().map(drop);
         notes.extend(cut.as_ref().err().cloned());
@@ -366,6 +372,7 @@ impl Keeper {
             }
             return;
         };
+        self.look_at_marks();
         let number = current.revision.number;
         let revived = self.revive_revision(current).await;
         self.faults.track(revived, |why| Fault::Revision(number, why));
@@ -439,7 +446,7 @@ impl Keeper {
     async fn first_policy(&mut self) {
         let caller = Caller::agent();
         let apply = Apply { reason: Some("first start".into()), ..Apply::default() };
-        let site = self.site(system::read().await.ok());
+        let site = self.site();
         let prepared = tokio::task::block_in_place(|| prepare(&site, &apply, &caller));
         let reply = match prepared {
             Ok(prepared) => self.commit(prepared, &apply, &caller).await,

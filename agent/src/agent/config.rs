@@ -12,7 +12,7 @@ use sekimori_ebpf::abi::MAX_MANAGEMENT;
 use super::document::{At, Node};
 use crate::{
     cutoff::object::read_mac,
-    dataplane::{ManagementPath, XdpChoice},
+    dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
 };
 
 /// Where the configuration is looked for when nothing is said.
@@ -136,7 +136,7 @@ impl Config {
                     }
                 }
                 "adopt_seconds" => config.adopt_seconds = within(value, 0, 3600)?,
-                "mark_shift" => config.mark_shift = within(value, 0, 16)?,
+                "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
                 _ => {}
             }
@@ -324,7 +324,7 @@ flows: {established: 4096, opening: 2048}
             ("policy: etc/policy\n", 1, 9, "absolute"),
             ("metrics: localhost\n", 1, 10, "ADDRESS:PORT"),
             ("xdp: maybe\n", 1, 6, "native, generic or any"),
-            ("mark_shift: 40\n", 1, 13, "0 to 16"),
+            ("mark_shift: 10\n", 1, 13, "0 to 9"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
             ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),

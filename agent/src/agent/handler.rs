@@ -10,7 +10,6 @@ use super::{
     evaluator::Evaluator,
     keeper::{Caller, Keeper},
     rooms::{self, Finding},
-    system,
 };
 use crate::{
     api::{
@@ -105,8 +104,7 @@ impl Desk {
             Err(reply) => return reply,
         };
         let _applying = self.applying.lock().await;
-        let system = system::read().await.ok();
-        let site = self.keeper.lock().await.site(system);
+        let site = self.keeper.lock().await.site();
         let anywhere = caller.actor.uid == 0 || apply.path.as_ref().is_none_or(|path| *path == site.policy);
         // The agent reads as root and quotes what it finds wrong: other users get no file of their choice read.
         let prepared = if anywhere {
@@ -164,12 +162,14 @@ fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
 /// What is wrong with the policy at `path`; exit 1 if anything is.
 pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
     let (read, mut findings) = rooms::load(path, lang);
-    let mut failed_tests = Vec::new();
+    let (mut failed_tests, mut notes) = (Vec::new(), Vec::new());
     let (mut rules, mut tests) = (0, 0);
     if let Some(read) = &read {
         rules = read.policy.rules.len();
         tests = read.policy.tests.len();
-        findings.extend(rooms::lint(read, None, lang));
+        let (warnings, skipped) = rooms::lint(read, lang);
+        findings.extend(warnings);
+        notes.extend(skipped);
         match rooms::failing_tests(&read.policy, lang) {
             Ok(failed) => failed_tests = failed,
             Err(why) => return Reply::failed(why),
@@ -185,6 +185,7 @@ pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
             "tests": tests,
             "findings": refusal.findings,
             "failed_tests": refusal.failed_tests,
+            "notes": notes,
         }),
     )
 }

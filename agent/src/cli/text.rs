@@ -149,6 +149,11 @@ texts! {
     fault_revision(number, why) "revision {number} could not be put in force again ({why}): every packet on the guarded interfaces is dropped" "改訂 {number} を再適用できません({why})。監視対象の全パケットを破棄しています";
     fault_first_policy(why) "the policy was not applied at the first start: {why}" "初回起動時に方針を適用できませんでした: {why}";
     fault_attach(why) "attaching failed: {why}" "接続に失敗: {why}";
+    marks_taken(ours, rules, what) "mark bits {ours} carry the verdict, but the host's own rules use some of them: {rules}. {what}"
+        "判定の受け渡しに使うマークのビット {ours} の一部を、この装置の別の規則が使っています: {rules}。{what}";
+    marks_free(shift) "Set `mark_shift: {shift}` in the agent's configuration and restart the agent; those bits are free" "エージェントの設定で `mark_shift: {shift}` とし、再起動してください(そのビットは空いています)";
+    marks_none_free(bits) "No mark_shift is free: let those rules use a mask of at most 9 bits at one end (`meta mark & 0xff`, `fwmark 0x1/0xff`); {bits} bits in a row are needed"
+        "空いている mark_shift がありません。それらの規則で使うビットを、マスクで一方の端の9ビット以内に収めてください(`meta mark & 0xff`、`fwmark 0x1/0xff` など)。連続した{bits}ビットが必要です";
     fault_schedules(why) "schedules could not be refreshed: {why}; timed rules close at their horizon" "時間指定を更新できません: {why}。予定の範囲を過ぎると閉じます";
 
     // Explain, flows, records, check.
@@ -167,6 +172,8 @@ texts! {
     records_none() "nothing was recorded yet" "記録はまだありません";
     record_damaged(line, bytes) "line {line}: DAMAGED ({bytes} bytes)" "{line}行目: 破損({bytes}バイト)";
     check_good(rules, tests) "no errors: {rules} rules, {tests} of the policy's tests passed" "誤りなし: 規則 {rules}件、方針のテスト {tests}件合格";
+    routing_not_here() "the policy was not held against routes and addresses: none of its interfaces exists in this network namespace" "経路とアドレスとの照合は行っていません: 方針のインターフェースがこのネットワーク名前空間にありません";
+    routing_unread(why) "the policy was not held against routes and addresses: {why}" "経路とアドレスとの照合は行っていません: {why}";
     check_counts(errors, warnings) "{errors} error(s), {warnings} warning(s)" "誤り {errors}件、警告 {warnings}件";
     severity_error() "error" "誤り";
     severity_warning() "warning" "警告";

@@ -9,12 +9,14 @@ pub mod guard;
 pub mod interfaces;
 pub mod link;
 pub mod maps;
+pub mod markbits;
 pub mod object;
 pub mod private;
 pub mod read;
 pub mod seed;
 pub mod seeding;
 pub mod stage;
+pub mod system;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -163,7 +165,7 @@ impl Options {
         self.bpffs.join(format!("programs-{}", object::build_id()))
     }
     /// The guard's table: one an instance, named after its directory.
-    fn guard_table(&self) -> String {
+    pub fn guard_table(&self) -> String {
         let name = self.bpffs.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         if clean.starts_with("sekimori") { clean } else { format!("sekimori_{clean}") }
