@@ -66,6 +66,8 @@ texts! {
     attach_failed(why) "the policy is in force, but an interface could not be attached: {why}" "方針は適用されましたが、インターフェースに接続できません: {why}";
     management_lost(path, why) "this policy would shut the administrator out: {path} would be dropped ({why}). Nothing was changed. Permit it in the policy, or say it again with --allow-management-loss"
         "この方針では管理者が接続できなくなります: {path} が破棄されます({why})。何も変更していません。方針で許可するか、--allow-management-loss を付けて再実行してください";
+    management_tried(packet, interface, pairs, source) "`{packet}` by {interface}, the first of {pairs} pair(s) of addresses tried from {source}," "{interface} からの `{packet}`({source} から試した{pairs}組のアドレスの最初)";
+    management_nobody() "no pair of addresses to try: box.addresses has none of that family, or the source is the box itself" "試せるアドレスの組がありません: box.addresses に同じ種類のアドレスがないか、送信元が本装置自身です";
     clock_behind(seconds) "the clock is {seconds} s behind a time already seen: timed rules stay closed until it catches up. If the present time is right, `sekimori apply --accept-clock --reason …`"
         "時計が既知の時刻より{seconds}秒遅れています。追い付くまで時間指定の規則は閉じたままです。現在の時刻が正しければ `sekimori apply --accept-clock --reason …` を実行してください";
 
