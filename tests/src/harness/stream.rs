@@ -130,7 +130,9 @@ impl Stream {
         })?;
         thread::sleep(LOOK);
         match self.arrived().highest {
-            Some(highest) if highest > last => bail!("{}: {highest} arrived, but {last} was the last allowed", self.name),
+            Some(highest) if highest > last => {
+                bail!("{}: {highest} arrived, but {last} was the last allowed", self.name)
+            }
             _ => Ok(()),
         }
     }
