@@ -67,7 +67,7 @@ fn send_marker(town: &Town) -> Result<()> {
 
 #[test]
 fn a_flood_of_denied_packets_leaks_nothing_while_the_agent_dies_and_comes_back() -> Result<()> {
-    let Scene { mut agent, town, .. } = scene()?;
+    let Scene { mut agent, town, _policies } = scene()?;
     let watch = Watch::over(town.host(&INTERNET_ROUTER)?, HOST_INTERFACE, DENIED, MARKER)?;
     let before = Counters::read(&agent)?;
     let flood = Flood::start(town.host(&PC_017)?, HOST_INTERFACE, denied_frames(), OFTEN)?;
@@ -94,7 +94,7 @@ fn a_flood_of_denied_packets_leaks_nothing_while_the_agent_dies_and_comes_back()
 
 #[test]
 fn what_is_permitted_does_not_notice_that_the_agent_died() -> Result<()> {
-    let Scene { mut agent, town, .. } = scene()?;
+    let Scene { mut agent, town, _policies } = scene()?;
     let (pc, internet) = (town.host(&PC_017)?, town.host(&INTERNET_ROUTER)?);
     let download = Download::start(pc, None, internet, (CLOUD_V4, 443))?;
     let query = Stream::to_server(pc, None, internet, (DNS_V4, 53), OFTEN)?;
@@ -122,7 +122,7 @@ fn what_is_permitted_does_not_notice_that_the_agent_died() -> Result<()> {
 
 #[test]
 fn a_restart_adopts_what_is_pinned_and_changes_nothing() -> Result<()> {
-    let Scene { mut agent, town, .. } = scene()?;
+    let Scene { mut agent, town, _policies } = scene()?;
     let pc = town.host(&PC_017)?;
     let query = Stream::to_server(pc, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
     query.flows(100)?;
@@ -148,7 +148,7 @@ fn a_restart_adopts_what_is_pinned_and_changes_nothing() -> Result<()> {
 
 #[test]
 fn a_cut_off_survives_the_death_of_the_agent() -> Result<()> {
-    let Scene { mut agent, town, .. } = scene()?;
+    let Scene { mut agent, town, _policies } = scene()?;
     let (pc, internet) = (town.host(&PC_017)?, town.host(&INTERNET_ROUTER)?);
     let query = Stream::to_server(pc, None, internet, (DNS_V4, 53), OFTEN)?;
     query.flows(50)?;
@@ -171,7 +171,7 @@ fn a_cut_off_survives_the_death_of_the_agent() -> Result<()> {
 
 #[test]
 fn a_cut_off_is_back_after_a_reboot_before_anything_passes() -> Result<()> {
-    let Scene { mut agent, town, .. } = scene()?;
+    let Scene { mut agent, town, _policies } = scene()?;
     let (pc, internet) = (town.host(&PC_017)?, town.host(&INTERNET_ROUTER)?);
     let query = Stream::to_server(pc, None, internet, (DNS_V4, 53), OFTEN)?;
     query.flows(50)?;
