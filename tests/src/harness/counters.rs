@@ -41,6 +41,11 @@ impl Counters {
         self.0.iter().filter(|(family, of, _)| family == name && fits(of)).map(|(_, _, value)| value).sum()
     }
 
+    /// The samples of a family of whole numbers: labels and value.
+    pub fn family(&self, name: &str) -> impl Iterator<Item = (&BTreeMap<String, String>, u64)> {
+        self.0.iter().filter(move |(family, ..)| family == name).map(|(_, labels, value)| (labels, whole(*value)))
+    }
+
     /// Packets of a zone or network with this direction and reason.
     pub fn packets(&self, network: &str, direction: &str, reason: &str) -> u64 {
         let labels = [("network", network), ("direction", direction), ("reason", reason)];
