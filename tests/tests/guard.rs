@@ -1,6 +1,6 @@
 //! The second wall: where our programs are not, nftables forwards nothing, and what comes back is guarded again.
 
-use std::time::Duration;
+use std::{net::UdpSocket, time::Duration};
 
 use anyhow::Result;
 use sekimori_tests::harness::{
@@ -32,7 +32,6 @@ struct Scene {
 fn scene() -> Result<Scene> {
     let town = Town::build(&[&PC_017, &INTERNET_ROUTER])?;
     let policies = Policies::new()?;
-    // A permission for the containers' addresses too: as if they were on the Internet's side. It must not help them.
     let rules = [rule("names", "office", "internet", "dns")];
     let agent = Agent::start(&town.gateway, &Config::new(policies.town("policy", &rules)?))?;
     Ok(Scene { agent, _policies: policies, town })
@@ -88,17 +87,27 @@ fn an_interface_that_comes_back_is_closed_until_it_is_guarded_again() -> Result<
     agent.kill9()?;
     replace_office_card(&town)?;
     let watch = Watch::over(internet, HOST_INTERFACE, UNJUDGED, MARKER)?;
-    let flood = Flood::start(town.host(&PC_017)?, HOST_INTERFACE, vec![query(UNJUDGED)], OFTEN)?;
+    let own = town.gateway.run(|| Ok(UdpSocket::bind((OFFICE.v4.0, 5353))?))?;
+    let to_the_box = udp((PC_017.mac, OFFICE.mac), (PC_017.v4.into(), 4000), (OFFICE.v4.0.into(), 5353), UNJUDGED);
+    let frames = vec![query(UNJUDGED), to_the_box];
+    let flood = Flood::start(town.host(&PC_017)?, HOST_INTERFACE, frames, OFTEN)?;
     flood.goes_on(300)?;
     let sent = flood.finish()?;
     // An agent that starts finds the new interface by itself.
     agent.restart()?;
     watch.saw_nothing(|| RawPort::open(town.host(&PC_017)?, HOST_INTERFACE)?.send(&query(MARKER)))?;
-    let guard = |counters: &Counters| counters.sum("sekimori_guard_packets_total", &[("counter", "guard_forward")]);
+    own.set_nonblocking(true)?;
+    assert!(own.recv(&mut [0; 64]).is_err(), "the box's own socket got what nobody had judged");
     let after = Counters::read(&agent)?;
-    let dropped = guard(&after) - guard(&before) + packets(&after, "internet") - packets(&before, "internet");
+    let dropped = guarded(&after) - guarded(&before) + packets(&after, "internet") - packets(&before, "internet");
     assert!((dropped - f64::from(u32::try_from(sent)?)).abs() < 1.0, "{dropped} of {sent} drops were counted");
     Ok(())
+}
+
+/// Packets the guard dropped on their way through the box or into it.
+fn guarded(counters: &Counters) -> f64 {
+    counters.sum("sekimori_guard_packets_total", &[("counter", "guard_forward")])
+        + counters.sum("sekimori_guard_packets_total", &[("counter", "guard_input")])
 }
 
 /// Packets that were not let out because nobody had judged them on their way in.
