@@ -554,7 +554,7 @@ impl Leaf for ServiceWord {
         )
     }
     fn schema() -> Json {
-        json!({"type": "string", "pattern": "^((tcp|udp|icmp|icmpv6|proto)/[a-z0-9.-]+|[a-z0-9][a-z0-9_-]{0,62})$"})
+        json!({"type": "string", "not": {"const": "any"}, "pattern": "^((tcp|udp|icmp|icmpv6|proto)/[a-z0-9.-]+|[a-z0-9][a-z0-9_-]{0,62})$"})
     }
 }
 
