@@ -230,7 +230,7 @@ fn a_later_fragment_shares_the_verdict_of_its_first() -> Result<()> {
         whole.id = 100;
         let pieces = whole.cut(&[(0, 80), (80, 160)]);
         let [first, later] = pieces.as_slice() else { unreachable!("two were cut") };
-        gate.refuses(&lane, &[later.clone()], &[("office in fragment_orphan", 1)])?;
+        gate.refuses(&lane, std::slice::from_ref(later), &[("office in fragment_orphan", 1)])?;
         // The gateway puts datagrams together or not, as it likes: what counts is that the end gets all of it.
         gate.drops(&[], || {
             lane.from.send(first)?;
