@@ -341,6 +341,11 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Where this instance lives.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> Settings {
         self.settings
