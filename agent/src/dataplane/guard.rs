@@ -39,8 +39,8 @@ fn drop_counted(counter: &str) -> Vec<Value> {
     vec![json!({"counter": counter}), json!({"drop": null})]
 }
 
-/// The whole guard as one transaction; counters survive it.
-fn ruleset(table: &str, guarded: &[u32], shift: u32) -> Value {
+/// The whole guard as one transaction; counters survive it. `bridges` are those among the guarded.
+fn ruleset(table: &str, guarded: &[u32], bridges: &[u32], shift: u32) -> Value {
     let members: Vec<Value> = guarded.iter().map(|index| json!(index)).collect();
     let set = json!({ "set": members });
     let mut commands = Vec::new();
@@ -62,6 +62,14 @@ fn ruleset(table: &str, guarded: &[u32], shift: u32) -> Value {
         forward.push(kind(shift, "==", &[mark::KIND_FORWARD, mark::KIND_REPLY]));
         forward.push(json!({"accept": null}));
         commands.push(rule("inet", table, "forward", forward));
+        for bridge in bridges {
+            // With `bridge-nf-call-*` on, bridged packets come by here too, in and out by the bridge: its neighbour
+            // discovery and DHCP, which nobody routes.
+            let mut bridged = both_guarded(&json!(bridge));
+            bridged.push(kind(shift, "==", &[mark::KIND_LOCAL]));
+            bridged.push(json!({"accept": null}));
+            commands.push(rule("inet", table, "forward", bridged));
+        }
         let mut bridge = both_guarded(&set);
         bridge.push(json!({"accept": null}));
         commands.push(rule("bridge", table, "forward", bridge));
@@ -76,8 +84,8 @@ fn ruleset(table: &str, guarded: &[u32], shift: u32) -> Value {
 }
 
 /// Puts the guard up, or renews it.
-pub fn put_up(table: &str, guarded: &[u32], shift: u32) -> Result<(), Error> {
-    let payload = ruleset(table, guarded, shift).to_string();
+pub fn put_up(table: &str, guarded: &[u32], bridges: &[u32], shift: u32) -> Result<(), Error> {
+    let payload = ruleset(table, guarded, bridges, shift).to_string();
     apply_ruleset_raw(&payload, None::<&str>, DEFAULT_ARGS).doing("put up the nftables guard (is nft installed?)")?;
     Ok(())
 }
