@@ -39,8 +39,8 @@ fn drop_counted(counter: &str) -> Vec<Value> {
     vec![json!({"counter": counter}), json!({"drop": null})]
 }
 
-/// The whole guard as one transaction; counters survive it. `bridges` are those among the guarded.
-fn ruleset(table: &str, guarded: &[u32], bridges: &[u32], shift: u32) -> Value {
+/// The whole guard as one transaction; counters survive it.
+fn ruleset(table: &str, guarded: &[u32], names: &[&str], shift: u32) -> Value {
     let members: Vec<Value> = guarded.iter().map(|index| json!(index)).collect();
     let set = json!({ "set": members });
     let mut commands = Vec::new();
@@ -78,14 +78,23 @@ fn ruleset(table: &str, guarded: &[u32], bridges: &[u32], shift: u32) -> Value {
         input.extend(drop_counted("guard_input"));
         commands.push(rule("inet", table, "input", input));
     }
+    if !names.is_empty() {
+        // By name: an interface that came back with another index has no programs that could have judged anything.
+        let set = json!({ "set": names });
+        let mut input = vec![json!({"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": set}})];
+        input.push(kind(shift, "!=", &[mark::KIND_LOCAL]));
+        input.extend(drop_counted("guard_input"));
+        commands.push(rule("inet", table, "input", input));
+    }
     commands.push(rule("inet", table, "forward", drop_counted("guard_forward")));
     commands.push(rule("bridge", table, "forward", drop_counted("guard_bridge")));
     json!({ "nftables": commands })
 }
 
-/// Puts the guard up, or renews it.
-pub fn put_up(table: &str, guarded: &[u32], bridges: &[u32], shift: u32) -> Result<(), Error> {
-    let payload = ruleset(table, guarded, bridges, shift).to_string();
+/// Puts the guard up, or renews it. `guarded`: indexes of what is guarded now; `names`: what these are called, and what
+/// else will be guarded when it comes.
+pub fn put_up(table: &str, guarded: &[u32], names: &[&str], shift: u32) -> Result<(), Error> {
+    let payload = ruleset(table, guarded, names, shift).to_string();
     apply_ruleset_raw(&payload, None::<&str>, DEFAULT_ARGS).doing("put up the nftables guard (is nft installed?)")?;
     Ok(())
 }
