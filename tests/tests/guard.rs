@@ -1,6 +1,6 @@
 //! The second wall: where our programs are not, nftables forwards nothing, and what comes back is guarded again.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{io::ErrorKind, net::UdpSocket, time::Duration};
 
 use anyhow::Result;
 use sekimori_tests::harness::{
@@ -90,6 +90,9 @@ fn an_interface_that_comes_back_is_closed_until_it_is_guarded_again() -> Result<
     let own = town.gateway.run(|| Ok(UdpSocket::bind((OFFICE.v4.0, 5353))?))?;
     let to_the_box = udp((PC_017.mac, OFFICE.mac), (PC_017.v4.into(), 4000), (OFFICE.v4.0.into(), 5353), UNJUDGED);
     let frames = vec![query(UNJUDGED), to_the_box];
+    // The other way: nothing judges what the box says by that card either.
+    let said = own.send_to(UNJUDGED, (PC_017.v4, 4001));
+    assert!(said.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied), "the box spoke unjudged");
     let flood = Flood::start(town.host(&PC_017)?, HOST_INTERFACE, frames, OFTEN)?;
     flood.goes_on(300)?;
     let sent = flood.finish()?;
@@ -99,6 +102,7 @@ fn an_interface_that_comes_back_is_closed_until_it_is_guarded_again() -> Result<
     own.set_nonblocking(true)?;
     assert!(own.recv(&mut [0; 64]).is_err(), "the box's own socket got what nobody had judged");
     let after = Counters::read(&agent)?;
+    assert!(after.sum("sekimori_guard_packets_total", &[("counter", "guard_output")]) >= 1.0);
     let dropped = guarded(&after) - guarded(&before) + packets(&after, "internet") - packets(&before, "internet");
     assert!((dropped - f64::from(u32::try_from(sent)?)).abs() < 1.0, "{dropped} of {sent} drops were counted");
     Ok(())
