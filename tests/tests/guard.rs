@@ -1,8 +1,12 @@
 //! The second wall: where our programs are not, nftables forwards nothing, and what comes back is guarded again.
 
-use std::{io::ErrorKind, net::UdpSocket, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::UdpSocket,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
     agent::{Agent, Config},
     counters::Counters,
@@ -199,4 +203,24 @@ fn a_bridge_that_is_added_later_forwards_nothing() -> Result<()> {
     let leaked: Vec<_> = far.drain()?.into_iter().filter(|frame| frame.contains(UNJUDGED)).collect();
     assert!(leaked.is_empty(), "{leaked:?}");
     Ok(())
+}
+
+#[test]
+fn a_flush_of_the_hosts_whole_ruleset_does_not_keep_the_second_wall_down() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let mut nft = town.gateway.command("nft");
+    tool::must(nft.args(["flush", "ruleset"]), SOON)?;
+    let deadline = Instant::now() + SOON;
+    loop {
+        // In this order: what says that it enforces has both walls from then on.
+        let (code, status) = agent.json(["status"])?;
+        let tables = tables(&town)?;
+        let stand = ["inet", "bridge"].iter().all(|family| tables.contains(&format!("table {family} sekimori")));
+        if code == Some(0) {
+            assert!(stand, "it says that it enforces without the guard: {status}, {tables}");
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not up again: {status}, {tables}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
