@@ -224,3 +224,37 @@ fn a_flush_of_the_hosts_whole_ruleset_does_not_keep_the_second_wall_down() -> Re
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn two_interfaces_that_swap_names_are_guarded_again_as_what_they_are_now() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let rename = |from: &str, to: &str| -> Result<()> {
+        tool::must(town.gateway.command("ip").args(["link", "set", from, "name", to]), SOON).map(drop)
+    };
+    for _ in 0..2 {
+        rename("wan0", "t0")?;
+        rename("lan0", "wan0")?;
+        rename("t0", "lan0")?;
+        let deadline = Instant::now() + SOON;
+        loop {
+            let (code, status) = agent.json(["status"])?;
+            let interfaces = status["interfaces"].as_array().cloned().unwrap_or_default();
+            let current = ["lan0", "wan0"].iter().all(|name| {
+                let index = link::index(&town.gateway, name).unwrap_or(0);
+                interfaces.iter().any(|one| {
+                    one["name"] == *name && one["ifindex"] == index && one["xdp"] == "native" && one["tcx"] == true
+                })
+            });
+            if code == Some(0) && current {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "not guarded again: {status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    // Where they belong again: judged by the right nets.
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(50)?;
+    assert_eq!(Counters::read(&agent)?.packets("office", "out", "not_judged"), 0);
+    Ok(())
+}
