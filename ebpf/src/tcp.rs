@@ -164,6 +164,7 @@ fn opening_other(view: &mut View, packet: &Packet) -> u32 {
         return Reason::TcpState as u32;
     }
     syn(r, packet);
+    r.flags |= SIDE_ACKED_ONCE;
     if s.flags & r.flags & SIDE_SCALES == 0 {
         s.scale = 0;
         r.scale = 0;

@@ -170,11 +170,46 @@ impl Keeper {
             Mode::Command => Dataplane::adopt(options),
         };
         self.dataplane = opened.map_err(|error| report(&error));
+        self.keep_what_is_cut();
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
         if mode == Mode::Agent {
             let settings = self.write_settings();
             self.faults.track(settings, |why| Fault::State("settings", why));
+        }
+    }
+
+    /// A cut that is in force but not on disk (the disk was full, or the agent died in between) stays in force: the tables
+    /// know better than the notes.
+    fn keep_what_is_cut(&mut self) {
+        let Ok(dataplane) = self.dataplane.as_ref() else { return };
+        if !dataplane.adopted() {
+            return;
+        }
+        let found = match dataplane.cut_in_force() {
+            Ok(found) => found,
+            Err(error) => return self.faults.raise(Fault::State("cut-off", report(&error))),
+        };
+        let numbers = self.numbers.as_ref();
+        let net = |name: &str| numbers.and_then(|numbers| numbers.net(name));
+        let name = |id| numbers?.nets().find(|(_, its)| *its == id).map(|(name, _)| name.to_owned());
+        let missing = self.overlay.missing(&found, net, name);
+        if missing.is_empty() {
+            return;
+        }
+        for (object, covers, including_management) in missing {
+            tracing::error!(%object, "is cut off without a note on disk; it stays cut");
+            self.overlay.place(cutoff::Cut {
+                object,
+                including_management,
+                reason: "in force without a note on disk".to_owned(),
+                placed_by: Caller::agent().actor,
+                placed_at: seconds(Timestamp::now()),
+                covers,
+            });
+        }
+        if let Err(error) = self.cut_store.save(&self.overlay) {
+            self.faults.raise(Fault::CutNotKept(error.to_string()));
         }
     }
 
@@ -286,7 +321,7 @@ impl Keeper {
 
     /// Puts the guard up again if somebody else's change of the ruleset took it down.
     pub async fn guard_again(&mut self) {
-        let down = self.dataplane.as_ref().is_ok_and(|dataplane| !dataplane.guard_is_up());
+        let down = self.dataplane.as_ref().is_ok_and(|dataplane| !dataplane.guard().up);
         let wanted = self.detached.is_none() && self.guarded_names().is_some();
         if down && wanted {
             tracing::error!("the nftables guard was taken down by somebody else; it is put up again");

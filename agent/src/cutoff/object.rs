@@ -35,6 +35,18 @@ pub enum Object {
     All,
 }
 
+impl Object {
+    /// Whether both name the same. A zone and a network never share a name, so that kind does not tell them apart.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Network { name } | Self::Zone { name }, Self::Network { name: its } | Self::Zone { name: its }) => {
+                name == its
+            }
+            _ => self == other,
+        }
+    }
+}
+
 /// How a host was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
