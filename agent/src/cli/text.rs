@@ -82,6 +82,7 @@ texts! {
     restore_failed(object, why) "{object} could not be restored: {why}" "{object} の遮断を解除できません: {why}";
     cut_not_in_force(object) "{object} is noted as cut off but NOT in force: the gate is open (detached). `sekimori apply` puts both in force"
         "{object} の遮断を記録しましたが効いていません(防御は取り外されています)。`sekimori apply` で有効になります";
+    apply_not_enforcing(why) "the revision is in force, but the perimeter is not closed: {why}" "版は有効になりましたが、境界は閉じていません: {why}";
     cut_not_kept(why) "the cut-off is in force, but: {why}" "遮断は有効ですが、次の問題があります: {why}";
     cut_level() "a logical cut in this box; sockets that bypass the queueing layer on the box itself are outside it (see `sekimori status`)"
         "この機器での論理的な遮断です。機器自身の一部のソケットは対象外です(`sekimori status` 参照)";

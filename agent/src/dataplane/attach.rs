@@ -122,8 +122,29 @@ pub fn state(dir: &Path, name: &str) -> InterfaceState {
     } else {
         "missing"
     };
-    let error = (ifindex == 0).then(|| "the interface does not exist".to_owned());
-    InterfaceState { name: name.to_owned(), ifindex, xdp, tcx: on(MARK) && on(OUT), error }
+    let tcx = on(MARK) && on(OUT);
+    let error = if ifindex == 0 {
+        Some("the interface does not exist".to_owned())
+    } else if tcx {
+        [(MARK, false), (OUT, true)].into_iter().find_map(|(hook, way_out)| ahead(&pins.path(hook), ifindex, way_out))
+    } else {
+        None
+    };
+    InterfaceState { name: name.to_owned(), ifindex, xdp, tcx, error }
+}
+
+/// What is wrong if another program runs before ours: if it ends the chain, ours never sees the packet.
+fn ahead(pin: &Path, ifindex: u32, way_out: bool) -> Option<String> {
+    let ours = link::pinned(pin).ok().flatten()?.program;
+    let hook = if way_out { "the way out" } else { "the way in" };
+    match link::classifiers(ifindex, way_out) {
+        Ok(programs) if programs.first() == Some(&ours) => None,
+        Ok(programs) => Some(format!(
+            "another program (id {}) runs before ours on {hook} and may let packets past it: remove it, or attach it after ours (`bpftool net show`)",
+            programs.first().copied().unwrap_or(0)
+        )),
+        Err(error) => Some(format!("which programs run on {hook} cannot be asked: {error}")),
+    }
 }
 
 /// One of the three hooks, in the order in which they are attached: over all interfaces first the marks, then the ways
@@ -182,7 +203,7 @@ fn classifier(
         return Ok(());
     }
     let id =
-        program.attach_with_options(name, hook, TcAttachOptions::TcxOrder(LinkOrder::default())).doing(what.clone())?;
+        program.attach_with_options(name, hook, TcAttachOptions::TcxOrder(LinkOrder::first())).doing(what.clone())?;
     let link: FdLink = program.take_link(id).doing(what.clone())?.try_into().doing(what.clone())?;
     link.pin(pin).doing(what)?;
     Ok(())
@@ -221,7 +242,9 @@ fn xdp(program: &mut Xdp, pins: &Pins, ifindex: u32, choice: XdpChoice) -> Resul
             if let Some(Err(error)) = refused {
                 tracing::warn!(interface = pins.name, %error, "no native XDP: attaching in generic mode, which is slower");
             }
-            (program.attach_to_if_index(ifindex, XdpMode::Skb).doing(what.clone())?, GENERIC)
+            let taken =
+                format!("{what} (if another XDP program is there: `ip link set {} xdp off` removes it)", pins.name);
+            (program.attach_to_if_index(ifindex, XdpMode::Skb).doing(taken)?, GENERIC)
         }
     };
     let taken = program.take_link(id).doing(what.clone())?;
