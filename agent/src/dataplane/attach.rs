@@ -35,6 +35,15 @@ struct Pins {
     name: String,
 }
 
+/// An interface's name as bpffs takes it: without a dot, and so that no two names meet.
+fn encoded(name: &str) -> String {
+    name.replace('%', "%25").replace('.', "%2e")
+}
+
+fn decoded(name: &str) -> String {
+    name.replace("%2e", ".").replace("%25", "%")
+}
+
 const NATIVE: &str = "in-native";
 const GENERIC: &str = "in-generic";
 const MARK: &str = "mark";
@@ -42,8 +51,7 @@ const OUT: &str = "out";
 
 impl Pins {
     fn path(&self, hook: &str) -> PathBuf {
-        // A dot is not allowed in a bpffs name, and interface names have them.
-        self.dir.join(format!("{}:{hook}", self.name.replace('.', "+")))
+        self.dir.join(format!("{}:{hook}", encoded(&self.name)))
     }
 }
 
@@ -58,7 +66,7 @@ pub fn settle(dir: &Path, wanted: &[(&str, u32)]) -> Result<(), Error> {
         let ifindex = link::pinned(&path).doing(format!("read {file}"))?.map_or(0, |info| info.ifindex);
         let owner = wanted.iter().find(|(_, index)| *index == ifindex && ifindex != 0);
         match owner {
-            Some((owner, _)) if pinned_as.replace('+', ".") == *owner => {}
+            Some((owner, _)) if decoded(pinned_as) == *owner => {}
             // Two interfaces may have swapped names, so first out of each other's way.
             Some((owner, _)) => {
                 let pins = Pins { dir: dir.to_owned(), name: (*owner).to_owned() };
@@ -90,7 +98,7 @@ pub fn pinned_names(dir: &Path) -> io::Result<BTreeSet<String>> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if let Some((interface, _)) = name.rsplit_once(':') {
-            names.insert(interface.replace('+', "."));
+            names.insert(decoded(interface));
         }
     }
     Ok(names)
@@ -267,4 +275,20 @@ pub fn detach(dir: &Path, name: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decoded, encoded};
+
+    #[test]
+    fn pins_of_different_interfaces_have_different_names() {
+        let names = ["eth0.10", "eth0+10", "eth0%2e10", "eth0", "br-lan"];
+        for name in names {
+            assert_eq!(decoded(&encoded(name)), name);
+            assert!(!encoded(name).contains('.'));
+        }
+        let encoded: std::collections::BTreeSet<_> = names.iter().map(|name| encoded(name)).collect();
+        assert_eq!(encoded.len(), names.len());
+    }
 }

@@ -154,6 +154,7 @@ fn an_error_may_quote_only_what_was_sent() {
     assert!(!may_have_sent(&view, 0, A.wrapping_add(5_000)));
     assert!(!may_have_sent(&view, 0, A.wrapping_sub(1_300_000_000)));
     assert!(may_have_sent(&view, 1, B));
+    assert!(!may_have_sent(&opening(), 1, 0), "a side that has not spoken");
 }
 
 /// A client that gives up with data on the way says its last word at the end of what it sent, not where the other side
