@@ -87,8 +87,7 @@ pub fn neighbours(policy: &Policy, sender: Sender, packet: &Packet, transport: &
         nd_form(policy, packet, transport)?;
         return nd_meaning(policy, sender, packet).map(|()| true);
     }
-    let igmp = !packet.is_v6() && packet.proto == 2;
-    if is_mld(packet, transport) || igmp {
+    if is_membership(packet, transport) {
         return if is_zone(net) && policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
     }
     Ok(false)
@@ -183,6 +182,12 @@ pub fn services(policy: &Policy, sender: Sender, packet: &Packet, transport: &Tr
     }
 }
 
+/// MLD or IGMP.
+fn is_membership(packet: &Packet, transport: &Transport) -> bool {
+    let igmp = !packet.is_v6() && packet.proto == 2 && !packet.is_later_fragment();
+    igmp || is_mld(packet, transport)
+}
+
 /// What the box may send unasked: `Ok(true)` passes, `Ok(false)` is not a built-in.
 pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Transport) -> Result<bool, Reason> {
     let here = &policy.nets[net];
@@ -191,8 +196,8 @@ pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Tran
         let advertises = packet.payload[0] == 134;
         return if advertises && !here.builtin.ra_server { Err(Reason::Ndp) } else { Ok(true) };
     }
-    if is_mld(packet, transport) || (!packet.is_v6() && packet.proto == 2) {
-        return if policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
+    if is_membership(packet, transport) {
+        return Ok(policy.builtin.mld);
     }
     let served = is_zone(here) && here.builtin.dhcp_server;
     let client = !is_zone(here) && here.builtin.dhcp_client;
@@ -222,5 +227,5 @@ pub fn is_bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> bo
         (true, Some(ports)) => ports == (546, 547) || ports == (547, 546),
         _ => false,
     };
-    dhcp || is_mld(packet, transport) || (!packet.is_v6() && packet.proto == 2) || is_vrrp(policy, packet)
+    dhcp || is_membership(packet, transport) || is_vrrp(policy, packet)
 }

@@ -57,7 +57,6 @@ impl View {
     fn timeout(&self) -> i64 {
         match (self.key.proto, &self.tcp) {
             (6, Some(track)) => match track.phase {
-                Phase::Opening if self.role == Role::Responder && self.answered => idle::TCP_ESTABLISHED,
                 Phase::Opening => idle::TCP_OPENING,
                 Phase::Established => idle::TCP_ESTABLISHED,
                 Phase::Closing => idle::TCP_CLOSING,
@@ -161,14 +160,19 @@ pub fn judge_at(
     Ok(())
 }
 
-/// Whether a bare SYN of the initiator finds a closed flow, which then makes way.
+/// Whether a bare SYN of the initiator finds a flow that is closed, or that nobody has answered and that began with
+/// another number: such a flow makes way.
 pub fn is_reopened(state: &OracleState, index: usize, from_peer: bool, transport: &Transport) -> bool {
     let view = &state.views[index];
-    let Transport::Tcp(tcp) = transport else {
+    let (Transport::Tcp(tcp), Some(track)) = (transport, view.tcp) else {
         return false;
     };
-    let closed = view.role != Role::Responder && view.tcp.is_some_and(|track| track.phase == Phase::Closed);
-    closed && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
+    let makes_way = match track.phase {
+        Phase::Closed => true,
+        Phase::Opening => !track.sides[1].spoke && track.sides[0].isn != tcp.seq,
+        _ => false,
+    };
+    makes_way && view.role != Role::Responder && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
 }
 
 /// Opens a view, replacing whatever had its key.
@@ -212,7 +216,7 @@ pub fn may_open(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
 }
 
 /// Step 13: whether an ICMP error is about a live flow of this port; `quoted_left` says that the quoted packet went
-/// out here.
+/// out here. Says who opened that flow.
 pub fn related(
     policy: &Policy,
     state: &mut OracleState,
@@ -220,7 +224,7 @@ pub fn related(
     packet: &Packet,
     quoted_left: bool,
     now: Timestamp,
-) -> Result<(), Reason> {
+) -> Result<Role, Reason> {
     let Some(quote) = errors::quote(packet).filter(|_| policy.builtin.icmp_errors) else {
         return Err(Reason::IcmpUnrelated);
     };
@@ -228,12 +232,16 @@ pub fn related(
     let key = Key { port: port.clone(), peer, far, proto: quote.proto };
     let index = find(state, &key, now).ok_or(Reason::IcmpUnrelated)?;
     let view = &state.views[index];
-    if let (Some(seq), Some(track)) = (quote.seq, &view.tcp) {
+    if let (Some(seq), Some(track)) = (quote.seq, &view.tcp)
+        && view.role != Role::Responder
+    {
         let sender = usize::from(view.role.peer_initiates() == quoted_left);
         let side = &track.sides[sender];
         if !side.spoke || after(seq, side.end) || after(side.isn, seq) {
             return Err(Reason::IcmpUnrelated);
         }
     }
-    still_permitted(policy, state, index, now)
+    let role = view.role;
+    still_permitted(policy, state, index, now)?;
+    Ok(role)
 }

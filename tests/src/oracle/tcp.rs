@@ -81,17 +81,27 @@ impl Track {
         }
     }
 
-    /// Only notes how far each side got; for views that do not judge.
+    /// Follows the phases and no numbers; for views that do not judge.
     pub fn note(&mut self, side: usize, tcp: &Tcp) {
-        let end = end_of(tcp);
-        let me = &mut self.sides[side];
-        if !me.spoke {
-            me.isn = tcp.seq;
-            me.end = end;
-        } else if after(end, me.end) {
-            me.end = end;
+        if tcp.has(flag::RST) {
+            self.phase = Phase::Closed;
+            return;
         }
-        me.spoke = true;
+        self.sides[side].spoke = true;
+        if self.phase == Phase::Opening && side == 0 && self.sides[1].spoke && tcp.has(flag::ACK) {
+            self.phase = Phase::Established;
+        }
+        if tcp.has(flag::FIN) {
+            self.sides[side].fin = Some(end_of(tcp));
+            if self.phase == Phase::Established {
+                self.phase = Phase::Closing;
+            }
+        } else if tcp.has(flag::ACK) && self.sides[1 - side].fin.is_some() {
+            self.sides[1 - side].fin_acked = true;
+        }
+        if self.sides.iter().all(|side| side.fin_acked) {
+            self.phase = Phase::Closed;
+        }
     }
 
     /// Judges a packet of side `side` and follows it if it passes.
@@ -139,7 +149,7 @@ impl Track {
 
     fn talk(&mut self, side: usize, tcp: &Tcp) -> Result<(), Reason> {
         if tcp.has(flag::SYN) {
-            return if side == 0 { Ok(()) } else { Err(Reason::TcpState) };
+            return if side == 0 && tcp.is_bare_syn() { Ok(()) } else { Err(Reason::TcpState) };
         }
         let (me, other) = (self.sides[side], self.sides[1 - side]);
         let end = end_of(tcp);

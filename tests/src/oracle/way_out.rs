@@ -70,7 +70,7 @@ pub(crate) fn judge(
         _ => return Err(Reason::UnknownEtherType),
     };
     let transport = transport::read(&packet);
-    sanity::addresses(&packet, &transport)?;
+    sanity::addresses(&packet)?;
     fragments::sound(&packet)?;
     let place = fragments::Place { port: &port, leaving: true };
     subject.addresses = Some((packet.src, packet.dst));
@@ -78,6 +78,7 @@ pub(crate) fn judge(
     if !packet.is_later_fragment() {
         sanity::transport(&packet, &transport)?;
     }
+    sanity::excuses(&packet, &transport)?;
     came_from(origin, mark.as_ref())?;
     cut::check(state, &subject)?;
 
