@@ -292,9 +292,16 @@ pub struct Settings {
     pub mark_shift: u32,
     /// Drop events per second and CPU; further ones are counted as lost.
     pub event_rate: u32,
-    /// Idle limits in seconds, by [`Timeout`] index.
+    /// Idle limits in seconds, by [`timeout`] index.
     pub timeouts: [u32; 8],
+    /// [`SETTING_NO_METADATA`].
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
 }
+/// The way in hands nothing over, as with a driver that has no room in front of a packet: TCX ingress looks the view up
+/// again. For tests, and for drivers whose metadata is broken.
+pub const SETTING_NO_METADATA: u32 = 1;
 /// Indexes into [`Settings::timeouts`].
 pub mod timeout {
     /// TCP before the three-way handshake is complete.
@@ -619,7 +626,7 @@ mod tests {
         assert_eq!(size_of::<RuleEntry>(), 32);
         assert_eq!(size_of::<Schedule>(), 8 + 16 * SCHEDULE_WINDOWS);
         assert_eq!(size_of::<GenConfig>(), 16);
-        assert_eq!(size_of::<Settings>(), 48);
+        assert_eq!(size_of::<Settings>(), 56);
         assert_eq!(size_of::<CutWord>(), 8);
         assert_eq!(size_of::<ManagementEntry>(), 40);
         assert_eq!(size_of::<ViewKey>(), 44);

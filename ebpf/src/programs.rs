@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use sekimori_ebpf::{
-    abi::{DIR_IN, DIR_OUT},
+    abi::{DIR_IN, DIR_OUT, SETTING_NO_METADATA},
     bytes::opaque,
     decide, mark,
     parse::parse,
@@ -136,10 +136,12 @@ fn conclude(scratch: &Scratch, reason: u32) {
     }
 }
 
-/// Puts the mark in front of the packet. Where the driver has no metadata TCX ingress finds none, the packet stays
-/// unmarked and the way out refuses it: that driver is not supported, and fails closed.
+/// Puts the mark in front of the packet. Where the driver has no room there TCX ingress looks a second time.
 #[inline(always)]
 fn hand_over(md: *mut xdp_md, mark: u32) {
+    if SETTINGS.get(0).is_none_or(|settings| settings.flags & SETTING_NO_METADATA != 0) {
+        return;
+    }
     // SAFETY: `md` is the context the kernel passed.
     let moved = unsafe { bpf_xdp_adjust_meta(md, -(size_of::<Meta>() as i32)) };
     if moved != 0 {
@@ -172,16 +174,55 @@ pub(crate) fn sekimori_mark(ctx: TcContext) -> i32 {
     // SAFETY: `skb` is the context the kernel passed.
     let (meta, data, old) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize, (*skb).mark) };
     let mut bits = 0;
+    let mut handed = false;
     if meta + size_of::<Meta>() <= data {
         // SAFETY: `meta..meta + 8` was just compared with the start of the packet.
         let found = unsafe { &*(meta as *const Meta) };
         if found.magic == META_MAGIC {
             bits = found.mark;
+            handed = true;
         }
+    }
+    if !handed {
+        bits = second_look(skb);
     }
     // SAFETY: as above.
     unsafe { (*skb).mark = (old & !mask) | ((bits << shift) & mask) };
     TCX_NEXT
+}
+
+/// The mark of a packet that came without metadata.
+#[inline(never)]
+fn second_look(skb: *mut __sk_buff) -> u32 {
+    let skb = opaque(skb as usize) as *mut __sk_buff;
+    // XDP is done with its scratch once the packet is here.
+    let Some(scratch) = SCRATCH_IN.get_ptr_mut(0) else { return mark::KIND_NONE };
+    // SAFETY: this CPU's own scratch; softirqs do not nest.
+    let scratch = unsafe { &mut *scratch };
+    // SAFETY: `skb` is the context the kernel passed.
+    let (len, readable) = unsafe { ((*skb).len, (*skb).data_end - (*skb).data) };
+    if readable < PULL && readable < len {
+        let want = if len < PULL { len } else { PULL };
+        // SAFETY: as above.
+        let _short = unsafe { bpf_skb_pull_data(skb, want) };
+    }
+    let packet = &mut scratch.packet;
+    packet.now = boot_clock();
+    packet.came_from = 0;
+    packet.mark = 0;
+    packet.segments = 1;
+    packet.len = len;
+    // SAFETY: as above.
+    unsafe { packet.ifindex = (*skb).ifindex };
+    // SAFETY: as above.
+    let tag = unsafe { if (*skb).vlan_present != 0 { (*skb).vlan_tci & 0xfff } else { 0 } };
+    parse_out(skb, scratch, tag);
+    remark(scratch)
+}
+
+#[inline(never)]
+fn remark(scratch: &mut Scratch) -> u32 {
+    decide::remark::remark(&Maps, &mut scratch.packet)
 }
 
 /// The way out.

@@ -49,9 +49,13 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
             Runner::Nextest => command.args(["nextest", "run", "--no-fail-fast", "--no-tests=pass"]),
             Runner::Libtest => command.args(["test", "--no-fail-fast"]),
         };
+        command.args(packages);
+        match (filter, runner) {
+            // A topic is a file; a file's name is the binary's.
+            (Some(filter), Runner::Nextest) => command.args(["-E", &format!("test({filter}) | binary(~{filter})")]),
+            (filter, _) => command.args(filter),
+        };
         command
-            .args(packages)
-            .args(filter)
             .env("SEKIMORI_BIN", Profile::Dev.agent())
             .env("NO_COLOR", "1")
             // Errors name their causes; a backtrace of the error's birth buries them.

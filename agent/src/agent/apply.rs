@@ -19,6 +19,7 @@ use super::{
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
     management,
+    marks::{Conflict, Marks},
     rooms::{self, FailedTest, Finding, Numbers},
     state::{Current, State},
 };
@@ -45,6 +46,8 @@ pub struct Site {
     pub management: Vec<ManagementPath>,
     /// The configured policy.
     pub policy: PathBuf,
+    /// Mark bits in use, and by whom.
+    pub marks: Marks,
 }
 
 /// A policy ready to be switched to.
@@ -56,6 +59,7 @@ pub struct Prepared {
     compiled: Compiled,
     numbers: Numbers,
     warnings: Vec<Finding>,
+    note: Option<String>,
     source: PathBuf,
     canaries: Vec<Canary>,
 }
@@ -96,13 +100,17 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         let count = warnings.iter().filter(|finding| finding.is_error()).count();
         return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
     };
-    warnings.extend(rooms::lint(&read, lang));
+    let (found, note) = rooms::lint(&read, lang);
+    warnings.extend(found);
     let policy = read.policy;
     let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
     if !failed.is_empty() {
         return Err(invalid(text::apply_tests_failed(lang, failed.len()), warnings, failed));
     }
     let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
+    if let Some(conflict) = site.marks.conflict().map_err(failed)? {
+        return Err(Reply::refused(text::apply_failed(lang, conflict.text(lang))));
+    }
     let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
     let compiled =
         rooms::compile(&policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
@@ -118,7 +126,7 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
     let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
     let kept = site.state.keep_files(number, &source, &policy.files).map_err(|error| failed(error.to_string()));
     let entry = kept.inspect_err(|_| site.state.discard_files(number))?;
-    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, source, canaries };
+    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, note, source, canaries };
     let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
     if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
         site.state.discard_files(number);
@@ -175,6 +183,7 @@ impl Keeper {
             numbers: self.numbers.clone(),
             management: self.config.management.clone(),
             policy: self.config.policy.clone(),
+            marks: self.marks(),
         }
     }
 
@@ -263,7 +272,7 @@ impl Keeper {
         attempt: Attempt<'_>,
     ) -> Reply {
         let lang = attempt.caller.lang;
-        let mut notes = Vec::new();
+        let mut notes = Vec::from_iter(prepared.note);
         let revision = current.revision.clone();
         let warnings = prepared.warnings;
         self.numbers = Some(prepared.numbers);
@@ -284,6 +293,7 @@ impl Keeper {
         self.live = Some(Live { current, policy: Arc::new(prepared.policy), compiled: Arc::new(prepared.compiled) });
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
+        self.faults.clear(&Fault::Marks(Conflict::default()));
         self.widen_cuts();
         let cut = self.write_cut().map(drop);
         notes.extend(cut.as_ref().err().cloned());
@@ -362,6 +372,7 @@ impl Keeper {
             }
             return;
         };
+        self.look_at_marks();
         let number = current.revision.number;
         let revived = self.revive_revision(current).await;
         self.faults.track(revived, |why| Fault::Revision(number, why));
@@ -424,6 +435,9 @@ impl Keeper {
             let message = "the saved revision is in force again".to_owned();
             self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
             return Ok(());
+        }
+        if let Ok(dataplane) = self.dataplane.as_mut() {
+            dataplane.name_nets(&compiled);
         }
         self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
         Ok(())

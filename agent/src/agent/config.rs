@@ -10,7 +10,10 @@ use ipnet::IpNet;
 use sekimori_ebpf::abi::MAX_MANAGEMENT;
 
 use super::document::{At, Node};
-use crate::{cutoff::object::read_mac, dataplane::ManagementPath};
+use crate::{
+    cutoff::object::read_mac,
+    dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
+};
 
 /// Where the configuration is looked for when nothing is said.
 pub const DEFAULT_PATH: &str = "/etc/sekimori/agent.yaml";
@@ -37,7 +40,7 @@ pub struct Config {
     /// Unix groups.
     pub roles: Roles,
     /// Which XDP mode is accepted.
-    pub xdp: XdpMode,
+    pub xdp: XdpChoice,
     /// How long after the first attachment running connections are adopted.
     pub adopt_seconds: u32,
     /// Lowest mark bit in use.
@@ -54,18 +57,6 @@ pub struct Roles {
     /// May look.
     pub viewer: String,
 }
-
-/// Which XDP mode is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum XdpMode {
-    /// Native only.
-    Native,
-    /// Generic is wanted (slow; for tests).
-    Generic,
-    /// Native, else generic, and that is said.
-    Any,
-}
-
 /// Sizes of the conversation tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flows {
@@ -136,16 +127,16 @@ impl Config {
                 "roles" => config.roles = roles(value, config.roles)?,
                 "xdp" => {
                     config.xdp = match value.text("native, generic or any")? {
-                        "native" => XdpMode::Native,
-                        "generic" => XdpMode::Generic,
-                        "any" => XdpMode::Any,
+                        "native" => XdpChoice::Native,
+                        "generic" => XdpChoice::Generic,
+                        "any" => XdpChoice::Any,
                         other => {
                             return Err(value.error(format!("`{other}` is not native, generic or any")));
                         }
                     }
                 }
                 "adopt_seconds" => config.adopt_seconds = within(value, 0, 3600)?,
-                "mark_shift" => config.mark_shift = within(value, 0, 16)?,
+                "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
                 _ => {}
             }
@@ -163,7 +154,7 @@ impl Config {
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             management: Vec::new(),
             roles: Roles { operator: "sekimori-operator".into(), viewer: "sekimori-viewer".into() },
-            xdp: XdpMode::Any,
+            xdp: XdpChoice::Any,
             adopt_seconds: 60,
             mark_shift: 8,
             flows: Flows { established: 262_144, opening: 65_536 },
@@ -305,7 +296,7 @@ flows: {established: 4096, opening: 2048}
         assert_eq!(config.management[0].sources.len(), 2);
         assert_eq!(config.management[0].port, 22);
         assert_eq!(config.roles, Roles { operator: "staff".into(), viewer: "watch".into() });
-        assert_eq!(config.xdp, XdpMode::Native);
+        assert_eq!(config.xdp, XdpChoice::Native);
         assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
     }
 
@@ -318,6 +309,12 @@ flows: {established: 4096, opening: 2048}
     }
 
     #[test]
+    fn the_file_that_is_installed_is_read() {
+        let config = Config::read(include_str!("../../../dist/agent.yaml")).unwrap();
+        assert_eq!(config.management.len(), 1);
+    }
+
+    #[test]
     fn errors_point_at_the_place() {
         for (text, line, column, says) in [
             ("", 1, 1, "empty"),
@@ -327,7 +324,7 @@ flows: {established: 4096, opening: 2048}
             ("policy: etc/policy\n", 1, 9, "absolute"),
             ("metrics: localhost\n", 1, 10, "ADDRESS:PORT"),
             ("xdp: maybe\n", 1, 6, "native, generic or any"),
-            ("mark_shift: 40\n", 1, 13, "0 to 16"),
+            ("mark_shift: 10\n", 1, 13, "0 to 9"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
             ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),

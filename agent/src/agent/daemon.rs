@@ -5,7 +5,6 @@ use std::{io, os::unix::net::UnixDatagram, sync::Arc, time::Duration};
 use futures_util::StreamExt;
 use nix::sys::signal::SigSet;
 use rtnetlink::MulticastGroup;
-use sekimori_ebpf::reason::Reason;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -198,10 +197,7 @@ async fn drain_events(desk: Desk) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        keeper.lock().await.drain_events(&mut |event| {
-            let reason = Reason::from_number(event.reason).map_or("unknown", Reason::code);
-            tracing::debug!(reason, net = event.net, slot = event.slot, len = event.len, "event");
-        });
+        keeper.lock().await.drain_events();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What went wrong and was not repaired: kept until it is, shown by `status` in the reader's language.
 
+use super::marks::Conflict;
 use crate::cli::text::{self, Lang};
 
 /// One fault; a newer one of the same kind replaces the older.
@@ -26,6 +27,8 @@ pub enum Fault {
     Attach(String),
     /// Schedules are not refreshed.
     Schedules(String),
+    /// The host's own rules use mark bits that carry our verdicts.
+    Marks(Conflict),
     /// Something of the state folder or the maps: which, and why.
     State(&'static str, String),
 }
@@ -42,6 +45,7 @@ impl Fault {
             Self::FirstPolicy(why) => text::fault_first_policy(lang, why),
             Self::Attach(why) => text::fault_attach(lang, why),
             Self::Schedules(why) => text::fault_schedules(lang, why),
+            Self::Marks(conflict) => conflict.text(lang),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),
         }
     }

@@ -162,12 +162,14 @@ fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
 /// What is wrong with the policy at `path`; exit 1 if anything is.
 pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
     let (read, mut findings) = rooms::load(path, lang);
-    let mut failed_tests = Vec::new();
+    let (mut failed_tests, mut notes) = (Vec::new(), Vec::new());
     let (mut rules, mut tests) = (0, 0);
     if let Some(read) = &read {
         rules = read.policy.rules.len();
         tests = read.policy.tests.len();
-        findings.extend(rooms::lint(read, lang));
+        let (warnings, skipped) = rooms::lint(read, lang);
+        findings.extend(warnings);
+        notes.extend(skipped);
         match rooms::failing_tests(&read.policy, lang) {
             Ok(failed) => failed_tests = failed,
             Err(why) => return Reply::failed(why),
@@ -183,6 +185,7 @@ pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
             "tests": tests,
             "findings": refusal.findings,
             "failed_tests": refusal.failed_tests,
+            "notes": notes,
         }),
     )
 }

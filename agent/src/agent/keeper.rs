@@ -7,7 +7,8 @@ use sekimori_ebpf::abi::{Schedule, Settings, timeout};
 
 use super::{
     clock::{self, HighWater, seconds},
-    config::{Config, XdpMode},
+    config::Config,
+    event::EventLine,
     fault::{Fault, Faults},
     ledger::Ledger,
     preflight::{self, Lock},
@@ -29,6 +30,8 @@ use crate::{
 
 /// Drop events per second and CPU that reach user space.
 const EVENT_RATE: u32 = 1_000;
+/// How long an agent that starts waits for a command that works on the instance.
+const AGENT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The revision in force and what it was made of.
 #[derive(Debug, Clone)]
@@ -105,7 +108,8 @@ impl Keeper {
         preflight::kernel()?;
         preflight::bpffs(&config.bpffs)?;
         preflight::state_folder(&config.state)?;
-        let lock = Lock::take(&config.state)?;
+        // A command that works on the pinned state is soon done; an agent that gave up for it would leave the gate open.
+        let lock = Lock::wait(&config.state, if mode == Mode::Agent { AGENT_PATIENCE } else { Duration::ZERO })?;
         let state = State::new(&config.state);
         let mut faults = Faults::default();
 
@@ -177,7 +181,7 @@ impl Keeper {
     pub(super) fn options(&self) -> Options {
         Options {
             bpffs: self.config.bpffs.clone(),
-            require_native: self.config.xdp == XdpMode::Native,
+            xdp: self.config.xdp,
             flows_max: self.config.flows.established,
             opening_max: self.config.flows.opening,
         }
@@ -209,6 +213,7 @@ impl Keeper {
             mark_shift: self.config.mark_shift,
             event_rate: EVENT_RATE,
             timeouts: timeout::DEFAULTS,
+            ..Settings::default()
         };
         dataplane.set_settings(&settings).map_err(|error| report(&error))
     }
@@ -364,11 +369,20 @@ impl Keeper {
         self.policy_file = file;
     }
 
-    /// Hands waiting events to `sink`.
-    pub fn drain_events(&mut self, sink: &mut dyn FnMut(&sekimori_ebpf::abi::Event)) {
-        if let Ok(dataplane) = self.dataplane.as_mut()
-            && let Err(error) = dataplane.drain_events(sink)
-        {
+    /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops.
+    pub fn drain_events(&mut self) {
+        let Ok(dataplane) = self.dataplane.as_mut() else { return };
+        let compiled = self.live.as_ref().map(|live| &live.compiled);
+        let drained = dataplane.drain_events(&mut |event| {
+            let net = compiled.and_then(|c| c.net_names.iter().find(|(_, id)| *id == event.net));
+            let slot = event.slot.checked_sub(1);
+            let rule = compiled.and_then(|c| {
+                let position = c.rules.iter().position(|rule| Some(rule.slot) == slot)?;
+                c.rule_ids.get(position)
+            });
+            EventLine { event, net: net.map(|(name, _)| name.as_str()), rule: rule.map(String::as_str) }.log();
+        });
+        if let Err(error) = drained {
             tracing::debug!(%error, "events could not be read");
         }
     }

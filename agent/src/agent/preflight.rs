@@ -5,6 +5,8 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -96,6 +98,9 @@ pub fn state_folder(path: &Path) -> Result<(), Error> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io)
 }
 
+/// How often a lock that somebody has is tried again.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Held as long as somebody may change the instance; the kernel lets go of it when the process ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -103,6 +108,18 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Takes the lock of the state folder as soon as whoever has it lets go, or says after `patience` that somebody has it.
+    /// Blocks the thread.
+    pub fn wait(state: &Path, patience: Duration) -> Result<Self, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match Self::take(state) {
+                Err(Error::Locked { .. }) if Instant::now() < deadline => thread::sleep(LOOK),
+                taken => return taken,
+            }
+        }
+    }
+
     /// Takes the lock of the state folder, or says that somebody has it.
     pub fn take(state: &Path) -> Result<Self, Error> {
         let path = state.join("lock");
@@ -139,7 +156,15 @@ mod tests {
         assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
         let held = Lock::take(&state).unwrap();
         assert!(matches!(Lock::take(&state), Err(Error::Locked { .. })));
+        let short = Duration::from_millis(50);
+        assert!(matches!(Lock::wait(&state, short), Err(Error::Locked { .. })));
+        let waiting = {
+            let state = state.clone();
+            thread::spawn(move || Lock::wait(&state, Duration::from_secs(10)).is_ok())
+        };
+        thread::sleep(short);
         drop(held);
+        assert!(waiting.join().unwrap());
         assert!(Lock::take(&state).is_ok());
     }
 

@@ -7,13 +7,14 @@ use sekimori_ebpf::abi::Schedule;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::text::Lang,
+    cli::text::{self, Lang},
     compile::{
         self,
         registry::{Kind, Registry},
         schedule::{self, Clock},
         tables::Compiled,
     },
+    dataplane::system,
     explain::outcome,
     policy::{
         self, Spans,
@@ -80,12 +81,15 @@ pub fn load(path: &Path, lang: Lang) -> (Option<Read>, Vec<Finding>) {
     (loaded.policy.map(|policy| Read { policy, spans: loaded.spans }), findings)
 }
 
-/// Warnings on a valid policy.
-pub fn lint(read: &Read, lang: Lang) -> Vec<Finding> {
-    policy::lint(&read.policy, &read.spans, Timestamp::now(), None)
-        .iter()
-        .map(|diagnostic| finding(diagnostic, lang))
-        .collect()
+/// Warnings on a valid policy, and why it was not held against this system's routes and addresses, if it was not.
+pub fn lint(read: &Read, lang: Lang) -> (Vec<Finding>, Option<String>) {
+    let (system, skipped) = match system::around(&read.policy) {
+        Ok(Some(system)) => (Some(system), None),
+        Ok(None) => (None, Some(text::routing_not_here(lang))),
+        Err(error) => (None, Some(text::routing_unread(lang, error))),
+    };
+    let found = policy::lint(&read.policy, &read.spans, Timestamp::now(), system.as_ref());
+    (found.iter().map(|diagnostic| finding(diagnostic, lang)).collect(), skipped)
 }
 
 fn finding(diagnostic: &Diagnostic, lang: Lang) -> Finding {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nix::sys::signal::SigSet;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -71,6 +71,9 @@ fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Format) -> u8 {
         && let Some(problem) = &reply.error
     {
         eprintln!("sekimori: {}", problem.message);
+    }
+    if let (Format::Text, render::Asked::Check, Some(notes)) = (format, asked, reply.body["notes"].as_array()) {
+        notes.iter().filter_map(Value::as_str).for_each(|note| eprintln!("sekimori: {note}"));
     }
     match written.and_then(|()| out.flush()) {
         Ok(()) => reply.exit,

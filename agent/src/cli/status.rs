@@ -17,7 +17,11 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
     }
     section(out, &text::h_faults(lang), status.faults.iter().map(|fault| format!("  {fault}")))?;
     cutoffs(out, status, lang)?;
-    let agent = if status.agent_running { text::agent_up(lang) } else { text::agent_down(lang) };
+    let agent = match (status.agent_running, status.enforcing) {
+        (true, _) => text::agent_up(lang),
+        (false, true) => text::agent_down(lang),
+        (false, false) => text::agent_gone(lang),
+    };
     writeln!(out, "{}", text::h_agent(lang, agent, &status.version))?;
     match &status.revision {
         Some(revision) => writeln!(

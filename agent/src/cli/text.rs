@@ -66,6 +66,8 @@ texts! {
     attach_failed(why) "the policy is in force, but an interface could not be attached: {why}" "方針は適用されましたが、インターフェースに接続できません: {why}";
     management_lost(path, why) "this policy would shut the administrator out: {path} would be dropped ({why}). Nothing was changed. Permit it in the policy, or say it again with --allow-management-loss"
         "この方針では管理者が接続できなくなります: {path} が破棄されます({why})。何も変更していません。方針で許可するか、--allow-management-loss を付けて再実行してください";
+    management_tried(packet, interface, pairs, source) "`{packet}` by {interface}, the first of {pairs} pair(s) of addresses tried from {source}," "{interface} からの `{packet}`({source} から試した{pairs}組のアドレスの最初)";
+    management_nobody() "no pair of addresses to try: box.addresses has none of that family, or the source is the box itself" "試せるアドレスの組がありません: box.addresses に同じ種類のアドレスがないか、送信元が本装置自身です";
     clock_behind(seconds) "the clock is {seconds} s behind a time already seen: timed rules stay closed until it catches up. If the present time is right, `sekimori apply --accept-clock --reason …`"
         "時計が既知の時刻より{seconds}秒遅れています。追い付くまで時間指定の規則は閉じたままです。現在の時刻が正しければ `sekimori apply --accept-clock --reason …` を実行してください";
 
@@ -106,6 +108,7 @@ texts! {
     xdp_missing() "the way in is not attached" "入口側が接続されていません";
     h_agent(state, version) "agent        {state}, version {version}" "エージェント {state}、版 {version}";
     agent_up() "running" "稼働中";
+    agent_gone() "not running" "停止中";
     agent_down() "not running (enforcement goes on without it)" "停止中(防御は継続)";
     h_revision(number, hash, at, rules) "revision     {number} ({hash}), applied {at}, {rules} rules" "改訂         {number}({hash})、適用 {at}、規則 {rules}件";
     h_no_revision() "revision     none" "改訂         なし";
@@ -148,6 +151,11 @@ texts! {
     fault_revision(number, why) "revision {number} could not be put in force again ({why}): every packet on the guarded interfaces is dropped" "改訂 {number} を再適用できません({why})。監視対象の全パケットを破棄しています";
     fault_first_policy(why) "the policy was not applied at the first start: {why}" "初回起動時に方針を適用できませんでした: {why}";
     fault_attach(why) "attaching failed: {why}" "接続に失敗: {why}";
+    marks_taken(ours, rules, what) "mark bits {ours} carry the verdict, but the host's own rules use some of them: {rules}. {what}"
+        "判定の受け渡しに使うマークのビット {ours} の一部を、この装置の別の規則が使っています: {rules}。{what}";
+    marks_free(shift) "Set `mark_shift: {shift}` in the agent's configuration and restart the agent; those bits are free" "エージェントの設定で `mark_shift: {shift}` とし、再起動してください(そのビットは空いています)";
+    marks_none_free(bits) "No mark_shift is free: let those rules use a mask of at most 9 bits at one end (`meta mark & 0xff`, `fwmark 0x1/0xff`); {bits} bits in a row are needed"
+        "空いている mark_shift がありません。それらの規則で使うビットを、マスクで一方の端の9ビット以内に収めてください(`meta mark & 0xff`、`fwmark 0x1/0xff` など)。連続した{bits}ビットが必要です";
     fault_schedules(why) "schedules could not be refreshed: {why}; timed rules close at their horizon" "時間指定を更新できません: {why}。予定の範囲を過ぎると閉じます";
 
     // Explain, flows, records, check.
@@ -166,6 +174,8 @@ texts! {
     records_none() "nothing was recorded yet" "記録はまだありません";
     record_damaged(line, bytes) "line {line}: DAMAGED ({bytes} bytes)" "{line}行目: 破損({bytes}バイト)";
     check_good(rules, tests) "no errors: {rules} rules, {tests} of the policy's tests passed" "誤りなし: 規則 {rules}件、方針のテスト {tests}件合格";
+    routing_not_here() "the policy was not held against routes and addresses: none of its interfaces exists in this network namespace" "経路とアドレスとの照合は行っていません: 方針のインターフェースがこのネットワーク名前空間にありません";
+    routing_unread(why) "the policy was not held against routes and addresses: {why}" "経路とアドレスとの照合は行っていません: {why}";
     check_counts(errors, warnings) "{errors} error(s), {warnings} warning(s)" "誤り {errors}件、警告 {warnings}件";
     severity_error() "error" "誤り";
     severity_warning() "warning" "警告";

@@ -14,7 +14,7 @@ use aya::programs::{
 };
 
 use super::{
-    InterfaceState,
+    InterfaceState, XdpChoice,
     error::{Error, While},
     link,
 };
@@ -105,7 +105,7 @@ pub enum Hook {
 pub const HOOKS: [Hook; 3] = [Hook::Mark, Hook::In, Hook::Out];
 
 /// Attaches one hook of an interface if it is missing, or replaces an older build's program in place.
-pub fn attach(programs: &mut Programs, dir: &Path, name: &str, hook: Hook, require_native: bool) -> Result<(), Error> {
+pub fn attach(programs: &mut Programs, dir: &Path, name: &str, hook: Hook, choice: XdpChoice) -> Result<(), Error> {
     let ifindex = link::index(name);
     if ifindex == 0 {
         return Err(Error::new(format!("attach to {name}"), "the interface does not exist"));
@@ -119,7 +119,7 @@ pub fn attach(programs: &mut Programs, dir: &Path, name: &str, hook: Hook, requi
     let pins = Pins { dir: dir.to_owned(), name: name.to_owned() };
     match hook {
         Hook::Mark => classifier(&mut programs.mark, &pins.path(MARK), name, ifindex, TcAttachType::Ingress),
-        Hook::In => xdp(&mut programs.way_in, &pins, ifindex, require_native),
+        Hook::In => xdp(&mut programs.way_in, &pins, ifindex, choice),
         Hook::Out => classifier(&mut programs.way_out, &pins.path(OUT), name, ifindex, TcAttachType::Egress),
     }
 }
@@ -151,7 +151,7 @@ fn classifier(
     Ok(())
 }
 
-fn xdp(program: &mut Xdp, pins: &Pins, ifindex: u32, require_native: bool) -> Result<(), Error> {
+fn xdp(program: &mut Xdp, pins: &Pins, ifindex: u32, choice: XdpChoice) -> Result<(), Error> {
     let what = format!("attach XDP to {}", pins.name);
     for mode in [NATIVE, GENERIC] {
         let pin = pins.path(mode);
@@ -168,16 +168,22 @@ fn xdp(program: &mut Xdp, pins: &Pins, ifindex: u32, require_native: bool) -> Re
         drop(program.take_link(id).doing(what)?);
         return Ok(());
     }
-    let (id, mode) = match program.attach_to_if_index(ifindex, XdpMode::Driver) {
-        Ok(id) => (id, NATIVE),
-        Err(error) if require_native => {
+    let native = match choice {
+        XdpChoice::Generic => None,
+        XdpChoice::Native | XdpChoice::Any => Some(program.attach_to_if_index(ifindex, XdpMode::Driver)),
+    };
+    let (id, mode) = match native {
+        Some(Ok(id)) => (id, NATIVE),
+        Some(Err(error)) if choice == XdpChoice::Native => {
             return Err(Error::new(
                 what,
                 format!("the driver refuses native XDP ({error}) and the configuration demands it (xdp: native)"),
             ));
         }
-        Err(error) => {
-            tracing::warn!(interface = pins.name, %error, "no native XDP: attaching in generic mode, which is slower");
+        refused => {
+            if let Some(Err(error)) = refused {
+                tracing::warn!(interface = pins.name, %error, "no native XDP: attaching in generic mode, which is slower");
+            }
             (program.attach_to_if_index(ifindex, XdpMode::Skb).doing(what.clone())?, GENERIC)
         }
     };

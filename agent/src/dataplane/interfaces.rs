@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo};
 
 use super::error::{Error, While};
 
@@ -16,6 +16,8 @@ pub struct Device {
     pub bridge: bool,
     /// A VLAN device on this lower one.
     pub vlan_of: Option<u32>,
+    /// The VLAN id of a VLAN device.
+    pub vlan_id: Option<u16>,
     /// Port of this bridge.
     pub port_of: Option<u32>,
 }
@@ -40,6 +42,12 @@ pub async fn list() -> Result<BTreeMap<u32, Device>, Error> {
                         match info {
                             LinkInfo::Kind(InfoKind::Bridge) => device.bridge = true,
                             LinkInfo::Kind(InfoKind::Vlan) => vlan = true,
+                            LinkInfo::Data(InfoData::Vlan(data)) => {
+                                device.vlan_id = data.iter().find_map(|item| match item {
+                                    InfoVlan::Id(id) => Some(*id),
+                                    _ => None,
+                                });
+                            }
                             _ => {}
                         }
                     }

@@ -9,12 +9,14 @@ pub mod guard;
 pub mod interfaces;
 pub mod link;
 pub mod maps;
+pub mod markbits;
 pub mod object;
 pub mod private;
 pub mod read;
 pub mod seed;
 pub mod seeding;
 pub mod stage;
+pub mod system;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,13 +40,24 @@ use maps::Maps;
 
 use crate::compile::{host::HostTables, tables::Compiled};
 
+/// Which XDP modes are acceptable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XdpChoice {
+    /// Native, or nothing.
+    Native,
+    /// Generic, where a driver's native mode is broken.
+    Generic,
+    /// Native where the driver has it, else generic, loudly.
+    Any,
+}
+
 /// Where an instance lives.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Directory on a bpffs that holds this instance's pins.
     pub bpffs: PathBuf,
-    /// Refuse generic mode.
-    pub require_native: bool,
+    /// Which XDP modes are acceptable.
+    pub xdp: XdpChoice,
     /// Entries of the established room.
     pub flows_max: u32,
     /// Entries of the opening room.
@@ -137,6 +150,8 @@ pub struct Dataplane {
     settings: Settings,
     /// Where canaries run; loaded at the first apply.
     canaries: Option<private::Instance>,
+    /// Nets whose counters are read; empty: all that could exist.
+    nets: Vec<u16>,
 }
 
 impl Options {
@@ -150,7 +165,7 @@ impl Options {
         self.bpffs.join(format!("programs-{}", object::build_id()))
     }
     /// The guard's table: one an instance, named after its directory.
-    fn guard_table(&self) -> String {
+    pub fn guard_table(&self) -> String {
         let name = self.bpffs.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         if clean.starts_with("sekimori") { clean } else { format!("sekimori_{clean}") }
@@ -183,7 +198,7 @@ impl Dataplane {
             way_out: SchedClassifier::from_pin(dir.join(object::PROGRAM_OUT)).doing("adopt the way out")?,
         };
         let settings = maps.settings.get(&0, 0).doing("read the settings")?;
-        Ok(Self { options, maps, programs, adopted: true, settings, canaries: None })
+        Ok(Self { options, maps, programs, adopted: true, settings, canaries: None, nets: Vec::new() })
     }
 
     /// Whether `open` found pinned state rather than loading anew.
@@ -205,6 +220,7 @@ impl Dataplane {
         if now != generation {
             return Err(Error::new("verify the switch", format!("generation {now} is active instead of {generation}")));
         }
+        self.name_nets(tables);
         let staged_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Switched { generation, entries: staged.entries, staged_ms })
     }
@@ -244,7 +260,7 @@ impl Dataplane {
                 if problems.contains_key(name) {
                     continue;
                 }
-                let result = attach::attach(&mut self.programs, &dir, name, hook, self.options.require_native);
+                let result = attach::attach(&mut self.programs, &dir, name, hook, self.options.xdp);
                 if let Err(error) = result {
                     problems.insert(name, error.to_string());
                 }
@@ -330,9 +346,15 @@ impl Dataplane {
         self.settings
     }
 
+    /// Says which nets exist, so that reading the counters need not try every number. (The tables in force say it too,
+    /// but opening an inner map takes CAP_SYS_ADMIN, which the agent does not have.)
+    pub fn name_nets(&mut self, tables: &Compiled) {
+        self.nets = tables.net_names.iter().map(|(_, id)| *id).collect();
+    }
+
     /// Every counter that is not zero.
     pub fn counters(&self) -> Result<Vec<NetCounter>, Error> {
-        read::counters(&self.maps)
+        read::counters(&self.maps, &self.nets)
     }
 
     /// Every rule counter that is not zero, by stable slot.

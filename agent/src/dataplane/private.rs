@@ -75,7 +75,7 @@ impl Instance {
             ebpf.take_map(name).ok_or_else(|| Error::new("load a private instance", format!("no map {name}")))
         })?;
         let mut instance = Self { ebpf, maps, generation: 0 };
-        instance.settings(&Settings { adopt_until: 0, mark_shift: 0, event_rate: 0, timeouts: timeout::DEFAULTS })?;
+        instance.settings(&Settings { timeouts: timeout::DEFAULTS, ..Settings::default() })?;
         Ok(instance)
     }
 

@@ -2,7 +2,9 @@
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use sekimori_ebpf::{
-    abi::{Counter, DIR_IN, DIR_OUT, NET_FLAG_LIVE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, counter_index},
+    abi::{
+        Counter, DIR_IN, DIR_OUT, NET_LAST, NET_NONE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, counter_index,
+    },
     decide::flow,
     reason,
 };
@@ -11,35 +13,20 @@ use super::{
     Fill, NetCounter,
     error::{Error, While},
     maps::Maps,
-    stage,
 };
 
-/// Net ids that live in the active generation, and 0 for "none".
-fn nets(maps: &Maps) -> Result<Vec<u16>, Error> {
-    let generation = stage::active(maps)?;
-    let mut ids = vec![0];
-    if generation == 0 {
-        return Ok(ids);
-    }
-    let table = maps.nets.get(&(generation & 1), 0).doing("open the nets")?;
-    for id in 1..=sekimori_ebpf::abi::NET_LAST {
-        if table.get(&u32::from(id), 0).doing("read a net")?.flags & NET_FLAG_LIVE != 0 {
-            ids.push(id);
-        }
-    }
-    Ok(ids)
-}
-
-/// Every verdict counter that is not zero, of `also` and the nets that live now.
-pub fn counters(maps: &Maps) -> Result<Vec<NetCounter>, Error> {
+/// Every verdict counter that is not zero: of `nets`, or of every net there can be if that is empty, and of "no net".
+pub fn counters(maps: &Maps, nets: &[u16]) -> Result<Vec<NetCounter>, Error> {
+    let every: Vec<u16> = (1..=NET_LAST).collect();
+    let nets = if nets.is_empty() { every.as_slice() } else { nets };
     let mut found = Vec::new();
-    for net in nets(maps)? {
+    for net in std::iter::once(&NET_NONE).chain(nets) {
         for direction in [DIR_IN, DIR_OUT] {
             for reason in reason::ALL {
                 let reason = *reason as u32;
-                let counter = sum(&maps.counters, counter_index(net, direction, reason))?;
+                let counter = sum(&maps.counters, counter_index(*net, direction, reason))?;
                 if counter.packets != 0 {
-                    found.push(NetCounter { net, direction, reason, counter });
+                    found.push(NetCounter { net: *net, direction, reason, counter });
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Staging: a generation's tables are built beside the live ones, read back, and only then named active.
 
+use std::thread;
+
 use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError, lpm_trie::Key};
 use sekimori_ebpf::abi::{
     AddrEntry, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_PREFIXES,
@@ -120,17 +122,28 @@ impl Staged {
             outer.set(slot, inner, 0).doing("place a staged table")
         }
         let slot = generation & 1;
+        // The kernel lets each of these wait until no packet uses the table before. After the first one, no packet is left
+        // that read its generation when this slot was still in use.
         set(&mut maps.config, slot, &self.config)?;
-        set(&mut maps.ports, slot, &self.ports)?;
-        set(&mut maps.nets, slot, &self.nets)?;
-        set(&mut maps.addrs, slot, &self.addrs)?;
-        set(&mut maps.macs, slot, &self.macs)?;
-        set(&mut maps.bindings, slot, &self.bindings)?;
-        set(&mut maps.devices, slot, &self.devices)?;
-        set(&mut maps.services, slot, &self.services)?;
-        set(&mut maps.sets, slot, &self.sets)?;
-        set(&mut maps.rules, slot, &self.rules)?;
-        set(&mut maps.schedules, slot, &self.schedules)
+        // The others may wait for that at the same time; one after the other, an apply would mostly be waiting.
+        thread::scope(|scope| {
+            let placed = [
+                scope.spawn(|| set(&mut maps.ports, slot, &self.ports)),
+                scope.spawn(|| set(&mut maps.nets, slot, &self.nets)),
+                scope.spawn(|| set(&mut maps.addrs, slot, &self.addrs)),
+                scope.spawn(|| set(&mut maps.macs, slot, &self.macs)),
+                scope.spawn(|| set(&mut maps.bindings, slot, &self.bindings)),
+                scope.spawn(|| set(&mut maps.devices, slot, &self.devices)),
+                scope.spawn(|| set(&mut maps.services, slot, &self.services)),
+                scope.spawn(|| set(&mut maps.sets, slot, &self.sets)),
+                scope.spawn(|| set(&mut maps.rules, slot, &self.rules)),
+                scope.spawn(|| set(&mut maps.schedules, slot, &self.schedules)),
+            ];
+            placed
+                .into_iter()
+                .map(|thread| thread.join().map_err(|_| Error::new("place a staged table", "a thread panicked"))?)
+                .collect()
+        })
     }
 }
 

@@ -294,7 +294,7 @@ fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, 
 
 /// The mark of a packet that passes by a view of this role.
 #[inline(always)]
-fn marked(generation: u32, role: u8, direction: u32, net: u16, rule: u16) -> u32 {
+pub fn marked(generation: u32, role: u8, direction: u32, net: u16, rule: u16) -> u32 {
     let kind = if role == ROLE_INITIATOR {
         if direction == DIR_IN { mark::KIND_FORWARD } else { mark::KIND_REPLY }
     } else if role == ROLE_RESPONDER {

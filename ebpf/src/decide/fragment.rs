@@ -48,6 +48,18 @@ pub fn first<T: Tables>(tables: &T, packet: &Packet) -> u32 {
     if tables.frag_insert(&key, &entry) { 0 } else { Reason::TableFull as u32 }
 }
 
+/// The mark that the first fragment of this one's datagram was given, 0 if there is none.
+#[inline(always)]
+pub fn mark_of<T: Tables>(tables: &T, packet: &Packet) -> u32 {
+    let known = tables.frag(&key(packet));
+    if known.is_null() {
+        return 0;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let known = unsafe { &*known };
+    if known.poisoned != 0 { 0 } else { known.mark }
+}
+
 /// Judges a later fragment; fills the decision from its first.
 #[inline(always)]
 pub fn later<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {

@@ -8,6 +8,7 @@ pub mod fragment;
 pub mod identity;
 pub mod ingress;
 pub mod local;
+pub mod remark;
 
 pub mod rules;
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::process::CommandExt as _,
+    os::unix::{net::UnixStream, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -25,6 +25,8 @@ use super::{
 
 /// Loading and verifying the programs takes most of it, more so while other tests run.
 const START: Duration = Duration::from_secs(30);
+/// From enforcing to serving metrics.
+const METRICS_OPEN: Duration = Duration::from_secs(5);
 /// Any single command.
 const COMMAND: Duration = Duration::from_secs(30);
 /// Where metrics are served, inside the namespace.
@@ -104,6 +106,8 @@ impl Agent {
         command
             .args(["agent", "--config"])
             .arg(self.config_path())
+            // Its output goes to a file that people read.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
@@ -120,6 +124,10 @@ impl Agent {
             {
                 // The error ends the wait at the deadline only; a dead process will not come back.
                 return Ok(Some(Err(status)));
+            }
+            // A command that finds no agent works on the state itself, and would keep a starting agent from it.
+            if UnixStream::connect(self.socket_path()).is_err() {
+                return Ok(None);
             }
             let said = self.cli(["status", "--format", "json"])?;
             if said.ok() { Ok(Some(Ok(()))) } else { bail!("status: {:?} {}{}", said.code, said.out, said.err) }
@@ -184,8 +192,12 @@ impl Agent {
         Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
     }
 
-    /// What the metrics address serves.
+    /// What the metrics address serves. It opens a moment after the control socket does.
     pub fn metrics(&self) -> Result<String> {
+        tool::until("metrics", METRICS_OPEN, || self.scrape().map(Some))
+    }
+
+    fn scrape(&self) -> Result<String> {
         let mut curl = self.ns.command("curl");
         curl.args(["-sS", "--fail", "--noproxy", "*", "--max-time", "5", &format!("http://{METRICS}/metrics")]);
         Ok(tool::must(&mut curl, COMMAND)?.out)
@@ -211,18 +223,21 @@ impl Agent {
         self.pins.path().join("sekimori")
     }
 
+    fn socket_path(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
+    }
+
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("agent.log")
     }
 
     fn end(&mut self, signal: Signal) -> Result<()> {
-        if self.process.is_some() {
-            self.signal(signal)?;
+        let Some(mut child) = self.process.take() else { return Ok(()) };
+        // It may have ended by itself.
+        if child.try_wait()?.is_none() {
+            kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
         }
-        if let Some(mut child) = self.process.take()
-            && tool::wait(&mut child, START)?.is_none()
-            && signal != Signal::SIGKILL
-        {
+        if tool::wait(&mut child, START)?.is_none() && signal != Signal::SIGKILL {
             bail!("the agent did not end within {START:?} of {signal}; it said:\n{}", self.log());
         }
         Ok(())

@@ -2,13 +2,21 @@
 
 pub mod agent;
 pub mod bpffs;
+pub mod counted;
+pub mod counters;
+pub mod download;
+pub mod flood;
 pub mod frame;
+pub mod gate;
 pub mod link;
 pub mod netns;
 pub mod nft;
 pub mod offload;
+pub mod packet;
+pub mod policy;
 pub mod raw;
 pub mod service;
+pub mod stream;
 pub mod tool;
 pub mod town;
 pub mod townhall;

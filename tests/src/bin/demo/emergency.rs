@@ -37,7 +37,8 @@ pub(crate) fn policy_changes(teller: &Teller, stage: &Stage) -> Result<()> {
     let revision = revision(stage)?;
     teller.tried("gateway", "sekimori apply policy");
     let said = stage.sekimori(teller, &["apply", path(&stage.policy)?])?;
-    teller.quote(if said.err.trim().is_empty() { &said.out } else { &said.err });
+    teller.quote(&said.out);
+    teller.quote(&said.err);
     if said.ok() {
         bail!("a policy with a mistake was applied: {}", said.out);
     }
@@ -77,7 +78,7 @@ pub(crate) fn cut_off(teller: &Teller, stage: &Stage) -> Result<()> {
     teller.step(&text("Cut off in the middle of a download", "ダウンロードの最中に遮断"));
     let mut download = Download::start(pc)?;
     download.reaches(DOWNLOAD / 4)?;
-    switch(teller, stage, "cutoff", "malware on a partner site")?;
+    switch(teller, stage, "cutoff", &text("malware on a partner site", "取引先サイトからの不正プログラム"))?;
     let at_cut = download.size();
     pc.does(teller, "curl -sS -m 1 http://198.51.100.5/", Dropped(Reason::CutNetwork))?;
     let later = download.size();
@@ -93,7 +94,7 @@ pub(crate) fn cut_off(teller: &Teller, stage: &Stage) -> Result<()> {
     Client::of(stage, &LGWAN_PC)?.does(teller, "curl -sS -m 2 http://10.80.1.10:443/", Permitted)?;
 
     teller.step(&text("Restored", "復旧"));
-    switch(teller, stage, "restore", "partner site cleaned")?;
+    switch(teller, stage, "restore", &text("partner site cleaned", "取引先サイトの駆除完了を確認"))?;
     download.finishes()?;
     teller.happened(&text(
         "the same download goes on and is complete".to_owned(),
@@ -139,7 +140,8 @@ fn said_nothing(complaint: &str) -> Text {
 }
 
 /// `cutoff` or `restore` of the Internet.
-fn switch(teller: &Teller, stage: &Stage, verb: &str, reason: &str) -> Result<()> {
+fn switch(teller: &Teller, stage: &Stage, verb: &str, reason: &Text) -> Result<()> {
+    let reason = teller.pick(reason);
     teller.tried("gateway", &format!("sekimori {verb} network internet --reason '{reason}'"));
     let said = stage.sekimori(teller, &[verb, "network", "internet", "--reason", reason])?;
     teller.quote(&said.out);

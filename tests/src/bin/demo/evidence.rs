@@ -8,11 +8,17 @@ use sekimori_tests::harness::agent::Agent;
 
 use crate::tell::{Text, text};
 
+const PACKETS: &str = "sekimori_packets_total";
+const RULE_PACKETS: &str = "sekimori_rule_packets_total";
+const RULE_FLOWS: &str = "sekimori_rule_flows_total";
+
 /// All packet counters at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
-    /// By rule id.
+    /// Packets by rule id.
     rules: BTreeMap<String, u64>,
+    /// Conversations opened, by rule id.
+    flows: BTreeMap<String, u64>,
     /// By reason code, network and direction.
     reasons: BTreeMap<(String, String, String), u64>,
 }
@@ -37,15 +43,15 @@ impl Counters {
             let Some((name, labels)) = series.strip_suffix('}').and_then(|series| series.split_once('{')) else {
                 continue;
             };
-            if !name.ends_with("_packets_total") {
-                continue;
-            }
             let label = |wanted: &str| {
                 labels.split(',').find_map(|label| {
                     let (key, value) = label.split_once('=')?;
                     (key == wanted).then(|| value.trim_matches('"').to_owned())
                 })
             };
+            if !matches!(name, PACKETS | RULE_PACKETS | RULE_FLOWS) {
+                continue;
+            }
             let value: f64 = value.parse().with_context(|| format!("a counter that is no number: {line}"))?;
             #[expect(
                 clippy::cast_possible_truncation,
@@ -54,7 +60,8 @@ impl Counters {
             )]
             let value = value as u64;
             if let Some(rule) = label("rule") {
-                *counters.rules.entry(rule).or_default() += value;
+                let table = if name == RULE_FLOWS { &mut counters.flows } else { &mut counters.rules };
+                *table.entry(rule).or_default() += value;
             } else if let Some(reason) = label("reason") {
                 let key = (reason, label("network").unwrap_or_default(), label("direction").unwrap_or_default());
                 *counters.reasons.entry(key).or_default() += value;
@@ -65,16 +72,25 @@ impl Counters {
 
     /// What was counted since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
-        Self { rules: grown(&self.rules, &before.rules), reasons: grown(&self.reasons, &before.reasons) }
+        Self {
+            rules: grown(&self.rules, &before.rules),
+            flows: grown(&self.flows, &before.flows),
+            reasons: grown(&self.reasons, &before.reasons),
+        }
     }
 
     /// The rule or reason that decided, for the audience; an error if it is not the expected one.
     pub(crate) fn verdict(&self, expected: Expected) -> Result<Text> {
         match expected {
             Expected::Permitted => {
-                let rules: Vec<_> = self.rules.iter().map(|(rule, packets)| format!("{rule} (+{packets})")).collect();
+                // Packets alone could be another conversation's; the one just tried was opened just now.
+                let rules: Vec<_> = self
+                    .flows
+                    .keys()
+                    .map(|rule| format!("{rule} (+{})", self.rules.get(rule).copied().unwrap_or(0)))
+                    .collect();
                 if rules.is_empty() {
-                    bail!("no rule counted a packet; counted: {self:?}");
+                    bail!("no rule opened a conversation; counted: {self:?}");
                 }
                 let rules = rules.join(", ");
                 Ok(text(format!("permitted by rule {rules}"), format!("規則 {rules} により許可")))
@@ -100,11 +116,13 @@ impl Counters {
 
     /// Two tables for the end: packets by rule, and drops by reason.
     pub(crate) fn table(&self, japanese: bool) -> String {
-        let mut lines = Vec::new();
+        let heading = |en: &str, ja: &str| if japanese { ja.to_owned() } else { en.to_owned() };
+        let mut lines = vec![heading("packets  permitted by rule", "パケット数  許可した規則")];
         for (rule, packets) in &self.rules {
             lines.push(format!("{packets:>8}  {rule}"));
         }
         lines.push(String::new());
+        lines.push(heading("packets  dropped at, because", "パケット数  破棄した場所と理由"));
         for ((code, network, direction), packets) in &self.reasons {
             let Some(reason) = Reason::from_code(code).filter(|reason| reason.verdict() == Verdict::Drop) else {
                 continue;

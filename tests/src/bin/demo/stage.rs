@@ -159,7 +159,7 @@ fn copy_policy(from: &Path, to: &Path) -> Result<()> {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 const MAP: &str = "\
- pc-017  admin-pc  stranger       lgwan-pc  biz-server          web
+\x20pc-017  admin-pc  stranger       lgwan-pc  biz-server          web
     └───────┼─────────┘              └───┬──────┘                │
       office (lan0)              lgwan-facing (lan1)         dmz (dmz0)
  ┌──────────┴────────────────────────────┴───────────────────────┴──────┐
