@@ -116,9 +116,8 @@ fn ignored(gate: &Gate, lane: &Lane, frame: &Frame, counter: &str, what: &str) -
     })
     .with_context(|| what.to_owned())?;
     let answers = lane.from.drain()?;
-    let neighbour = |frame: &Frame| {
-        is_arp_reply(frame) || (frame.protocol() == Some(58) && frame.0.get(54) == Some(&136))
-    };
+    let neighbour =
+        |frame: &Frame| is_arp_reply(frame) || (frame.protocol() == Some(58) && frame.0.get(54) == Some(&136));
     ensure!(!answers.iter().any(neighbour), "{what} was answered: {answers:?}");
     Ok(())
 }
@@ -163,9 +162,7 @@ fn arp_is_believed_only_within_the_bindings() -> Result<()> {
     // The terminal's own question is answered, and so is the probe of an address nobody has yet.
     gate.drops(&[], || {
         lane.from.send(&ask(PC_017.mac, PC_017.v4))?;
-        lane.from.expect("the box's ARP reply", SOON, |frame| {
-            frame.from_mac() == OFFICE.mac && is_arp_reply(frame)
-        })
+        lane.from.expect("the box's ARP reply", SOON, |frame| frame.from_mac() == OFFICE.mac && is_arp_reply(frame))
     })?;
 
     // Outside, the router may speak for itself, and for nobody inside or for the box.

@@ -52,8 +52,13 @@ fn patched(packet: &Packet, patches: &[(usize, &[u8])]) -> Frame {
 /// The same with the IPv4 checksum made right again.
 fn resummed(packet: &Packet, patches: &[(usize, &[u8])]) -> Frame {
     let mut frame = patched(packet, &[patches, &[(10, &[0, 0])]].concat());
-    let sum: u32 =
-        frame.0.get(14..34).unwrap_or_default().chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum: u32 = frame
+        .0
+        .get(14..34)
+        .unwrap_or_default()
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+        .sum();
     let folded = !((sum & 0xffff) + (sum >> 16)) as u16;
     frame.0.splice(24..26, folded.to_be_bytes());
     frame
@@ -135,12 +140,12 @@ fn a_transport_header_that_lies_is_dropped() -> Result<()> {
                 ("UDP of seven bytes", patched(&good, &[(l4 + 4, &[0, 7])]), "l4_header"),
                 ("TCP with a header of 16 bytes", patched(&syn(4000, 443), &[(l4 + 12, &[0x40])]), "l4_header"),
                 ("TCP with a header past its end", patched(&syn(4000, 443), &[(l4 + 12, &[0xf0])]), "l4_header"),
+                ("TCP cut short", Packet::raw(inwards(&PC_017), src, dst, 6, &POISON[..16]).frame(), "l4_header"),
                 (
-                    "TCP cut short",
-                    Packet::raw(inwards(&PC_017), src, dst, 6, &POISON[..16]).frame(),
+                    "the other family's ICMP",
+                    Packet::raw(inwards(&PC_017), src, dst, other_icmp, POISON).frame(),
                     "l4_header",
                 ),
-                ("the other family's ICMP", Packet::raw(inwards(&PC_017), src, dst, other_icmp, POISON).frame(), "l4_header"),
                 ("a redirect or node information", kind(wrong[0]), "icmp_type"),
                 ("source quench or node information", kind(wrong[1]), "icmp_type"),
                 ("address mask or inverse discovery", kind(wrong[2]), "icmp_type"),
@@ -175,7 +180,8 @@ fn addresses_that_must_not_be_on_a_wire_are_dropped() -> Result<()> {
         gate.refuses(&lane, &[to(address)?], &[("office in martian", 1)]).with_context(|| format!("to {address}"))?;
     }
     for address in [IpAddr::from(PC_017.v4), PC_017.v6.into(), OFFICE.v4.0.into()] {
-        gate.refuses(&lane, &[udp(address, address)], &[("office in land", 1)]).with_context(|| format!("{address}"))?;
+        gate.refuses(&lane, &[udp(address, address)], &[("office in land", 1)])
+            .with_context(|| format!("{address}"))?;
     }
     Ok(())
 }
@@ -269,7 +275,8 @@ fn fragments_that_hide_something_are_dropped_and_the_datagram_with_them() -> Res
         let mut syn = Packet::tcp(inwards(&PC_017), (src, 4000), (dst, 443), (flag::SYN, 1, 0), POISON);
         syn.id = 190;
         let tiny = syn.cut(&[(0, 8), (8, 36)]);
-        gate.refuses(&lane, &tiny, &[("office in fragment_tiny", 1), ("office in fragment_orphan", 1)]).context("tiny")?;
+        gate.refuses(&lane, &tiny, &[("office in fragment_tiny", 1), ("office in fragment_orphan", 1)])
+            .context("tiny")?;
         let odd = cut(&[(0, 81)]);
         gate.refuses(&lane, &odd, &[("office in fragment_tiny", 1)]).context("not a multiple of eight")?;
         let empty = cut(&[(80, 80)]);
@@ -286,11 +293,7 @@ fn fragments_that_hide_something_are_dropped_and_the_datagram_with_them() -> Res
             ("overlap", &[(0, 80), (72, 160), (160, 480)][..], &[("office in fragment_overlap", 2)][..]),
             ("the first again", &[(0, 80), (0, 80), (80, 480)], &[("office in fragment_overlap", 2)]),
             ("a later one again", &[(0, 80), (80, 160), (80, 160), (160, 480)], &[("office in fragment_overlap", 2)]),
-            (
-                "beyond the end",
-                &[(0, 80), (400, 480), (80, 488)],
-                &[("office in fragment_bounds", 1)],
-            ),
+            ("beyond the end", &[(0, 80), (400, 480), (80, 488)], &[("office in fragment_bounds", 1)]),
             (
                 "five islands",
                 &[(0, 16), (32, 48), (64, 80), (96, 112), (128, 144), (160, 480)],
@@ -442,7 +445,8 @@ fn web_names_and_ping_pass_alike_over_both_families() -> Result<()> {
             Packet::udp(macs, (src, 53), (dst, 4000), POISON),
             Packet::ping(macs, src, dst, 5, POISON),
         ] {
-            gate.refuses(&lane, &[packet.frame()], &[("internet in no_rule", 1)]).with_context(|| format!("{packet:?}"))?;
+            gate.refuses(&lane, &[packet.frame()], &[("internet in no_rule", 1)])
+                .with_context(|| format!("{packet:?}"))?;
         }
     }
     Ok(())

@@ -79,12 +79,8 @@ impl Gate {
             Ok((compiled, windows))
         };
         let policies = [compiled("a", &a)?, compiled("b", &b)?];
-        let options = Options {
-            bpffs: pins.path().join("sekimori"),
-            require_native: true,
-            flows_max: 8192,
-            opening_max: 2048,
-        };
+        let options =
+            Options { bpffs: pins.path().join("sekimori"), require_native: true, flows_max: 8192, opening_max: 2048 };
         let dataplane = town.gateway.run(|| {
             let mut dataplane = Dataplane::open(options)?;
             let timeouts = timeout::DEFAULTS;
@@ -109,7 +105,8 @@ impl Gate {
     /// Packets of the office on their way in, by reason.
     fn counted(&self) -> Result<Vec<(Reason, u64)>> {
         let counters = self.dataplane.counters()?;
-        let office = counters.iter().find(|counter| counter.reason == Reason::Rule as u32 && counter.direction == DIR_IN);
+        let office =
+            counters.iter().find(|counter| counter.reason == Reason::Rule as u32 && counter.direction == DIR_IN);
         let net = office.context("nothing was permitted")?.net;
         let of_office = |counter: &&NetCounter| counter.net == net && counter.direction == DIR_IN;
         let named = counters.iter().filter(of_office).map(|counter| {
@@ -229,7 +226,8 @@ fn a_refused_apply_changes_nothing_and_says_why() -> Result<()> {
     let media = Stream::to_client(pc, internet, (CLOUD_V4, 7300), OFTEN)?;
     let media_rule = rule("media", "office", "internet", "udp/7300");
     let ssh = rule("ssh", "{zone: office, devices: [admin-pc]}", "box", "ssh");
-    let many: Vec<_> = (0..4097).map(|n| rule(&format!("r-{n}"), "dmz", "internet", "tcp/1")).chain([ssh.clone()]).collect();
+    let many: Vec<_> =
+        (0..4097).map(|n| rule(&format!("r-{n}"), "dmz", "internet", "tcp/1")).chain([ssh.clone()]).collect();
     let own_test = "tests:
   - {name: wrong, in: office, packet: \"udp 192.168.10.17:1 > 198.51.100.5:7300\", expect: pass}
 ";

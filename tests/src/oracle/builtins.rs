@@ -65,7 +65,9 @@ pub fn nd_form(policy: &Policy, packet: &Packet, transport: &Transport) -> Resul
         134 => 16,
         _ => 24,
     };
-    let form = packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least;
+    let about_a_group = *kind >= 135 && packet.payload.get(8) == Some(&0xff);
+    let form =
+        packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least && !about_a_group;
     if form && policy.builtin.ndp { Ok(()) } else { Err(Reason::Ndp) }
 }
 
@@ -227,5 +229,5 @@ pub fn is_bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> bo
         (true, Some(ports)) => ports == (546, 547) || ports == (547, 546),
         _ => false,
     };
-    dhcp || is_membership(packet, transport) || is_vrrp(policy, packet)
+    dhcp || is_membership(packet, transport) || (policy.builtin.vrrp && packet.proto == 112)
 }

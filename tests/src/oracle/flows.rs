@@ -1,15 +1,16 @@
 //! Views: finding, judging again, opening (step 14).
 
 use jiff::{Timestamp, ToSpan};
-use sekimori::policy::model::{Place, Policy, Port};
+use sekimori::policy::model::{Device, Place, Policy, Port};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
     errors,
+    identity::is_ended,
     ip::Packet,
     rules::{Permit, Question, What, permit},
     state::{Key, OracleState, Role, View},
-    tcp::{Phase, Track, after},
+    tcp::{Phase, Track},
     transport::{Tcp, Transport},
 };
 
@@ -74,7 +75,7 @@ impl View {
         self.seen.saturating_add(self.timeout().seconds()).is_ok_and(|end| now <= end)
     }
 
-    fn question(&self, policy: &Policy) -> Question {
+    fn question(&self, policy: &Policy, now: Timestamp) -> Question {
         let (src, dst) = match self.role {
             Role::BoxOut | Role::Responder => (self.key.far.0, self.key.peer.0),
             Role::Initiator | Role::BoxIn => (self.key.peer.0, self.key.far.0),
@@ -84,8 +85,10 @@ impl View {
             Role::BoxOut => Place::Box,
             _ => here.map_or(Place::Box, Place::Net),
         };
-        let device =
-            self.device.as_ref().and_then(|name| policy.devices.iter().position(|device| device.name == *name));
+        let device = self.device.as_ref().and_then(|name| {
+            let registered = |device: &Device| device.name == *name && !is_ended(device, now);
+            policy.devices.iter().position(registered)
+        });
         Question { from, src, dst, device, what: self.what }
     }
 }
@@ -118,7 +121,7 @@ fn still_permitted(policy: &Policy, state: &mut OracleState, index: usize, now: 
     if !stale || view.role == Role::Responder {
         return Ok(());
     }
-    match permit(policy, &view.question(policy), now) {
+    match permit(policy, &view.question(policy, now), now) {
         Ok(permit) => {
             view.rule = permit.rule;
             view.net = permit.net;
@@ -167,11 +170,7 @@ pub fn is_reopened(state: &OracleState, index: usize, from_peer: bool, transport
     let (Transport::Tcp(tcp), Some(track)) = (transport, view.tcp) else {
         return false;
     };
-    let makes_way = match track.phase {
-        Phase::Closed => true,
-        Phase::Opening => !track.sides[1].spoke && track.sides[0].isn != tcp.seq,
-        _ => false,
-    };
+    let makes_way = track.phase == Phase::Closed || track.began_otherwise(tcp.seq);
     makes_way && view.role != Role::Responder && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
 }
 
@@ -231,17 +230,15 @@ pub fn related(
     let (peer, far) = if quoted_left { (quote.dst, quote.src) } else { (quote.src, quote.dst) };
     let key = Key { port: port.clone(), peer, far, proto: quote.proto };
     let index = find(state, &key, now).ok_or(Reason::IcmpUnrelated)?;
-    let view = &state.views[index];
-    if let (Some(seq), Some(track)) = (quote.seq, &view.tcp)
-        && view.role != Role::Responder
+    let role = state.views[index].role;
+    still_permitted(policy, state, index, now)?;
+    if let (Some(seq), Some(track)) = (quote.seq, &state.views[index].tcp)
+        && role != Role::Responder
     {
-        let sender = usize::from(view.role.peer_initiates() == quoted_left);
-        let side = &track.sides[sender];
-        if !side.spoke || after(seq, side.end) || after(side.isn, seq) {
+        let sender = usize::from(role.peer_initiates() == quoted_left);
+        if !track.has_sent(sender, seq) {
             return Err(Reason::IcmpUnrelated);
         }
     }
-    let role = view.role;
-    still_permitted(policy, state, index, now)?;
     Ok(role)
 }

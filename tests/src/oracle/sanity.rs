@@ -44,7 +44,7 @@ fn may_use_link_local(packet: &Packet, transport: &Transport) -> bool {
 /// Step 5, as far as the addresses alone decide it.
 pub fn addresses(packet: &Packet) -> Result<(), Reason> {
     let (src, dst) = (packet.src, packet.dst);
-    let discovery = src == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && dst == BROADCAST;
+    let discovery = src == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && dst == BROADCAST && packet.proto == 17;
     let martian = if packet.is_v6() {
         let never = ["::/96", "::ffff:0:0/96", "2002::/16", "64:ff9b::/96", "fec0::/10"];
         src.is_multicast() || (within(src, &never) && !src.is_unspecified()) || within(dst, &never)
@@ -71,9 +71,7 @@ pub fn excuses(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
     let discovery = matches!(transport, Transport::Udp { sport: 68, dport: 67, .. });
     let wrong = match packet.src {
         IpAddr::V4(src) => src.is_unspecified() && !discovery,
-        IpAddr::V6(src) => {
-            (src.is_unspecified() && !neighbours) || (local && !may_use_link_local(packet, transport))
-        }
+        IpAddr::V6(src) => (src.is_unspecified() && !neighbours) || (local && !may_use_link_local(packet, transport)),
     };
     if wrong { Err(Reason::Martian) } else { Ok(()) }
 }

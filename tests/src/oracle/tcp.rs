@@ -21,11 +21,11 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Side {
     /// It has sent something.
-    pub spoke: bool,
+    spoke: bool,
     /// Its first sequence number.
-    pub isn: u32,
+    isn: u32,
     /// Highest sequence number sent, plus one.
-    pub end: u32,
+    end: u32,
     /// Highest one the other side allows.
     max_end: u32,
     /// Largest window advertised.
@@ -34,9 +34,9 @@ pub struct Side {
     scale: Option<u8>,
     /// Highest acknowledgement sent.
     acked: u32,
-    /// Sequence number behind its FIN.
-    fin: Option<u32>,
-    /// That FIN was acknowledged.
+    /// It sent a FIN.
+    fin: bool,
+    /// That FIN, and whatever else it sent, was acknowledged.
     fin_acked: bool,
 }
 
@@ -46,11 +46,11 @@ pub struct Track {
     /// Where it stands.
     pub phase: Phase,
     /// Initiator, then the other.
-    pub sides: [Side; 2],
+    sides: [Side; 2],
 }
 
 /// `a` is after `b` in sequence space.
-pub(crate) fn after(a: u32, b: u32) -> bool {
+fn after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
 }
 
@@ -58,9 +58,10 @@ pub(crate) fn after(a: u32, b: u32) -> bool {
 const ACK_ROOM: u32 = 66_000;
 
 impl Track {
-    /// A flow whose SYN just passed.
+    /// A flow whose first packet just passed: a SYN, but where a view only proves replies.
     pub fn open(syn: &Tcp) -> Self {
-        let mut track = Self { phase: Phase::Opening, sides: [Side::default(); 2] };
+        let phase = if syn.has(flag::SYN) { Phase::Opening } else { Phase::Established };
+        let mut track = Self { phase, sides: [Side::default(); 2] };
         track.first_words(0, syn);
         track
     }
@@ -81,26 +82,30 @@ impl Track {
         }
     }
 
-    /// Follows the phases and no numbers; for views that do not judge.
+    /// Whether an ICMP error may quote this sequence number of this side.
+    pub fn has_sent(&self, side: usize, seq: u32) -> bool {
+        let side = &self.sides[side];
+        side.spoke && !after(seq, side.end) && !after(side.end.wrapping_sub(ACK_ROOM), seq)
+    }
+
+    /// Whether nobody has answered a SYN of another number.
+    pub fn began_otherwise(&self, seq: u32) -> bool {
+        self.phase == Phase::Opening && !self.sides[1].spoke && self.sides[0].isn != seq
+    }
+
+    /// Counts the handshake's segments and the initiator's last words, and follows no numbers; for views that do not
+    /// judge.
     pub fn note(&mut self, side: usize, tcp: &Tcp) {
-        if tcp.has(flag::RST) {
-            self.phase = Phase::Closed;
-            return;
-        }
-        self.sides[side].spoke = true;
-        if self.phase == Phase::Opening && side == 0 && self.sides[1].spoke && tcp.has(flag::ACK) {
-            self.phase = Phase::Established;
-        }
-        if tcp.has(flag::FIN) {
-            self.sides[side].fin = Some(end_of(tcp));
-            if self.phase == Phase::Established {
-                self.phase = Phase::Closing;
+        let says = |flags: u8| tcp.flags & flags != 0;
+        match (self.phase, side) {
+            (Phase::Opening, 1) if tcp.has(flag::SYN | flag::ACK) => self.sides[1].spoke = true,
+            (Phase::Opening, 0) if self.sides[1].spoke && !says(flag::SYN) => self.phase = Phase::Established,
+            (Phase::Established, 0) if says(flag::FIN | flag::RST) => self.phase = Phase::Closing,
+            (Phase::Closing, 0) if says(flag::SYN) => {
+                self.phase = Phase::Opening;
+                self.sides[1].spoke = false;
             }
-        } else if tcp.has(flag::ACK) && self.sides[1 - side].fin.is_some() {
-            self.sides[1 - side].fin_acked = true;
-        }
-        if self.sides.iter().all(|side| side.fin_acked) {
-            self.phase = Phase::Closed;
+            _ => {}
         }
     }
 
@@ -154,8 +159,8 @@ impl Track {
         let (me, other) = (self.sides[side], self.sides[1 - side]);
         let end = end_of(tcp);
         let ack = if tcp.has(flag::ACK) { tcp.ack } else { other.end };
-        let upper = !after(end, me.max_end);
-        let lower = !after(me.end.wrapping_sub(other.max_window), tcp.seq);
+        let upper = !after(tcp.seq, me.max_end);
+        let lower = !after(me.end.wrapping_sub(other.max_window), end);
         let acks_sent = !after(ack, other.end);
         let acks_recent = !after(other.end.wrapping_sub(me.max_window.max(ACK_ROOM)), ack);
         if !(upper && lower && acks_sent && acks_recent) {
@@ -181,7 +186,7 @@ impl Track {
             mine.acked = tcp.ack;
         }
         if tcp.has(flag::FIN) {
-            mine.fin = Some(end);
+            mine.fin = true;
             if self.phase == Phase::Established {
                 self.phase = Phase::Closing;
             }
@@ -191,7 +196,7 @@ impl Track {
         if after(allowed, theirs.max_end) {
             theirs.max_end = allowed;
         }
-        if theirs.fin.is_some_and(|fin| !after(fin, tcp.ack)) {
+        if theirs.fin && !after(theirs.end, tcp.ack) {
             theirs.fin_acked = true;
         }
         if self.sides.iter().all(|side| side.fin_acked) {

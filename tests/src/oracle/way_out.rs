@@ -51,10 +51,10 @@ pub(crate) fn judge(
             return Err(Reason::L2Control);
         }
         came_from(origin, mark.as_ref())?;
-        cut::check(state, &subject)?;
         if setting == L2Control::Local && !from_box {
             return Err(Reason::L2Control);
         }
+        cut::check(state, &subject)?;
         return local(from_box, mark.as_ref());
     }
     let packet = match frame.kind {
@@ -157,9 +157,6 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
 /// Built-ins on their way between the ports of a bridge.
 fn bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> Result<Passed, Reason> {
     let discovery = sanity::is_neighbour_discovery(packet, transport);
-    if discovery {
-        builtins::nd_form(policy, packet, transport)?;
-    }
     if discovery || builtins::is_bridged(policy, packet, transport) {
         Ok(Passed::builtin())
     } else {
