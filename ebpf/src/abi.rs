@@ -410,6 +410,8 @@ pub const SIDE_FIN: u8 = 1 << 2;
 pub const SIDE_FIN_ACKED: u8 = 1 << 3;
 /// Numbers were taken from the middle of a stream: windows are not enforced on this side.
 pub const SIDE_LOOSE: u8 = 1 << 4;
+/// This side sent a SYN into an open conversation: if the other side accepts it, the conversation starts anew.
+pub const SIDE_KNOCKS: u8 = 1 << 6;
 
 /// One guarded interface's view of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -437,6 +439,14 @@ pub struct View {
     pub state: u8,
     /// TCP: `[0]` the side the first packet came from, `[1]` the other.
     pub tcp: [TcpSide; 2],
+    /// TCP: the acknowledgement that would accept the initiator's last SYN in an open conversation; see [`SIDE_KNOCKS`].
+    pub knock: u32,
+    /// That SYN's window.
+    pub knock_window: u16,
+    /// That SYN's window scale.
+    pub knock_scale: u8,
+    /// Zero.
+    pub pad: u8,
 }
 /// The flow's first packet came in here: this view judges it.
 pub const ROLE_INITIATOR: u8 = 1;
@@ -631,7 +641,7 @@ mod tests {
         assert_eq!(size_of::<ManagementEntry>(), 40);
         assert_eq!(size_of::<ViewKey>(), 44);
         assert_eq!(size_of::<TcpSide>(), 20);
-        assert_eq!(size_of::<View>(), 24 + 8 + 8 + 40);
+        assert_eq!(size_of::<View>(), 24 + 8 + 8 + 40 + 8);
         assert_eq!(size_of::<Counter>(), 24);
         assert_eq!(size_of::<RuleCounter>(), 48);
         assert_eq!(size_of::<FragKey>(), 44);

@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        SIDE_FIN, SIDE_FIN_ACKED, SIDE_LOOSE, SIDE_SCALES, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED,
-        STATE_OPENING, TcpSide, View,
+        SIDE_FIN, SIDE_FIN_ACKED, SIDE_KNOCKS, SIDE_LOOSE, SIDE_SCALES, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING,
+        STATE_ESTABLISHED, STATE_OPENING, TcpSide, View,
     },
     packet::{NO_SCALE, Packet, tcp},
     reason::Reason,
@@ -73,16 +73,8 @@ pub fn track(view: &mut View, packet: &Packet, side: u32) -> u32 {
             return verdict;
         }
     }
-    let f = packet.tcp_flags;
-    if f & tcp::SYN != 0 {
-        // From the initiator: a restarted host that a challenge ACK will put right (RFC 5961 §4). From the other side
-        // only the handshake's own SYN+ACK, repeated because our initiator's ACK was lost.
-        if side == 0 && f & tcp::ACK == 0 {
-            return PASS;
-        }
-        let other = &view.tcp[1];
-        let repeated = side == 1 && f & tcp::ACK != 0 && other.end == packet.seq.wrapping_add(1) && packet.payload == 0;
-        return if repeated { PASS } else { Reason::TcpState as u32 };
+    if packet.tcp_flags & tcp::SYN != 0 {
+        return late_syn(view, packet, side);
     }
     if side == 0 {
         let [a, b] = &mut view.tcp;
@@ -91,6 +83,39 @@ pub fn track(view: &mut View, packet: &Packet, side: u32) -> u32 {
         let [a, b] = &mut view.tcp;
         window(&mut view.state, b, a, packet)
     }
+}
+
+/// A SYN in an open conversation.
+#[inline(always)]
+fn late_syn(view: &mut View, packet: &Packet, side: u32) -> u32 {
+    let answers = packet.tcp_flags & tcp::ACK != 0;
+    if side == 0 && !answers {
+        // A restarted host. It changes nothing by itself: the other side challenges it (RFC 5961 §4), or, having
+        // forgotten the old conversation, accepts it.
+        view.tcp[0].flags |= SIDE_KNOCKS;
+        view.knock = packet.seq.wrapping_add(1);
+        view.knock_window = packet.window;
+        view.knock_scale = packet.scale;
+        return PASS;
+    }
+    if side == 0 || !answers {
+        return Reason::TcpState as u32;
+    }
+    // The handshake's own SYN+ACK, repeated because our initiator's ACK was lost.
+    if view.tcp[1].end == packet.seq.wrapping_add(1) && packet.payload == 0 && view.tcp[0].flags & SIDE_KNOCKS == 0 {
+        return PASS;
+    }
+    if view.tcp[0].flags & SIDE_KNOCKS == 0 || packet.ack != view.knock {
+        return Reason::TcpState as u32;
+    }
+    let again = Packet {
+        seq: view.knock.wrapping_sub(1),
+        window: view.knock_window,
+        scale: view.knock_scale,
+        ..Packet::default()
+    };
+    open(view, &again);
+    opening_other(view, packet)
 }
 
 const PASS: u32 = 0;
@@ -169,9 +194,9 @@ fn window(state: &mut u8, s: &mut TcpSide, r: &mut TcpSide, packet: &Packet) -> 
         }
     }
     if f & tcp::RST != 0 {
-        // Only the very next byte the receiver waits for ends the conversation; any other reset in the window is
-        // the receiver's to challenge.
-        if packet.seq == r.acked {
+        // The very next byte the receiver waits for ends the conversation, and so does the last word of a side that gives
+        // up with data on the way; any other reset in the window is the receiver's to challenge.
+        if packet.seq == r.acked || packet.seq == s.end {
             *state = STATE_CLOSED;
         }
         return PASS;

@@ -15,7 +15,7 @@ use sekimori::{
         schedule::{self, Clock},
         tables::Compiled,
     },
-    dataplane::{Dataplane, NetCounter, Options},
+    dataplane::{Dataplane, NetCounter, Options, XdpChoice},
     policy,
 };
 use sekimori_ebpf::{
@@ -80,11 +80,11 @@ impl Gate {
         };
         let policies = [compiled("a", &a)?, compiled("b", &b)?];
         let options =
-            Options { bpffs: pins.path().join("sekimori"), require_native: true, flows_max: 8192, opening_max: 2048 };
+            Options { bpffs: pins.path().join("sekimori"), xdp: XdpChoice::Native, flows_max: 8192, opening_max: 2048 };
         let dataplane = town.gateway.run(|| {
             let mut dataplane = Dataplane::open(options)?;
             let timeouts = timeout::DEFAULTS;
-            dataplane.set_settings(&Settings { adopt_until: 0, mark_shift: 8, event_rate: 0, timeouts })?;
+            dataplane.set_settings(&Settings { mark_shift: 8, timeouts, ..Settings::default() })?;
             dataplane.apply(&policies[0].0, &policies[0].1, &[])?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(dataplane.attach(&policies[0].0.interfaces))?;

@@ -40,7 +40,7 @@ impl Keeper {
         let lang = caller.lang;
         let object = match object.checked() {
             Ok(object) => object,
-            Err(error) => return Reply::usage(error.to_string()),
+            Err(error) => return Reply::usage(error.text(lang)),
         };
         if including_management && object != Object::All {
             return Reply::usage(text::management_only_all(lang));
@@ -49,11 +49,11 @@ impl Keeper {
         if let Err(unknown) = policy.as_deref().map_or(Ok(()), |policy| resolve::exists(&object, policy))
             && !self.retired(&object)
         {
-            return Reply::usage(unknown.to_string());
+            return Reply::usage(unknown.text(lang));
         }
         let covers = match resolve::covers(&object, policy.as_deref()) {
             Ok(covers) => covers,
-            Err(unknown) => return Reply::usage(unknown.to_string()),
+            Err(unknown) => return Reply::usage(unknown.text(lang)),
         };
         let mut overlay = self.overlay.clone();
         let placed = overlay.place(Cut {
@@ -114,7 +114,7 @@ impl Keeper {
         let lang = caller.lang;
         let object = match object.checked() {
             Ok(object) => object,
-            Err(error) => return Reply::usage(error.to_string()),
+            Err(error) => return Reply::usage(error.text(lang)),
         };
         let mut overlay = self.overlay.clone();
         if overlay.lift(&object).is_none() {

@@ -143,7 +143,7 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
 fn object(target: &Target, lang: Lang) -> Result<Object, Usage> {
     let known = "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all";
     let usage = || Usage(text::usage_object(lang, known));
-    let wrong = |error: crate::cutoff::object::Error| Usage(error.to_string());
+    let wrong = |error: crate::cutoff::object::Error| Usage(error.text(lang));
     match (target.kind, target.name.as_deref()) {
         (Kind::All, None) => Ok(Object::All),
         (Kind::Network, Some(name)) => Ok(Object::Network { name: name.to_owned() }),

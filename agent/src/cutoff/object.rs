@@ -5,6 +5,8 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::text::{self, Lang};
+
 /// One object of a cut-off, as an administrator names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -45,19 +47,25 @@ pub enum HostName {
 }
 
 /// An object that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// Not a prefix.
-    #[error("`{0}` is not a prefix; write it like 203.0.113.0/24 or 2001:db8::/32")]
     Prefix(String),
     /// Not an address, a MAC or a device name.
-    #[error(
-        "`{0}` is not an address, a MAC or a device name; write 192.168.10.17, 02:00:00:00:10:17 or the name in the policy"
-    )]
     Host(String),
     /// A prefix that covers all addresses.
-    #[error("`{0}` covers every address; use `cutoff all`")]
     Everything(String),
+}
+
+impl Error {
+    /// For people.
+    pub fn text(&self, lang: Lang) -> String {
+        match self {
+            Self::Prefix(given) => text::no_prefix(lang, given),
+            Self::Host(given) => text::no_host(lang, given),
+            Self::Everything(given) => text::covers_everything(lang, given),
+        }
+    }
 }
 
 impl Object {

@@ -4,13 +4,15 @@ use super::{
     object::{HostName, Object},
     overlay::Covers,
 };
-use crate::policy::model::{NetKind, Policy};
+use crate::{
+    cli::text::{self, Lang},
+    policy::model::{NetKind, Policy},
+};
 
 /// A name that the policy does not have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unknown {
     /// No such network.
-    #[error("no external network is called `{name}`; there are: {known}")]
     Network {
         /// As given.
         name: String,
@@ -18,7 +20,6 @@ pub enum Unknown {
         known: String,
     },
     /// No such zone.
-    #[error("no zone is called `{name}`; there are: {known}")]
     Zone {
         /// As given.
         name: String,
@@ -26,11 +27,21 @@ pub enum Unknown {
         known: String,
     },
     /// No such device.
-    #[error("no device is called `{name}`; give its address or its MAC instead")]
     Device {
         /// As given.
         name: String,
     },
+}
+
+impl Unknown {
+    /// For people.
+    pub fn text(&self, lang: Lang) -> String {
+        match self {
+            Self::Network { name, known } => text::unknown_network(lang, name, known),
+            Self::Zone { name, known } => text::unknown_zone(lang, name, known),
+            Self::Device { name } => text::unknown_device(lang, name),
+        }
+    }
 }
 
 /// Addresses and MACs of the machine an object names; empty for other objects. A machine given by one address

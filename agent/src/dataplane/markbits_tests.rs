@@ -21,7 +21,8 @@ fn bits_of(rules: &'static [&'static str]) -> Option<Vec<u32>> {
             eprintln!("not run: a network namespace needs root ({error})");
             return None;
         }
-        super::super::guard::put_up("sekimori_own", &[1], 8).unwrap();
+        let guarded = super::super::guard::Guarded { indexes: &[1], bridges: &[], names: &["lo"] };
+        super::super::guard::put_up("sekimori_own", guarded, 8).unwrap();
         run("nft", "add table ip host");
         run("nft", "add chain ip host c { type filter hook prerouting priority 0 ; }");
         run("nft", "add rule ip host c ct mark 0x1 ct mark set 0x2 counter");

@@ -284,7 +284,13 @@ impl Dataplane {
             self.maps.ifaces.insert(index, entry, 0).doing("name a derived device")?;
         }
         let all: Vec<u32> = guarded.union(&derived).copied().collect();
-        guard::put_up(&self.options.guard_table(), &all, self.settings.mark_shift)?;
+        let present = all.iter().filter_map(|index| devices.get(index)).map(|device| device.name.as_str());
+        let absent = wanted.iter().filter(|(_, _, index)| *index == 0).map(|(name, _, _)| *name);
+        let names: Vec<&str> = present.chain(absent).collect();
+        let is_bridge = |index: &u32| devices.get(index).is_some_and(|device| device.bridge);
+        let bridges: Vec<u32> = derived.iter().copied().filter(is_bridge).collect();
+        let guard = guard::Guarded { indexes: &all, bridges: &bridges, names: &names };
+        guard::put_up(&self.options.guard_table(), guard, self.settings.mark_shift)?;
         let known: Vec<u32> = self.maps.ifaces.keys().filter_map(Result::ok).collect();
         for index in known.into_iter().filter(|index| !all.contains(index)) {
             self.maps.ifaces.remove(&index).doing("forget an interface")?;
@@ -339,6 +345,11 @@ impl Dataplane {
         self.maps.settings.set(0, *settings, 0).doing("write the settings")?;
         self.settings = *settings;
         Ok(())
+    }
+
+    /// Where this instance lives.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The settings in force.

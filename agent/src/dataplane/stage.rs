@@ -139,10 +139,8 @@ impl Staged {
                 scope.spawn(|| set(&mut maps.rules, slot, &self.rules)),
                 scope.spawn(|| set(&mut maps.schedules, slot, &self.schedules)),
             ];
-            placed
-                .into_iter()
-                .map(|thread| thread.join().map_err(|_| Error::new("place a staged table", "a thread panicked"))?)
-                .collect()
+            let panicked = || Error::new("place a staged table", "a thread panicked");
+            placed.into_iter().try_for_each(|thread| thread.join().map_err(|_| panicked())?)
         })
     }
 }

@@ -332,7 +332,11 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
     } else if side == 1 {
         view.state = STATE_ESTABLISHED;
     }
-    flow::touch(view, packet.now);
+    // A SYN nobody may be left to answer does not keep an old conversation alive.
+    let knock = key.proto == proto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN;
+    if !knock {
+        flow::touch(view, packet.now);
+    }
     if opening && view.state == STATE_ESTABLISHED {
         view.seen = packet.now;
         flow::promote(tables, key, view);

@@ -1,7 +1,7 @@
 //! The cut-off: beats everything but the management path.
 
 use crate::{
-    abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, DIR_IN, MAX_MANAGEMENT, proto},
+    abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, DIR_IN, MAX_MANAGEMENT, NET_BOX, proto},
     packet::Packet,
     reason::Reason,
     tables::{Addr, Tables},
@@ -43,8 +43,17 @@ pub fn managed<T: Tables>(tables: &T, packet: &Packet) -> bool {
     if packet.proto != proto::TCP {
         return false;
     }
-    let (peer, port) =
-        if packet.direction == DIR_IN { (&packet.src, packet.dport) } else { (&packet.dst, packet.sport) };
+    let (peer, own, port) = if packet.direction == DIR_IN {
+        (&packet.src, &packet.dst, packet.dport)
+    } else {
+        (&packet.dst, &packet.src, packet.sport)
+    };
+    // The way to the box, not through it.
+    let entry = tables.addr(packet.generation, own);
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    if entry.is_null() || unsafe { (*entry).owner } != NET_BOX {
+        return false;
+    }
     let mut index = 0;
     while index < MAX_MANAGEMENT as u32 {
         let entry = tables.management(index);

@@ -204,4 +204,8 @@ pub fn fresh(view: &mut View, role: u8, packet: &Packet) {
     view.role = role;
     view.state = STATE_OPENING;
     view.tcp = Default::default();
+    view.knock = 0;
+    view.knock_window = 0;
+    view.knock_scale = 0;
+    view.pad = 0;
 }

@@ -137,11 +137,12 @@ fn ndp_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net: u32) ->
         _ => {
             let target = packet.target;
             let home = owner(tables, packet.generation, &target);
-            if !(link_local(&target) || home == packet.net || home == NET_BOX) {
+            let question = packet.icmp_type == 135;
+            // Across a bridge, what is asked for lives at the other port; only an answer must be about this one.
+            if !(question || link_local(&target) || home == packet.net || home == NET_BOX) {
                 return refused;
             }
-            let asking = packet.icmp_type == 135 && unspecified(&src);
-            if !(asking || link_local(&src) || here) {
+            if !((question && unspecified(&src)) || link_local(&src) || here) {
                 return refused;
             }
             if packet.icmp_type == 136 && !link_local(&target) {

@@ -90,15 +90,17 @@ fn only_the_exact_reset_closes() {
 }
 
 #[test]
-fn a_syn_in_the_middle_changes_nothing() {
+fn a_syn_in_the_middle_ends_nothing() {
     let mut view = established();
-    let before = view;
+    let sides = view.tcp[1];
+    assert_eq!(track(&mut view, &segment(SYN | ACK, B, A.wrapping_add(1), 0), 1), PASSED, "the handshake's, repeated");
     assert_eq!(track(&mut view, &segment(SYN, 99, 0, 0), 0), PASSED, "a restarted host: the other side challenges");
     assert_eq!(track(&mut view, &segment(SYN, 99, 0, 0), 1), STATE, "never from the other side");
-    assert_eq!(track(&mut view, &segment(SYN | ACK, B, A.wrapping_add(1), 0), 1), PASSED, "the handshake's, repeated");
+    assert_eq!(track(&mut view, &segment(SYN | ACK, 99, 0, 0), 0), STATE, "never with an acknowledgement");
     assert_eq!(track(&mut view, &segment(SYN | ACK, B + 9, A.wrapping_add(1), 0), 1), STATE);
-    assert_eq!(view, before);
+    assert_eq!((view.state, view.tcp[1]), (STATE_ESTABLISHED, sides));
     assert!(!restarts(&view, &segment(SYN, 99, 0, 0)));
+    assert_eq!(track(&mut view, &segment(ACK | PSH, A.wrapping_add(1), B + 1, 10), 0), PASSED, "and goes on");
 }
 
 #[test]
@@ -152,4 +154,33 @@ fn an_error_may_quote_only_what_was_sent() {
     assert!(!may_have_sent(&view, 0, A.wrapping_add(5_000)));
     assert!(!may_have_sent(&view, 0, A.wrapping_sub(1_300_000_000)));
     assert!(may_have_sent(&view, 1, B));
+}
+
+/// A client that gives up with data on the way says its last word at the end of what it sent, not where the other side
+/// has acknowledged so far.
+#[test]
+fn an_abort_with_data_on_the_way_closes() {
+    let mut view = established();
+    let a = A.wrapping_add(1);
+    assert_eq!(track(&mut view, &segment(ACK | PSH, a, B + 1, 900), 0), PASSED);
+    assert_eq!(track(&mut view, &segment(RST | ACK, a.wrapping_add(900), B + 1, 0), 0), PASSED);
+    assert_eq!(view.state, STATE_CLOSED);
+    assert!(restarts(&view, &segment(SYN, 5, 0, 0)));
+}
+
+/// The other side has forgotten the conversation and accepts the initiator's new SYN instead of challenging it.
+#[test]
+fn an_accepted_knock_starts_anew() {
+    let mut view = established();
+    assert_eq!(track(&mut view, &segment(SYN, 500, 0, 0), 0), PASSED);
+    assert_eq!(track(&mut view, &segment(SYN, 600, 0, 0), 0), PASSED, "the last one counts");
+    assert_eq!(track(&mut view, &segment(SYN | ACK, 9_000, 501, 0), 1), STATE, "accepts the first one");
+    assert_eq!(view.state, STATE_ESTABLISHED);
+    assert_eq!(track(&mut view, &segment(SYN | ACK, 9_000, 601, 0), 1), PASSED);
+    assert_eq!(view.state, STATE_OPENING);
+    assert_eq!(track(&mut view, &segment(ACK, 601, 9_001, 0), 0), PASSED);
+    assert_eq!(view.state, STATE_ESTABLISHED);
+    assert_eq!(track(&mut view, &segment(ACK | PSH, 601, 9_001, 700), 0), PASSED);
+    assert_eq!(track(&mut view, &segment(ACK, 9_001, 1_301, 0), 1), PASSED);
+    assert_eq!(track(&mut view, &segment(ACK | PSH, A.wrapping_add(1), B + 1, 10), 0), WINDOW, "the old conversation");
 }

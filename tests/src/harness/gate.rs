@@ -1,6 +1,7 @@
 //! The town hall with the gate up: the fixture of tests about single packets.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -42,6 +43,8 @@ pub struct Gate {
     /// The town.
     pub town: Town,
     folder: TempDir,
+    /// The counters as the last check left them: the next one begins there, so that no drop falls between two.
+    last: RefCell<Option<Counted>>,
 }
 
 impl Gate {
@@ -55,7 +58,7 @@ impl Gate {
         let folder = tempfile::Builder::new().prefix("sk-policy-").tempdir()?;
         write(folder.path(), rules)?;
         let agent = Agent::start(&town.gateway, &Config::new(folder.path()))?;
-        Ok(Self { agent, town, folder })
+        Ok(Self { agent, town, folder, last: RefCell::new(None) })
     }
 
     /// Puts other rules in force.
@@ -75,12 +78,17 @@ impl Gate {
         Counted::read(&self.agent)
     }
 
-    /// Does `work` and demands that exactly these drops were counted meanwhile: `network direction reason`, or a chain
-    /// of the second wall, and how often.
+    /// Does `work` and demands that exactly these drops were counted since the last check (or the last [`Self::forget`]):
+    /// `network direction reason`, or a chain of the second wall, and how often.
     pub fn drops<T>(&self, expected: &[(&str, u64)], work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let before = self.counted()?;
+        let before = match self.last.take() {
+            Some(last) => last,
+            None => self.counted()?,
+        };
         let result = work()?;
-        let counted = self.counted()?.since(&before);
+        let now = self.counted()?;
+        let counted = now.since(&before);
+        self.last.replace(Some(now));
         let mut drops = counted.drops();
         // Hosts announce their multicast groups (MLD) for a second or two after an address is set, and outside a zone
         // that is dropped. Nothing of it concerns a test that does not ask for it.
@@ -88,6 +96,11 @@ impl Gate {
         let wanted = expected.iter().map(|(name, packets)| ((*name).to_owned(), *packets)).collect();
         ensure!(drops == wanted, "drops counted: {drops:?}\nexpected: {wanted:?}\nall that was counted: {counted:?}");
         Ok(result)
+    }
+
+    /// Begins the next check with the counters as they will be then.
+    pub fn forget(&self) {
+        self.last.replace(None);
     }
 
     /// From `pc-017` to the Internet, which needs [`DNS_RULE`].

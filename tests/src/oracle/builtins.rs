@@ -118,7 +118,8 @@ fn nd_meaning(policy: &Policy, sender: Sender, packet: &Packet) -> Result<(), Re
             let target = IpAddr::V6(Ipv6Addr::from(bytes));
             let own = owner(policy, target) == Some(Place::Box);
             let target_here = !is_link_local_v6(target) && lives_here(target);
-            if !(own || target_here || is_link_local_v6(target)) {
+            let about_here = own || target_here || is_link_local_v6(target);
+            if target.is_multicast() || (kind == 136 && !about_here) {
                 return Err(Reason::Ndp);
             }
             if !((unspecified && kind == 135) || link_local || source_here) {
