@@ -211,6 +211,16 @@ pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Tran
     })
 }
 
+/// Whether the box may open a conversation here with this source: its own address, or one a network may have given it.
+pub fn may_be_the_box(policy: &Policy, net: usize, src: IpAddr) -> bool {
+    let here = &policy.nets[net];
+    let given = here.builtin.dhcp_client || (src.is_ipv6() && here.builtin.ra_client);
+    match owner(policy, src) {
+        Some(Place::Box) => true,
+        place => given && place == Some(Place::Net(net)),
+    }
+}
+
 /// Multicast, 255.255.255.255, and the directed broadcast addresses of all nets (step 11).
 pub fn is_for_many(policy: &Policy, addr: IpAddr) -> bool {
     let directed = || {

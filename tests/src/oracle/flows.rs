@@ -151,15 +151,19 @@ pub fn judge_at(
     let view = &mut state.views[index];
     let by_initiator = view.role.peer_initiates() == from_peer;
     let side = usize::from(!by_initiator);
+    let mut refreshes = true;
     if let (Some(track), Transport::Tcp(tcp)) = (&mut view.tcp, transport) {
         if view.role == Role::Responder {
             track.note(side, tcp);
         } else {
+            refreshes = track.phase == Phase::Opening || !tcp.is_bare_syn();
             track.follow(side, tcp)?;
         }
     }
     view.answered |= !by_initiator;
-    view.seen = now;
+    if refreshes {
+        view.seen = now;
+    }
     Ok(())
 }
 

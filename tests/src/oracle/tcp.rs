@@ -40,6 +40,20 @@ pub struct Side {
     fin_acked: bool,
 }
 
+/// What a SYN says of its sender.
+#[derive(Debug, Clone, Copy)]
+struct Syn {
+    seq: u32,
+    window: u16,
+    scale: Option<u8>,
+}
+
+impl Syn {
+    fn of(tcp: &Tcp) -> Self {
+        Self { seq: tcp.seq, window: tcp.window, scale: tcp.scale }
+    }
+}
+
 /// The conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct Track {
@@ -47,6 +61,8 @@ pub struct Track {
     pub phase: Phase,
     /// Initiator, then the other.
     sides: [Side; 2],
+    /// The initiator's last SYN since the handshake: number, window, scale.
+    knock: Option<Syn>,
 }
 
 /// `a` is after `b` in sequence space.
@@ -61,25 +77,29 @@ impl Track {
     /// A flow whose first packet just passed: a SYN, but where a view only proves replies.
     pub fn open(syn: &Tcp) -> Self {
         let phase = if syn.has(flag::SYN) { Phase::Opening } else { Phase::Established };
-        let mut track = Self { phase, sides: [Side::default(); 2] };
-        track.first_words(0, syn);
+        let mut track = Self { phase, sides: [Side::default(); 2], knock: None };
+        track.first_words(0, Syn::of(syn));
         track
     }
 
-    fn first_words(&mut self, side: usize, tcp: &Tcp) {
-        let room = self.sides[0].max_window;
+    fn first_words(&mut self, side: usize, syn: Syn) {
         let me = &mut self.sides[side];
         me.spoke = true;
-        me.isn = tcp.seq;
-        me.end = tcp.seq.wrapping_add(1);
+        me.isn = syn.seq;
+        me.end = syn.seq.wrapping_add(1);
         me.max_end = me.end;
-        me.max_window = u32::from(tcp.window).max(1);
-        me.scale = tcp.scale;
-        if side == 1 {
-            me.acked = tcp.ack;
-            me.max_end = me.end.wrapping_add(room);
-            self.sides[0].max_end = tcp.ack.wrapping_add(u32::from(tcp.window).max(1));
-        }
+        me.max_window = u32::from(syn.window).max(1);
+        me.scale = syn.scale;
+    }
+
+    /// The SYN+ACK.
+    fn answer(&mut self, tcp: &Tcp) {
+        self.first_words(1, Syn::of(tcp));
+        let room = self.sides[0].max_window;
+        let me = &mut self.sides[1];
+        me.acked = tcp.ack;
+        me.max_end = me.end.wrapping_add(room);
+        self.sides[0].max_end = tcp.ack.wrapping_add(u32::from(tcp.window).max(1));
     }
 
     /// Whether an ICMP error may quote this sequence number of this side.
@@ -146,15 +166,36 @@ impl Track {
         }
         let syn_ack = tcp.has(flag::SYN | flag::ACK) && !tcp.has(flag::FIN) && !tcp.has(flag::RST);
         if syn_ack && answers_syn {
-            self.first_words(1, tcp);
+            self.answer(tcp);
             return Ok(());
         }
         Err(Reason::TcpState)
     }
 
+    /// A SYN after the handshake: the initiator's is remembered, and counts once the other side answers it.
+    fn knocks(&mut self, side: usize, tcp: &Tcp) -> Result<(), Reason> {
+        if side == 0 && tcp.is_bare_syn() {
+            self.knock = Some(Syn::of(tcp));
+            return Ok(());
+        }
+        if side == 0 || !tcp.has(flag::ACK) {
+            return Err(Reason::TcpState);
+        }
+        match self.knock {
+            Some(syn) if tcp.ack == syn.seq.wrapping_add(1) => {
+                *self = Self { phase: Phase::Opening, sides: [Side::default(); 2], knock: None };
+                self.first_words(0, syn);
+                self.answer(tcp);
+                Ok(())
+            }
+            None if tcp.seq == self.sides[1].isn && tcp.ack == self.sides[0].isn.wrapping_add(1) => Ok(()),
+            _ => Err(Reason::TcpState),
+        }
+    }
+
     fn talk(&mut self, side: usize, tcp: &Tcp) -> Result<(), Reason> {
         if tcp.has(flag::SYN) {
-            return if side == 0 && tcp.is_bare_syn() { Ok(()) } else { Err(Reason::TcpState) };
+            return self.knocks(side, tcp);
         }
         let (me, other) = (self.sides[side], self.sides[1 - side]);
         let end = end_of(tcp);
@@ -167,7 +208,7 @@ impl Track {
             return Err(Reason::TcpWindow);
         }
         if tcp.has(flag::RST) {
-            if tcp.seq == other.acked || (!other.spoke && tcp.seq == me.end) {
+            if tcp.seq == other.acked || tcp.seq == me.end {
                 self.phase = Phase::Closed;
             }
             return Ok(());

@@ -38,14 +38,14 @@ pub(crate) fn judge(
         if setting == L2Control::Drop {
             return Err(Reason::L2Control);
         }
-        cut::check(state, &question)?;
+        cut::check(policy, state, &question)?;
         return Ok(Passed::builtin());
     }
     let packet = match frame.kind {
         0x0806 => {
             let arp = builtins::arp(policy, &frame)?;
             question.addresses = Some((arp.sender, arp.target));
-            cut::check(state, &question)?;
+            cut::check(policy, state, &question)?;
             if !arp.sender.is_unspecified() {
                 identify(policy, net, frame.from, arp.sender, event.now)?;
             }
@@ -65,7 +65,7 @@ pub(crate) fn judge(
         sanity::transport(&packet, &transport)?;
     }
     sanity::excuses(&packet, &transport)?;
-    cut::check(state, &question)?;
+    cut::check(policy, state, &question)?;
 
     let passed = conversation(policy, state, sender, &port, &packet, &transport)?;
     fragments::again(state, place, &packet, event.now)?;

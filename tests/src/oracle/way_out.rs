@@ -54,7 +54,7 @@ pub(crate) fn judge(
         if setting == L2Control::Local && !from_box {
             return Err(Reason::L2Control);
         }
-        cut::check(state, &subject)?;
+        cut::check(policy, state, &subject)?;
         return local(from_box, mark.as_ref());
     }
     let packet = match frame.kind {
@@ -62,7 +62,7 @@ pub(crate) fn judge(
             let arp = builtins::arp(policy, &frame)?;
             came_from(origin, mark.as_ref())?;
             subject.addresses = Some((arp.sender, arp.target));
-            cut::check(state, &subject)?;
+            cut::check(policy, state, &subject)?;
             return local(from_box, mark.as_ref());
         }
         0x0800 => Packet::read_v4(&frame.body)?,
@@ -80,7 +80,7 @@ pub(crate) fn judge(
     }
     sanity::excuses(&packet, &transport)?;
     came_from(origin, mark.as_ref())?;
-    cut::check(state, &subject)?;
+    cut::check(policy, state, &subject)?;
 
     let leaving = Leaving { event, port: &port, net, packet: &packet, transport: &transport };
     let passed = match mark {
