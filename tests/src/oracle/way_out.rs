@@ -124,7 +124,10 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
         return fragments::later(state, fragments::Place { port, leaving: true }, packet, now);
     }
     if errors::is_error(packet, transport) {
-        return error(policy, state, leaving);
+        return match related(policy, state, leaving)? {
+            Role::Initiator | Role::Responder => Ok(passed(Reason::Related, None)),
+            Role::BoxIn | Role::BoxOut => Err(Reason::IcmpUnrelated),
+        };
     }
     let key = flows::key(port, true, packet, transport);
     if let Some(key) = &key
@@ -198,9 +201,9 @@ fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
     packet.dst == published.address && port_fits
 }
 
-fn error(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
-    flows::related(policy, state, leaving.port, leaving.packet, false, leaving.event.now)?;
-    Ok(passed(Reason::Related, None))
+/// Whose live flow an ICMP error is about.
+fn related(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Role, Reason> {
+    flows::related(policy, state, leaving.port, leaving.packet, false, leaving.event.now)
 }
 
 /// Step 5.
@@ -230,7 +233,8 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         return Ok(passed(Reason::Related, None));
     }
     if errors::is_error(packet, transport) {
-        return error(policy, state, leaving);
+        related(policy, state, leaving)?;
+        return Ok(passed(Reason::Related, None));
     }
     let of_others = key
         .as_ref()
