@@ -1,9 +1,6 @@
 //! The first start does not break what runs, and what it forgave once it does not forgive later.
 
-use std::{
-    net::{Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use sekimori_tests::harness::{
@@ -16,7 +13,9 @@ use sekimori_tests::harness::{
     stream::Stream,
     tool,
     town::{HOST_INTERFACE, Town},
-    townhall::{ADMIN_PC, ASP_V6, CLOUD_V4, DNS_V4, INTERNET_ROUTER, LGWAN_PC, LGWAN_ROUTER, MacAddr, OFFICE, PC_017},
+    townhall::{
+        ADMIN_PC, ASP_V6, CLOUD_V4, CLOUD_V6, DNS_V4, INTERNET_ROUTER, LGWAN_PC, LGWAN_ROUTER, MacAddr, OFFICE, PC_017,
+    },
 };
 
 const OFTEN: Duration = Duration::from_millis(1);
@@ -97,9 +96,8 @@ fn a_permitted_conversation_is_adopted_within_the_window_and_a_denied_one_is_not
     let near = RawPort::open(town.host(&PC_017)?, HOST_INTERFACE)?;
     let macs = (PC_017.mac, OFFICE.mac);
     let from = SocketAddr::from((PC_017.v6, 40_000));
-    let cloud = sekimori_tests::harness::townhall::CLOUD_V6;
-    near.send(&segment(macs, from, (cloud, 22).into())?)?;
-    near.send(&segment(macs, from, (cloud, 443).into())?)?;
+    near.send(&segment(macs, from, (CLOUD_V6, 22).into())?)?;
+    near.send(&segment(macs, from, (CLOUD_V6, 443).into())?)?;
     let arrived = far.expect("the permitted segment", SOON, |frame| frame.contains(b"in the middle"))?;
     assert_eq!(arrived.ports(), Some((40_000, 443)));
     let counters = Counters::read(&agent)?;
@@ -119,8 +117,7 @@ fn after_the_window_a_segment_in_the_middle_is_dropped_even_over_a_restart() -> 
         tool::until("the window to end", SOON, || {
             let before = Counters::read(agent)?.packets("office", "in", "tcp_not_syn");
             port += 1;
-            let cloud = Ipv6Addr::from(sekimori_tests::harness::townhall::CLOUD_V6);
-            near.send(&segment(macs, (PC_017.v6, port).into(), (cloud, 443).into())?)?;
+            near.send(&segment(macs, (PC_017.v6, port).into(), (CLOUD_V6, 443).into())?)?;
             let after = Counters::read(agent)?.packets("office", "in", "tcp_not_syn");
             Ok((after == before + 1).then_some(()))
         })

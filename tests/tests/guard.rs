@@ -1,8 +1,12 @@
 //! The second wall: where our programs are not, nftables forwards nothing, and what comes back is guarded again.
 
-use std::{io::ErrorKind, net::UdpSocket, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::UdpSocket,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
     agent::{Agent, Config},
     counters::Counters,
@@ -198,5 +202,59 @@ fn a_bridge_that_is_added_later_forwards_nothing() -> Result<()> {
     tool::until("the bridge's guard to count the frames", SOON, counted)?;
     let leaked: Vec<_> = far.drain()?.into_iter().filter(|frame| frame.contains(UNJUDGED)).collect();
     assert!(leaked.is_empty(), "{leaked:?}");
+    Ok(())
+}
+
+#[test]
+fn a_flush_of_the_hosts_whole_ruleset_does_not_keep_the_second_wall_down() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let mut nft = town.gateway.command("nft");
+    tool::must(nft.args(["flush", "ruleset"]), SOON)?;
+    let deadline = Instant::now() + SOON;
+    loop {
+        // In this order: what says that it enforces has both walls from then on.
+        let (code, status) = agent.json(["status"])?;
+        let tables = tables(&town)?;
+        let stand = ["inet", "bridge"].iter().all(|family| tables.contains(&format!("table {family} sekimori")));
+        if code == Some(0) {
+            assert!(stand, "it says that it enforces without the guard: {status}, {tables}");
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not up again: {status}, {tables}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn two_interfaces_that_swap_names_are_guarded_again_as_what_they_are_now() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let rename = |from: &str, to: &str| -> Result<()> {
+        tool::must(town.gateway.command("ip").args(["link", "set", from, "name", to]), SOON).map(drop)
+    };
+    for _ in 0..2 {
+        rename("wan0", "t0")?;
+        rename("lan0", "wan0")?;
+        rename("t0", "lan0")?;
+        let deadline = Instant::now() + SOON;
+        loop {
+            let (code, status) = agent.json(["status"])?;
+            let interfaces = status["interfaces"].as_array().cloned().unwrap_or_default();
+            let current = ["lan0", "wan0"].iter().all(|name| {
+                let index = link::index(&town.gateway, name).unwrap_or(0);
+                interfaces.iter().any(|one| {
+                    one["name"] == *name && one["ifindex"] == index && one["xdp"] == "native" && one["tcx"] == true
+                })
+            });
+            if code == Some(0) && current {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "not guarded again: {status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    // Where they belong again: judged by the right nets.
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(50)?;
+    assert_eq!(Counters::read(&agent)?.packets("office", "out", "not_judged"), 0);
     Ok(())
 }

@@ -215,7 +215,8 @@ fn a_stream_from_a_server_ends_also_if_the_agent_died_between_its_permission_and
     media.stands_still(200)?;
     agent.apply(&open)?;
     // What ended stays ended: the client has to ask again.
-    media.stands_still(100)
+    media.stands_still(100)?;
+    Ok(())
 }
 
 #[test]

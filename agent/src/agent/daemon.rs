@@ -16,7 +16,7 @@ use super::{
     config::Config,
     handler::Desk,
     keeper::{Caller, Keeper, Mode},
-    preflight,
+    nftables, preflight,
     signals::{self, Received},
     watch::Watch,
 };
@@ -73,6 +73,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     keeper.note(&Caller::agent(), Action::Start, None, Vec::new(), None, outcome);
     // Watched before the first attachment, so that an interface that comes in between is not missed.
     let links = links().map_err(listen("netlink"))?;
+    let guards = nftables::watch().map_err(listen("nftables"))?;
     let steps = clock::watch_steps().map_err(listen("clock"))?;
     keeper.revive().await;
 
@@ -95,7 +96,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
 
-    let last = housekeep(&desk, signals, links, steps).await;
+    let last = housekeep(&desk, signals, links, guards, steps).await;
     tell_supervisor("STOPPING=1");
     // Nobody is listening any more if this fails.
     let _ = stop.send(true);
@@ -112,6 +113,7 @@ async fn housekeep(
     desk: &Desk,
     mut signals: mpsc::Receiver<Received>,
     mut links: mpsc::Receiver<()>,
+    mut guards: mpsc::Receiver<()>,
     mut steps: mpsc::Receiver<()>,
 ) -> Received {
     let keeper = desk.keeper();
@@ -135,6 +137,11 @@ async fn housekeep(
                 while links.try_recv().is_ok() {}
                 // What is wrong is kept as a fault and shown by `status`.
                 let _ = keeper.lock().await.attach().await;
+            }
+            Some(()) = guards.recv() => {
+                // Our own renewals come by here as well, and find the guard up.
+                while guards.try_recv().is_ok() {}
+                keeper.lock().await.guard_again().await;
             }
             Some(()) = steps.recv() => keeper.lock().await.clock_stepped(),
             _ = schedules.tick() => keeper.lock().await.refresh_schedules(),

@@ -284,6 +284,17 @@ impl Keeper {
         attached
     }
 
+    /// Puts the guard up again if somebody else's change of the ruleset took it down.
+    pub async fn guard_again(&mut self) {
+        let down = self.dataplane.as_ref().is_ok_and(|dataplane| !dataplane.guard_is_up());
+        let wanted = self.detached.is_none() && self.guarded_names().is_some();
+        if down && wanted {
+            tracing::error!("the nftables guard was taken down by somebody else; it is put up again");
+            // What is wrong is kept as a fault and shown by `status`.
+            let _ = self.attach().await;
+        }
+    }
+
     /// Names and ids of the guarded interfaces.
     pub(super) fn guarded_names(&self) -> Option<Vec<(String, u16)>> {
         match &self.live {

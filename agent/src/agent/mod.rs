@@ -18,6 +18,7 @@ pub mod keeper;
 pub mod ledger;
 pub mod management;
 pub mod marks;
+mod nftables;
 pub mod preflight;
 pub mod rooms;
 pub mod signals;

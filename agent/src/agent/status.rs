@@ -90,7 +90,7 @@ impl Keeper {
             no.push(text::why_no_interfaces(lang));
         }
         if no.is_empty() && !guard_up {
-            weak.push(text::why_no_guard(lang));
+            no.push(text::why_no_guard(lang));
         }
         let behind = self.high.behind(Timestamp::now());
         if !behind.is_zero() {

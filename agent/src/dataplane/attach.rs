@@ -47,6 +47,43 @@ impl Pins {
     }
 }
 
+/// Puts each pinned link under the name that its interface has now: a link belongs to an interface, which may have been
+/// renamed, and not to a name. Links of interfaces that are gone or no longer wanted go. `wanted`: name, kernel index.
+pub fn settle(dir: &Path, wanted: &[(&str, u32)]) -> Result<(), Error> {
+    let mut moving = Vec::new();
+    for entry in fs::read_dir(dir).doing("list the links")? {
+        let path = entry.doing("list the links")?.path();
+        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some((pinned_as, hook)) = file.rsplit_once(':') else { continue };
+        let ifindex = link::pinned(&path).doing(format!("read {file}"))?.map_or(0, |info| info.ifindex);
+        let owner = wanted.iter().find(|(_, index)| *index == ifindex && ifindex != 0);
+        match owner {
+            Some((owner, _)) if pinned_as.replace('+', ".") == *owner => {}
+            // Two interfaces may have swapped names, so first out of each other's way.
+            Some((owner, _)) => {
+                let pins = Pins { dir: dir.to_owned(), name: (*owner).to_owned() };
+                let aside = Pins { dir: dir.to_owned(), name: format!("~{owner}") };
+                fs::rename(&path, aside.path(hook)).doing(format!("move the pin {file}"))?;
+                moving.push((aside.path(hook), pins.path(hook)));
+            }
+            None => fs::remove_file(&path).doing(format!("remove the dead pin {file}"))?,
+        }
+    }
+    for (from, to) in moving {
+        fs::rename(&from, &to).doing(format!("move the pin {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether an attachment failed because the kernel has not yet let go of a link that was just removed.
+pub fn still_taken(error: &Error) -> bool {
+    error
+        .source
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.raw_os_error().is_some_and(|code| code == libc::EEXIST || code == libc::EBUSY))
+}
+
 /// Names of interfaces that have pins in `dir`.
 pub fn pinned_names(dir: &Path) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();

@@ -150,7 +150,16 @@ pub fn counters(table: &str) -> Result<Vec<(String, u64, u64)>, Error> {
     Ok(found)
 }
 
-/// Whether the guard is up.
+/// Whether the guard is up: every chain there and none of them emptied.
 pub fn is_up(table: &str) -> bool {
-    counters(table).is_ok_and(|counters| counters.len() == COUNTERS.len())
+    [("inet", ["forward", "input", "output"].as_slice()), ("bridge", &["forward"])].iter().all(|(family, chains)| {
+        let args = ["list", "table", family, table];
+        let text = get_current_ruleset_raw(None::<&str>, args);
+        let Some(value) = text.ok().and_then(|text| serde_json::from_str::<Value>(&text).ok()) else { return false };
+        let Some(objects) = value["nftables"].as_array() else { return false };
+        chains.iter().all(|chain| {
+            objects.iter().any(|object| object["chain"]["name"] == **chain)
+                && objects.iter().any(|object| object["rule"]["chain"] == **chain)
+        })
+    })
 }

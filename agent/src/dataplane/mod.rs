@@ -23,7 +23,7 @@ use std::{
     fs, io,
     os::fd::{AsRawFd as _, RawFd},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aya::programs::{SchedClassifier, Xdp};
@@ -141,6 +141,11 @@ pub struct Fill {
     pub capacity: u64,
 }
 
+/// A removed link is released after a grace period of the kernel: how often, and how far apart, its place is asked for again.
+const RELEASE_TRIES: u32 = 40;
+/// See [`RELEASE_TRIES`].
+const RELEASE_WAIT: Duration = Duration::from_millis(25);
+
 /// The data plane of one instance.
 pub struct Dataplane {
     options: Options,
@@ -253,6 +258,8 @@ impl Dataplane {
             let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED };
             self.maps.ifaces.insert(index, entry, 0).doing("name an interface")?;
         }
+        let present: Vec<(&str, u32)> = wanted.iter().map(|(name, _, index)| (*name, *index)).collect();
+        attach::settle(&dir, &present)?;
         let mut problems: BTreeMap<&str, String> = BTreeMap::new();
         for hook in attach::HOOKS {
             for (name, _, _) in wanted.iter().filter(|(_, _, index)| *index != 0) {
@@ -260,7 +267,17 @@ impl Dataplane {
                 if problems.contains_key(name) {
                     continue;
                 }
-                let result = attach::attach(&mut self.programs, &dir, name, hook, self.options.xdp);
+                let mut tries = 0;
+                let result = loop {
+                    let result = attach::attach(&mut self.programs, &dir, name, hook, self.options.xdp);
+                    tries += 1;
+                    match result {
+                        Err(error) if tries < RELEASE_TRIES && attach::still_taken(&error) => {
+                            tokio::time::sleep(RELEASE_WAIT).await;
+                        }
+                        other => break other,
+                    }
+                };
                 if let Err(error) = result {
                     problems.insert(name, error.to_string());
                 }

@@ -2,9 +2,9 @@
 
 use crate::{
     abi::{
-        BUILTIN_ICMP_ERRORS, BUILTIN_RESETS, IFACE_DERIVED, IFACE_GUARDED, ROLE_BOX_OUT, ROLE_RESPONDER,
-        RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, View,
-        proto, service_index,
+        BUILTIN_ICMP_ERRORS, BUILTIN_RESETS, IFACE_DERIVED, IFACE_GUARDED, NET_BOX, NET_FLAG_DHCP_CLIENT,
+        NET_FLAG_RA_CLIENT, ROLE_BOX_OUT, ROLE_RESPONDER, RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN, STATE_CLOSED,
+        STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, View, proto, service_index,
     },
     decide::{
         converse::{OWN, QUOTED, Work, converse},
@@ -92,7 +92,7 @@ pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u3
     if packet.frag == FRAG_LATER {
         return tables.later_fragment(packet);
     }
-    let reason = leave(tables, packet, work, builtin, origin);
+    let reason = leave(tables, packet, work, builtin, net_flags, origin);
     if packet.frag == FRAG_FIRST && passes(reason) {
         let verdict = tables.first_fragment(packet);
         if verdict != 0 {
@@ -117,7 +117,14 @@ fn origin<T: Tables>(tables: &T, packet: &Packet) -> Origin {
 }
 
 #[inline(always)]
-fn leave<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, builtin: u32, origin: Origin) -> u32 {
+fn leave<T: Tables>(
+    tables: &T,
+    packet: &mut Packet,
+    work: &mut Work,
+    builtin: u32,
+    net_flags: u32,
+    origin: Origin,
+) -> u32 {
     let from_box = origin == Origin::Box;
     let mut what = OWN;
     work.key = flow::key_out(packet);
@@ -154,8 +161,25 @@ fn leave<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, builtin: u
         // The box speaking for one end of somebody else's conversation.
         return Reason::NoFlow as u32;
     }
+    if from_box && what == OWN && role == 0 && !own_source(tables, packet, net_flags) {
+        // A container on a guarded port looks like the box, but for its address.
+        return Reason::SpoofedSource as u32;
+    }
     let opens = if from_box && what == OWN { ROLE_BOX_OUT } else { 0 };
     converse(tables, packet, work, what, opens, Reason::NoFlow as u32)
+}
+
+/// Whether the source is one of the box's addresses, or, where an outside network hands them out, one of that network.
+#[inline(always)]
+fn own_source<T: Tables>(tables: &T, packet: &Packet, net_flags: u32) -> bool {
+    let entry = tables.addr(packet.generation, &packet.src);
+    if entry.is_null() {
+        return false;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let owner = unsafe { (*entry).owner };
+    let lent = if packet.family == 4 { NET_FLAG_DHCP_CLIENT } else { NET_FLAG_RA_CLIENT | NET_FLAG_DHCP_CLIENT };
+    owner == NET_BOX || (owner == packet.net && net_flags & lent != 0)
 }
 
 /// Whether the packet's destination port is one of the rule's services.

@@ -122,12 +122,19 @@ impl Stream {
     }
 
     /// Proves that nothing sent from now on arrives, by sending `more` of them. To be called after whatever stopped it.
-    pub fn stands_still(&self, more: u64) -> Result<()> {
+    /// Returns the last number that may have passed, for [`Self::stood_still_since`].
+    pub fn stands_still(&self, more: u64) -> Result<u64> {
         // The datagram of this number may have been judged a moment ago and not be counted yet.
         let last = self.sent();
         tool::until(&format!("{more} datagrams to be sent {}", self.name), PATIENCE, || {
             Ok((self.sent() >= last + more).then_some(()))
         })?;
+        self.stood_still_since(last)?;
+        Ok(last)
+    }
+
+    /// Proves that nothing after this number arrived, whatever happened meanwhile.
+    pub fn stood_still_since(&self, last: u64) -> Result<()> {
         thread::sleep(LOOK);
         match self.arrived().highest {
             Some(highest) if highest > last => {
