@@ -90,7 +90,8 @@ pub fn neighbours(policy: &Policy, sender: Sender, packet: &Packet, transport: &
         return nd_meaning(policy, sender, packet).map(|()| true);
     }
     if is_membership(packet, transport) {
-        return if is_zone(net) && policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
+        let whole = packet.fragment.is_none();
+        return if whole && is_zone(net) && policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
     }
     Ok(false)
 }
@@ -143,9 +144,10 @@ fn nd_meaning(policy: &Policy, sender: Sender, packet: &Packet) -> Result<(), Re
     Ok(())
 }
 
-fn ports(transport: &Transport) -> Option<(u16, u16)> {
+/// UDP ports of a whole packet: the services come in one piece.
+fn ports(packet: &Packet, transport: &Transport) -> Option<(u16, u16)> {
     match transport {
-        Transport::Udp { sport, dport, .. } => Some((*sport, *dport)),
+        Transport::Udp { sport, dport, .. } if packet.fragment.is_none() => Some((*sport, *dport)),
         _ => None,
     }
 }
@@ -171,7 +173,7 @@ pub fn services(policy: &Policy, sender: Sender, packet: &Packet, transport: &Tr
     let broadcast = IpAddr::V4(Ipv4Addr::BROADCAST);
     let served = is_zone(net) && net.builtin.dhcp_server;
     let client = !is_zone(net) && net.builtin.dhcp_client && (net.routers.is_empty() || listed);
-    match ports(transport) {
+    match ports(packet, transport) {
         Some((68, 67)) if !v6 && served => {
             let from_here = packet.src == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
                 || owner(policy, packet.src) == Some(Place::Net(sender.net));
@@ -204,7 +206,7 @@ pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Tran
     }
     let served = is_zone(here) && here.builtin.dhcp_server;
     let client = !is_zone(here) && here.builtin.dhcp_client;
-    Ok(match (packet.is_v6(), ports(transport)) {
+    Ok(match (packet.is_v6(), ports(packet, transport)) {
         (false, Some((67, 68))) | (true, Some((547, 546))) => served,
         (false, Some((68, 67))) | (true, Some((546, 547))) => client,
         _ => is_vrrp(policy, packet),
@@ -235,7 +237,7 @@ pub fn is_for_many(policy: &Policy, addr: IpAddr) -> bool {
 
 /// MLD, IGMP, DHCP or VRRP by form, on its way across a bridge.
 pub fn is_bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> bool {
-    let dhcp = match (packet.is_v6(), ports(transport)) {
+    let dhcp = match (packet.is_v6(), ports(packet, transport)) {
         (false, Some(ports)) => ports == (67, 68) || ports == (68, 67),
         (true, Some(ports)) => ports == (546, 547) || ports == (547, 546),
         _ => false,

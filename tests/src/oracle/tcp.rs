@@ -226,7 +226,7 @@ impl Track {
         if after(tcp.ack, mine.acked) {
             mine.acked = tcp.ack;
         }
-        if tcp.has(flag::FIN) {
+        if tcp.has(flag::FIN) && end == mine.end {
             mine.fin = true;
             if self.phase == Phase::Established {
                 self.phase = Phase::Closing;

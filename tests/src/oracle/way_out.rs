@@ -87,8 +87,10 @@ pub(crate) fn judge(
         Some(mark) => forwarded(policy, state, &leaving, &mark)?,
         None => own(policy, state, &leaving)?,
     };
-    fragments::again(state, place, &packet, event.now)?;
-    fragments::remember(state, place, &packet, &passed, event.now);
+    if passed.reason != Reason::Builtin {
+        fragments::again(state, place, &packet, event.now)?;
+        fragments::remember(state, place, &packet, &passed, event.now);
+    }
     Ok(passed)
 }
 
@@ -242,6 +244,9 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         .is_some_and(|index| matches!(state.views[index].role, Role::Initiator | Role::Responder));
     if of_others {
         return Err(Reason::NoFlow);
+    }
+    if !builtins::may_be_the_box(policy, net, packet.src) {
+        return Err(Reason::SpoofedSource);
     }
     flows::may_open(packet, transport)?;
     let question = Question {

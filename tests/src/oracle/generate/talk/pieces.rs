@@ -17,7 +17,11 @@ impl Talker<'_> {
     pub(super) fn pieces(&mut self) {
         let ends = ends(self.rng, &self.policy);
         let six = ends.src.is_ipv6();
+        let (control, group) = (self.rng.chance(4), self.rng.chance(50));
         let whole = match ends.service {
+            _ if control && six => icmp(*self.rng.pick(&[130, 143, 135]), 0, [0; 4], &[1; 88]),
+            _ if control && group => vec![0x16; 96],
+            _ if control => udp(68, 67, 88),
             Service::Udp(..) => udp(ends.sport, ends.dport, 88),
             Service::Tcp(..) => tcp(&Segment {
                 sport: ends.sport,
@@ -63,7 +67,13 @@ impl Talker<'_> {
             let more = if self.rng.chance(4) { self.rng.chance(50) } else { end != whole.len() };
             let mut bytes: Vec<u8> = whole.get(start..end).map(<[u8]>::to_vec).unwrap_or_default();
             bytes.resize(end - start, 3);
-            let mut ip = Ip::new(ends.src, ends.dst, proto_of(ends.service));
+            let proto = match (control, six) {
+                (false, _) => proto_of(ends.service),
+                (true, true) => 58,
+                (true, false) if group => 2,
+                (true, false) => 17,
+            };
+            let mut ip = Ip::new(ends.src, ends.dst, proto);
             if six {
                 let mut body = vec![0];
                 body.extend((start as u16 | u16::from(more)).to_be_bytes());
