@@ -65,7 +65,9 @@ pub fn nd_form(policy: &Policy, packet: &Packet, transport: &Transport) -> Resul
         134 => 16,
         _ => 24,
     };
-    let form = packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least;
+    let about_a_group = *kind >= 135 && packet.payload.get(8) == Some(&0xff);
+    let form =
+        packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least && !about_a_group;
     if form && policy.builtin.ndp { Ok(()) } else { Err(Reason::Ndp) }
 }
 
@@ -87,9 +89,9 @@ pub fn neighbours(policy: &Policy, sender: Sender, packet: &Packet, transport: &
         nd_form(policy, packet, transport)?;
         return nd_meaning(policy, sender, packet).map(|()| true);
     }
-    let igmp = !packet.is_v6() && packet.proto == 2;
-    if is_mld(packet, transport) || igmp {
-        return if is_zone(net) && policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
+    if is_membership(packet, transport) {
+        let whole = packet.fragment.is_none();
+        return if whole && is_zone(net) && policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
     }
     Ok(false)
 }
@@ -142,9 +144,10 @@ fn nd_meaning(policy: &Policy, sender: Sender, packet: &Packet) -> Result<(), Re
     Ok(())
 }
 
-fn ports(transport: &Transport) -> Option<(u16, u16)> {
+/// UDP ports of a whole packet: the services come in one piece.
+fn ports(packet: &Packet, transport: &Transport) -> Option<(u16, u16)> {
     match transport {
-        Transport::Udp { sport, dport, .. } => Some((*sport, *dport)),
+        Transport::Udp { sport, dport, .. } if packet.fragment.is_none() => Some((*sport, *dport)),
         _ => None,
     }
 }
@@ -170,7 +173,7 @@ pub fn services(policy: &Policy, sender: Sender, packet: &Packet, transport: &Tr
     let broadcast = IpAddr::V4(Ipv4Addr::BROADCAST);
     let served = is_zone(net) && net.builtin.dhcp_server;
     let client = !is_zone(net) && net.builtin.dhcp_client && (net.routers.is_empty() || listed);
-    match ports(transport) {
+    match ports(packet, transport) {
         Some((68, 67)) if !v6 && served => {
             let from_here = packet.src == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
                 || owner(policy, packet.src) == Some(Place::Net(sender.net));
@@ -184,6 +187,12 @@ pub fn services(policy: &Policy, sender: Sender, packet: &Packet, transport: &Tr
     }
 }
 
+/// MLD or IGMP.
+fn is_membership(packet: &Packet, transport: &Transport) -> bool {
+    let igmp = !packet.is_v6() && packet.proto == 2 && !packet.is_later_fragment();
+    igmp || is_mld(packet, transport)
+}
+
 /// What the box may send unasked: `Ok(true)` passes, `Ok(false)` is not a built-in.
 pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Transport) -> Result<bool, Reason> {
     let here = &policy.nets[net];
@@ -192,16 +201,26 @@ pub fn of_the_box(policy: &Policy, net: usize, packet: &Packet, transport: &Tran
         let advertises = packet.payload[0] == 134;
         return if advertises && !here.builtin.ra_server { Err(Reason::Ndp) } else { Ok(true) };
     }
-    if is_mld(packet, transport) || (!packet.is_v6() && packet.proto == 2) {
-        return if policy.builtin.mld { Ok(true) } else { Err(Reason::Multicast) };
+    if is_membership(packet, transport) {
+        return Ok(policy.builtin.mld);
     }
     let served = is_zone(here) && here.builtin.dhcp_server;
     let client = !is_zone(here) && here.builtin.dhcp_client;
-    Ok(match (packet.is_v6(), ports(transport)) {
+    Ok(match (packet.is_v6(), ports(packet, transport)) {
         (false, Some((67, 68))) | (true, Some((547, 546))) => served,
         (false, Some((68, 67))) | (true, Some((546, 547))) => client,
         _ => is_vrrp(policy, packet),
     })
+}
+
+/// Whether the box may open a conversation here with this source: its own address, or one a network may have given it.
+pub fn may_be_the_box(policy: &Policy, net: usize, src: IpAddr) -> bool {
+    let here = &policy.nets[net];
+    let given = here.builtin.dhcp_client || (src.is_ipv6() && here.builtin.ra_client);
+    match owner(policy, src) {
+        Some(Place::Box) => true,
+        place => given && place == Some(Place::Net(net)),
+    }
 }
 
 /// Multicast, 255.255.255.255, and the directed broadcast addresses of all nets (step 11).
@@ -218,10 +237,10 @@ pub fn is_for_many(policy: &Policy, addr: IpAddr) -> bool {
 
 /// MLD, IGMP, DHCP or VRRP by form, on its way across a bridge.
 pub fn is_bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> bool {
-    let dhcp = match (packet.is_v6(), ports(transport)) {
+    let dhcp = match (packet.is_v6(), ports(packet, transport)) {
         (false, Some(ports)) => ports == (67, 68) || ports == (68, 67),
         (true, Some(ports)) => ports == (546, 547) || ports == (547, 546),
         _ => false,
     };
-    dhcp || is_mld(packet, transport) || (!packet.is_v6() && packet.proto == 2) || is_vrrp(policy, packet)
+    dhcp || is_membership(packet, transport) || (policy.builtin.vrrp && packet.proto == 112)
 }

@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
-use sekimori::policy::model::Mac;
+use sekimori::policy::model::{Mac, Policy};
 use sekimori_ebpf::reason::Reason;
 
-use super::{state::OracleState, transport::Transport};
+use super::{
+    state::{Management, OracleState},
+    transport::Transport,
+};
 
 /// What the cut-off looks at.
 #[derive(Debug)]
@@ -25,9 +28,9 @@ pub struct Subject<'a> {
 }
 
 /// Whether the cut-off stops it.
-pub fn check(state: &OracleState, subject: &Subject<'_>) -> Result<(), Reason> {
+pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Result<(), Reason> {
     let cut = &state.cut;
-    if cut.all < 2 && is_management(state, subject) {
+    if cut.all < 2 && is_management(policy, state, subject) {
         return Ok(());
     }
     if cut.all > 0 {
@@ -44,13 +47,12 @@ pub fn check(state: &OracleState, subject: &Subject<'_>) -> Result<(), Reason> {
     Ok(())
 }
 
-fn is_management(state: &OracleState, subject: &Subject<'_>) -> bool {
+fn is_management(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> bool {
     let (Some((src, dst)), Transport::Tcp(tcp)) = (subject.addresses, subject.transport) else {
         return false;
     };
-    let (person, port) = if subject.leaving { (dst, tcp.sport) } else { (src, tcp.dport) };
-    state
-        .management
-        .iter()
-        .any(|path| path.interface == subject.interface && path.port == port && path.source.contains(&person))
+    let (person, here, port) = if subject.leaving { (dst, src, tcp.sport) } else { (src, dst, tcp.dport) };
+    let leads_here =
+        |path: &Management| path.interface == subject.interface && path.port == port && path.source.contains(&person);
+    policy.box_addresses.contains(&here) && state.management.iter().any(leads_here)
 }

@@ -1,15 +1,16 @@
 //! Views: finding, judging again, opening (step 14).
 
 use jiff::{Timestamp, ToSpan};
-use sekimori::policy::model::{Place, Policy, Port};
+use sekimori::policy::model::{Device, Place, Policy, Port};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
     errors,
+    identity::is_ended,
     ip::Packet,
     rules::{Permit, Question, What, permit},
     state::{Key, OracleState, Role, View},
-    tcp::{Phase, Track, after},
+    tcp::{Phase, Track},
     transport::{Tcp, Transport},
 };
 
@@ -57,7 +58,6 @@ impl View {
     fn timeout(&self) -> i64 {
         match (self.key.proto, &self.tcp) {
             (6, Some(track)) => match track.phase {
-                Phase::Opening if self.role == Role::Responder && self.answered => idle::TCP_ESTABLISHED,
                 Phase::Opening => idle::TCP_OPENING,
                 Phase::Established => idle::TCP_ESTABLISHED,
                 Phase::Closing => idle::TCP_CLOSING,
@@ -75,7 +75,7 @@ impl View {
         self.seen.saturating_add(self.timeout().seconds()).is_ok_and(|end| now <= end)
     }
 
-    fn question(&self, policy: &Policy) -> Question {
+    fn question(&self, policy: &Policy, now: Timestamp) -> Question {
         let (src, dst) = match self.role {
             Role::BoxOut | Role::Responder => (self.key.far.0, self.key.peer.0),
             Role::Initiator | Role::BoxIn => (self.key.peer.0, self.key.far.0),
@@ -85,8 +85,10 @@ impl View {
             Role::BoxOut => Place::Box,
             _ => here.map_or(Place::Box, Place::Net),
         };
-        let device =
-            self.device.as_ref().and_then(|name| policy.devices.iter().position(|device| device.name == *name));
+        let device = self.device.as_ref().and_then(|name| {
+            let registered = |device: &Device| device.name == *name && !is_ended(device, now);
+            policy.devices.iter().position(registered)
+        });
         Question { from, src, dst, device, what: self.what }
     }
 }
@@ -119,7 +121,7 @@ fn still_permitted(policy: &Policy, state: &mut OracleState, index: usize, now: 
     if !stale || view.role == Role::Responder {
         return Ok(());
     }
-    match permit(policy, &view.question(policy), now) {
+    match permit(policy, &view.question(policy, now), now) {
         Ok(permit) => {
             view.rule = permit.rule;
             view.net = permit.net;
@@ -149,26 +151,31 @@ pub fn judge_at(
     let view = &mut state.views[index];
     let by_initiator = view.role.peer_initiates() == from_peer;
     let side = usize::from(!by_initiator);
+    let mut refreshes = true;
     if let (Some(track), Transport::Tcp(tcp)) = (&mut view.tcp, transport) {
         if view.role == Role::Responder {
             track.note(side, tcp);
         } else {
+            refreshes = track.phase == Phase::Opening || !tcp.is_bare_syn();
             track.follow(side, tcp)?;
         }
     }
     view.answered |= !by_initiator;
-    view.seen = now;
+    if refreshes {
+        view.seen = now;
+    }
     Ok(())
 }
 
-/// Whether a bare SYN of the initiator finds a closed flow, which then makes way.
+/// Whether a bare SYN of the initiator finds a flow that is closed, or that nobody has answered and that began with
+/// another number: such a flow makes way.
 pub fn is_reopened(state: &OracleState, index: usize, from_peer: bool, transport: &Transport) -> bool {
     let view = &state.views[index];
-    let Transport::Tcp(tcp) = transport else {
+    let (Transport::Tcp(tcp), Some(track)) = (transport, view.tcp) else {
         return false;
     };
-    let closed = view.role != Role::Responder && view.tcp.is_some_and(|track| track.phase == Phase::Closed);
-    closed && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
+    let makes_way = track.phase == Phase::Closed || track.began_otherwise(tcp.seq);
+    makes_way && view.role != Role::Responder && tcp.is_bare_syn() && view.role.peer_initiates() == from_peer
 }
 
 /// Opens a view, replacing whatever had its key.
@@ -212,7 +219,7 @@ pub fn may_open(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
 }
 
 /// Step 13: whether an ICMP error is about a live flow of this port; `quoted_left` says that the quoted packet went
-/// out here.
+/// out here. Says who opened that flow.
 pub fn related(
     policy: &Policy,
     state: &mut OracleState,
@@ -220,20 +227,22 @@ pub fn related(
     packet: &Packet,
     quoted_left: bool,
     now: Timestamp,
-) -> Result<(), Reason> {
+) -> Result<Role, Reason> {
     let Some(quote) = errors::quote(packet).filter(|_| policy.builtin.icmp_errors) else {
         return Err(Reason::IcmpUnrelated);
     };
     let (peer, far) = if quoted_left { (quote.dst, quote.src) } else { (quote.src, quote.dst) };
     let key = Key { port: port.clone(), peer, far, proto: quote.proto };
     let index = find(state, &key, now).ok_or(Reason::IcmpUnrelated)?;
-    let view = &state.views[index];
-    if let (Some(seq), Some(track)) = (quote.seq, &view.tcp) {
-        let sender = usize::from(view.role.peer_initiates() == quoted_left);
-        let side = &track.sides[sender];
-        if !side.spoke || after(seq, side.end) || after(side.isn, seq) {
+    let role = state.views[index].role;
+    still_permitted(policy, state, index, now)?;
+    if let (Some(seq), Some(track)) = (quote.seq, &state.views[index].tcp)
+        && role != Role::Responder
+    {
+        let sender = usize::from(role.peer_initiates() == quoted_left);
+        if !track.has_sent(sender, seq) {
             return Err(Reason::IcmpUnrelated);
         }
     }
-    still_permitted(policy, state, index, now)
+    Ok(role)
 }

@@ -76,12 +76,17 @@ pub(crate) fn later(
     ranges = merged(ranges);
     let ends_early = !fragment.more && datagram.ranges.iter().any(|(_, to)| *to > end);
     let ends_twice = !fragment.more && datagram.total.is_some_and(|total| total != end);
-    let wrong = if datagram.poisoned || datagram.ranges.iter().any(|(from, to)| start < *to && *from < end) {
+    let overlaps = datagram.ranges.iter().any(|(from, to)| start < *to && *from < end);
+    let wrong = if datagram.poisoned {
         Some(Reason::FragmentOverlap)
-    } else if datagram.total.is_some_and(|total| end > total) || ends_early || ends_twice {
+    } else if datagram.total.is_some_and(|total| end > total) || ends_twice {
         Some(Reason::FragmentBounds)
+    } else if overlaps {
+        Some(Reason::FragmentOverlap)
     } else if ranges.len() > RANGES {
         Some(Reason::FragmentTooMany)
+    } else if ends_early {
+        Some(Reason::FragmentBounds)
     } else {
         None
     };

@@ -38,7 +38,8 @@ pub fn is_zone(net: &Net) -> bool {
     matches!(net.kind, NetKind::Zone { .. })
 }
 
-fn ended(device: &Device, now: Timestamp) -> bool {
+/// Whether the registration is over.
+pub fn is_ended(device: &Device, now: Timestamp) -> bool {
     device.until.is_some_and(|until| now >= until)
 }
 
@@ -86,7 +87,7 @@ pub fn identify(
         by_mac
     };
     match device {
-        Some(index) if ended(&policy.devices[index], now) => {
+        Some(index) if is_ended(&policy.devices[index], now) => {
             if lenient {
                 Ok(None)
             } else {

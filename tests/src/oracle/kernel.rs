@@ -26,8 +26,6 @@ use super::{
 
 /// Views the instance has room for.
 const FLOWS: u32 = 4_096;
-/// Frames shorter than this may be refused by the test run on the way out.
-const SHORTEST_OUT: usize = 14 + 40;
 /// An interface id no policy uses.
 const UNKNOWN: u16 = 60_000;
 
@@ -58,6 +56,15 @@ impl Kernel {
             nets: Vec::new(),
             marks: BTreeMap::new(),
         })
+    }
+}
+
+/// `BPF_PROG_TEST_RUN` builds no socket buffer without the whole IP header its EtherType names: no answer on the way out.
+fn is_refused(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.len() < 14 + 20,
+        Some([0x86, 0xdd]) => frame.len() < 14 + 40,
+        _ => false,
     }
 }
 
@@ -126,11 +133,11 @@ impl Subject for Kernel {
                         CameFrom::Guarded(iface, mark)
                     }
                 };
-                // The kernel refuses to build a socket buffer without room for the IP header its EtherType names.
-                match self.instance.egress(&event.frame, id(interface), from, now) {
-                    Err(_) if event.frame.len() < SHORTEST_OUT => return Ok(None),
-                    judged => judged.with_context(|| format!("{} bytes", event.frame.len()))?,
+                if is_refused(&event.frame) {
+                    return Ok(None);
                 }
+                let judged = self.instance.egress(&event.frame, id(interface), from, now);
+                judged.with_context(|| format!("{} bytes", event.frame.len()))?
             }
         };
         let rule = judged.rule.and_then(|index| self.rules.get(usize::from(index)).cloned());

@@ -86,7 +86,7 @@ pub struct Permit {
 pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Permit, Reason> {
     let mut reason = Reason::NoRule;
     for rule in policy.rules.iter().filter(|rule| matches(policy, rule, question)) {
-        let deadline = match hours::open(policy, rule, now) {
+        let window = match hours::open(policy, rule, now) {
             Open::Closed => {
                 reason = Reason::RuleClosed;
                 continue;
@@ -98,6 +98,8 @@ pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Pe
             Some(published) => Place::Net(published.net),
             None => owner(policy, question.dst).ok_or(Reason::NoRule)?,
         };
+        let registered = question.device.and_then(|device| policy.devices[device].until);
+        let deadline = [window, registered].into_iter().flatten().min();
         return Ok(Permit { rule: rule.id.clone(), net, deadline });
     }
     Err(reason)

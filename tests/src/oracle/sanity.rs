@@ -1,6 +1,6 @@
 //! Addresses that must not be on a wire (step 5) and transport headers that contradict themselves (step 7).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use sekimori_ebpf::reason::Reason;
@@ -9,6 +9,8 @@ use super::{
     ip::Packet,
     transport::{Transport, flag, is_icmp},
 };
+
+const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 
 fn within(addr: IpAddr, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| prefix.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
@@ -29,12 +31,6 @@ pub fn is_mld(packet: &Packet, transport: &Transport) -> bool {
     packet.is_v6() && matches!(transport, Transport::Icmp { kind: 130..=132 | 143, .. })
 }
 
-fn is_dhcp_discovery(packet: &Packet, transport: &Transport) -> bool {
-    packet.src == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-        && packet.dst == IpAddr::V4(Ipv4Addr::BROADCAST)
-        && matches!(transport, Transport::Udp { sport: 68, dport: 67, .. })
-}
-
 fn may_use_link_local(packet: &Packet, transport: &Transport) -> bool {
     is_neighbour_discovery(packet, transport)
         || is_mld(packet, transport)
@@ -45,36 +41,39 @@ fn may_use_link_local(packet: &Packet, transport: &Transport) -> bool {
         )
 }
 
-/// Step 5.
-pub fn addresses(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
+/// Step 5, as far as the addresses alone decide it.
+pub fn addresses(packet: &Packet) -> Result<(), Reason> {
+    let (src, dst) = (packet.src, packet.dst);
+    let discovery = src == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && dst == BROADCAST && packet.proto == 17;
     let martian = if packet.is_v6() {
-        let never = ["::ffff:0:0/96", "2002::/16", "64:ff9b::/96", "fec0::/10"];
-        let nothing = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let unspecified_source =
-            packet.src == nothing && (is_neighbour_discovery(packet, transport) || is_mld(packet, transport));
-        let link_local = is_link_local_v6(packet.src) || is_link_local_v6(packet.dst);
-        within(packet.src, &never)
-            || within(packet.dst, &never)
-            || packet.src.is_multicast()
-            || (within(packet.src, &["::/96"]) && !unspecified_source)
-            || within(packet.dst, &["::/96"])
-            || (link_local && !may_use_link_local(packet, transport))
-    } else if is_dhcp_discovery(packet, transport) {
-        false
+        let never = ["::/96", "::ffff:0:0/96", "2002::/16", "64:ff9b::/96", "fec0::/10"];
+        src.is_multicast() || (within(src, &never) && !src.is_unspecified()) || within(dst, &never)
     } else {
         let never = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16"];
-        within(packet.src, &never)
-            || within(packet.dst, &never)
-            || within(packet.src, &["240.0.0.0/4", "224.0.0.0/4"])
-            || (within(packet.dst, &["240.0.0.0/4"]) && packet.dst != IpAddr::V4(Ipv4Addr::BROADCAST))
+        (within(src, &never) && !discovery)
+            || within(dst, &never)
+            || within(src, &["240.0.0.0/4", "224.0.0.0/4"])
+            || (within(dst, &["240.0.0.0/4"]) && dst != BROADCAST)
     };
     if martian {
         return Err(Reason::Martian);
     }
-    if packet.src == packet.dst {
+    if src == dst {
         return Err(Reason::Land);
     }
     Ok(())
+}
+
+/// The rest of step 5, after step 7: addresses that some protocols may use.
+pub fn excuses(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
+    let neighbours = is_neighbour_discovery(packet, transport) || is_mld(packet, transport);
+    let local = is_link_local_v6(packet.src) || is_link_local_v6(packet.dst);
+    let discovery = matches!(transport, Transport::Udp { sport: 68, dport: 67, .. });
+    let wrong = match packet.src {
+        IpAddr::V4(src) => src.is_unspecified() && !discovery,
+        IpAddr::V6(src) => (src.is_unspecified() && !neighbours) || (local && !may_use_link_local(packet, transport)),
+    };
+    if wrong { Err(Reason::Martian) } else { Ok(()) }
 }
 
 /// Step 7; never asked about later fragments.
@@ -94,7 +93,7 @@ pub fn transport(packet: &Packet, transport: &Transport) -> Result<(), Reason> {
         Transport::Tcp(tcp) if tcp.sport == 0 || tcp.dport == 0 => Err(Reason::PortZero),
         Transport::Udp { sport, dport, .. } if *sport == 0 || *dport == 0 => Err(Reason::PortZero),
         Transport::Tcp(tcp) if !possible_flags(tcp.flags) => Err(Reason::TcpFlags),
-        Transport::Icmp { kind, .. } if never_let_through(packet.is_v6(), *kind) => Err(Reason::IcmpType),
+        Transport::Icmp { kind, code, .. } if never_let_through(packet.is_v6(), *kind, *code) => Err(Reason::IcmpType),
         _ => Ok(()),
     }
 }
@@ -107,6 +106,11 @@ fn possible_flags(flags: u8) -> bool {
     !(nothing || (syn && (fin || rst)) || (fin && rst) || (fin && !ack) || (urgent && !ack && !rst))
 }
 
-fn never_let_through(v6: bool, kind: u8) -> bool {
-    if v6 { matches!(kind, 137..=142 | 144..=149) } else { matches!(kind, 4 | 5 | 9 | 10 | 17 | 18) }
+fn never_let_through(v6: bool, kind: u8, code: u8) -> bool {
+    let (echo, never) = if v6 {
+        (matches!(kind, 128 | 129), matches!(kind, 137..=142 | 144..=149))
+    } else {
+        (matches!(kind, 0 | 8), matches!(kind, 4 | 5 | 9 | 10 | 17 | 18))
+    };
+    never || (echo && code != 0)
 }

@@ -38,14 +38,14 @@ pub(crate) fn judge(
         if setting == L2Control::Drop {
             return Err(Reason::L2Control);
         }
-        cut::check(state, &question)?;
+        cut::check(policy, state, &question)?;
         return Ok(Passed::builtin());
     }
     let packet = match frame.kind {
         0x0806 => {
             let arp = builtins::arp(policy, &frame)?;
             question.addresses = Some((arp.sender, arp.target));
-            cut::check(state, &question)?;
+            cut::check(policy, state, &question)?;
             if !arp.sender.is_unspecified() {
                 identify(policy, net, frame.from, arp.sender, event.now)?;
             }
@@ -56,7 +56,7 @@ pub(crate) fn judge(
         _ => return Err(Reason::UnknownEtherType),
     };
     let transport = transport::read(&packet);
-    sanity::addresses(&packet, &transport)?;
+    sanity::addresses(&packet)?;
     fragments::sound(&packet)?;
     let place = fragments::Place { port: &port, leaving: false };
     question.addresses = Some((packet.src, packet.dst));
@@ -64,7 +64,8 @@ pub(crate) fn judge(
     if !packet.is_later_fragment() {
         sanity::transport(&packet, &transport)?;
     }
-    cut::check(state, &question)?;
+    sanity::excuses(&packet, &transport)?;
+    cut::check(policy, state, &question)?;
 
     let passed = conversation(policy, state, sender, &port, &packet, &transport)?;
     fragments::again(state, place, &packet, event.now)?;
@@ -97,8 +98,11 @@ fn conversation(
     }
 
     if errors::is_error(packet, transport) {
-        flows::related(policy, state, port, packet, true, now)?;
-        return Ok(Passed { reason: Reason::Related, rule: None, mark: Some(Mark::Reply) });
+        let mark = match flows::related(policy, state, port, packet, true, now)? {
+            Role::BoxIn | Role::BoxOut => Mark::Local,
+            Role::Initiator | Role::Responder => Mark::Reply,
+        };
+        return Ok(Passed { reason: Reason::Related, rule: None, mark: Some(mark) });
     }
     let key = flows::key(port, false, packet, transport);
     let device_name = device.map(|index| policy.devices[index].name.clone());

@@ -51,10 +51,10 @@ pub(crate) fn judge(
             return Err(Reason::L2Control);
         }
         came_from(origin, mark.as_ref())?;
-        cut::check(state, &subject)?;
         if setting == L2Control::Local && !from_box {
             return Err(Reason::L2Control);
         }
+        cut::check(policy, state, &subject)?;
         return local(from_box, mark.as_ref());
     }
     let packet = match frame.kind {
@@ -62,7 +62,7 @@ pub(crate) fn judge(
             let arp = builtins::arp(policy, &frame)?;
             came_from(origin, mark.as_ref())?;
             subject.addresses = Some((arp.sender, arp.target));
-            cut::check(state, &subject)?;
+            cut::check(policy, state, &subject)?;
             return local(from_box, mark.as_ref());
         }
         0x0800 => Packet::read_v4(&frame.body)?,
@@ -70,7 +70,7 @@ pub(crate) fn judge(
         _ => return Err(Reason::UnknownEtherType),
     };
     let transport = transport::read(&packet);
-    sanity::addresses(&packet, &transport)?;
+    sanity::addresses(&packet)?;
     fragments::sound(&packet)?;
     let place = fragments::Place { port: &port, leaving: true };
     subject.addresses = Some((packet.src, packet.dst));
@@ -78,16 +78,19 @@ pub(crate) fn judge(
     if !packet.is_later_fragment() {
         sanity::transport(&packet, &transport)?;
     }
+    sanity::excuses(&packet, &transport)?;
     came_from(origin, mark.as_ref())?;
-    cut::check(state, &subject)?;
+    cut::check(policy, state, &subject)?;
 
     let leaving = Leaving { event, port: &port, net, packet: &packet, transport: &transport };
     let passed = match mark {
         Some(mark) => forwarded(policy, state, &leaving, &mark)?,
         None => own(policy, state, &leaving)?,
     };
-    fragments::again(state, place, &packet, event.now)?;
-    fragments::remember(state, place, &packet, &passed, event.now);
+    if passed.reason != Reason::Builtin {
+        fragments::again(state, place, &packet, event.now)?;
+        fragments::remember(state, place, &packet, &passed, event.now);
+    }
     Ok(passed)
 }
 
@@ -123,7 +126,10 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
         return fragments::later(state, fragments::Place { port, leaving: true }, packet, now);
     }
     if errors::is_error(packet, transport) {
-        return error(policy, state, leaving);
+        return match related(policy, state, leaving)? {
+            Role::Initiator | Role::Responder => Ok(passed(Reason::Related, None)),
+            Role::BoxIn | Role::BoxOut => Err(Reason::IcmpUnrelated),
+        };
     }
     let key = flows::key(port, true, packet, transport);
     if let Some(key) = &key
@@ -156,9 +162,6 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
 /// Built-ins on their way between the ports of a bridge.
 fn bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> Result<Passed, Reason> {
     let discovery = sanity::is_neighbour_discovery(packet, transport);
-    if discovery {
-        builtins::nd_form(policy, packet, transport)?;
-    }
     if discovery || builtins::is_bridged(policy, packet, transport) {
         Ok(Passed::builtin())
     } else {
@@ -200,9 +203,9 @@ fn reaches_server(rule: &Rule, packet: &Packet, transport: &Transport) -> bool {
     packet.dst == published.address && port_fits
 }
 
-fn error(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
-    flows::related(policy, state, leaving.port, leaving.packet, false, leaving.event.now)?;
-    Ok(passed(Reason::Related, None))
+/// Whose live flow an ICMP error is about.
+fn related(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Role, Reason> {
+    flows::related(policy, state, leaving.port, leaving.packet, false, leaving.event.now)
 }
 
 /// Step 5.
@@ -232,7 +235,8 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         return Ok(passed(Reason::Related, None));
     }
     if errors::is_error(packet, transport) {
-        return error(policy, state, leaving);
+        related(policy, state, leaving)?;
+        return Ok(passed(Reason::Related, None));
     }
     let of_others = key
         .as_ref()
@@ -240,6 +244,9 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         .is_some_and(|index| matches!(state.views[index].role, Role::Initiator | Role::Responder));
     if of_others {
         return Err(Reason::NoFlow);
+    }
+    if !builtins::may_be_the_box(policy, net, packet.src) {
+        return Err(Reason::SpoofedSource);
     }
     flows::may_open(packet, transport)?;
     let question = Question {
