@@ -187,6 +187,8 @@ impl Keeper {
             return;
         }
         let found = match dataplane.cut_in_force() {
+            // Without the registry numbers have no names; `write_cut` leaves them as they are.
+            Ok(found) if self.numbers.is_none() => CutTables { nets: Vec::new(), ..found },
             Ok(found) => found,
             Err(error) => return self.faults.raise(Fault::State("cut-off", report(&error))),
         };
@@ -224,8 +226,14 @@ impl Keeper {
 
     /// The overlay as it stands, into the data plane. Returns the objects that have no number.
     pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
-        let (tables, unknown) = self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
+        let (mut tables, unknown) =
+            self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        if self.numbers.is_none() {
+            // Nobody knows which number is whose: what is cut stays cut.
+            let found = dataplane.cut_in_force().map_err(|error| report(&error))?;
+            tables.nets.extend(found.nets.iter().filter(|id| !tables.nets.contains(id)).collect::<Vec<_>>());
+        }
         dataplane.set_cut(&tables).map_err(|error| report(&error))?;
         Ok(unknown)
     }

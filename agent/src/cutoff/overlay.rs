@@ -161,6 +161,7 @@ impl Overlay {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 pub(super) mod tests {
     use super::*;
 
