@@ -164,6 +164,7 @@ fn opening_other(view: &mut View, packet: &Packet) -> u32 {
         return Reason::TcpState as u32;
     }
     syn(r, packet);
+    r.flags |= SIDE_ACKED_ONCE;
     if s.flags & r.flags & SIDE_SCALES == 0 {
         s.scale = 0;
         r.scale = 0;
@@ -241,9 +242,11 @@ const SIDE_ACKED_ONCE: u8 = 1 << 5;
 #[inline(always)]
 pub fn may_have_sent(view: &View, side: u32, seq: u32) -> bool {
     let (s, r) = if side == 0 { (&view.tcp[0], &view.tcp[1]) } else { (&view.tcp[1], &view.tcp[0]) };
-    if (s.flags | r.flags) & SIDE_LOOSE != 0 || s.flags & SIDE_SEEN == 0 {
-        // The responder view follows no numbers; the initiator's view sees the error too and knows them.
+    if (s.flags | r.flags) & SIDE_LOOSE != 0 {
         return true;
+    }
+    if s.flags & SIDE_SEEN == 0 {
+        return false;
     }
     let back = if r.max_window > ACK_LAG { r.max_window } else { ACK_LAG };
     !before(s.end, seq) && !before(seq, s.end.wrapping_sub(back))

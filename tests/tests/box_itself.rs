@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -107,6 +107,13 @@ fn a_port_can_be_used_again_after_an_abort_with_data_on_the_way() -> Result<()> 
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         drop(stream);
         tool::must(internet.command("nft").args(["delete", "table", "ip", "hold"]), SOON)?;
+    }
+    // A FIN, and the abort behind it.
+    for turn in 0..3 {
+        let mut stream = from_port(&town, 45_100, SOON).with_context(|| format!("turn {turn}"))?;
+        stream.write_all(&[b'x'; 1000])?;
+        stream.shutdown(Shutdown::Write)?;
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     }
     assert_eq!(Counters::read(&agent)?.packets("office", "out", "tcp_state"), 0);
     Ok(())

@@ -336,3 +336,39 @@ fn ask_as(agent: &Agent, group: &str, ask: Ask) -> Result<Reply> {
     .join()
     .map_err(|_| anyhow!("the asking thread panicked"))?
 }
+
+/// The disk was full when it was placed, or somebody deleted the file: what the tables say is cut stays cut.
+#[test]
+fn a_cut_that_is_not_on_disk_survives_the_agent() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    cut(&agent, &["network", "internet"])?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    agent.kill9()?;
+    let notes = std::fs::read_dir(agent.state_path())?.filter_map(Result::ok).find(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.contains("cut")
+    });
+    std::fs::remove_file(notes.context("no file of cut-offs")?.path())?;
+    agent.restart()?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?, "the restart lifted it");
+    restore(&agent, &["network", "internet"])?;
+    // The box's own question for its router's MAC was cut as well; the kernel asks again after a while.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !town.ping(&PC_017, CLOUD_V4)? {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "not restored");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_switch_works_although_its_socket_was_removed() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    std::fs::remove_file(agent.socket_path())?;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while cut(&agent, &["network", "internet"]).is_err() {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "the socket did not come back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    Ok(())
+}

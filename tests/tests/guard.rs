@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions};
+use sekimori::dataplane::object;
 use sekimori_tests::harness::{
     agent::{Agent, Config},
     counters::Counters,
@@ -256,5 +258,30 @@ fn two_interfaces_that_swap_names_are_guarded_again_as_what_they_are_now() -> Re
     let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
     query.flows(50)?;
     assert_eq!(Counters::read(&agent)?.packets("office", "out", "not_judged"), 0);
+    Ok(())
+}
+
+#[test]
+fn a_foreign_program_in_front_of_ours_is_said_and_ends_the_claim_to_enforce() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    assert_eq!(agent.json(["status"])?.0, Some(0));
+    let foreign = town.gateway.run(|| {
+        let mut ebpf = object::load_private(16)?;
+        let program: &mut SchedClassifier =
+            ebpf.program_mut(object::PROGRAM_MARK).context("no such program")?.try_into()?;
+        program.load()?;
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        program.attach_with_options("wan0", TcAttachType::Egress, first)?;
+        Ok(ebpf)
+    })?;
+    let (code, status) = agent.json(["status"])?;
+    assert_eq!(code, Some(1), "{status}");
+    assert!(status["why"].to_string().contains("wan0"), "{status}");
+    drop(foreign);
+    let deadline = Instant::now() + SOON;
+    while agent.json(["status"])?.0 != Some(0) {
+        ensure!(Instant::now() < deadline, "still not enforcing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }

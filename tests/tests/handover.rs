@@ -76,8 +76,7 @@ fn without_metadata_everything_passes_or_is_dropped_as_with_it() -> Result<()> {
     };
     assert_eq!(count(Reason::NotJudged), 0);
     assert!(count(Reason::NoRule) >= 2 && count(Reason::Fragment) >= 4 && count(Reason::Flow) > 20, "{counters:?}");
-    let guard: u64 =
-        town.gateway.run(|| Ok(dataplane.guard_counters()?.iter().map(|(_, packets, _)| packets).sum()))?;
+    let guard: u64 = town.gateway.run(|| Ok(dataplane.guard().counters.iter().map(|(_, packets, _)| packets).sum()))?;
     ensure!(guard == 0, "the guard dropped {guard} packets");
     town.gateway.run(|| Ok(sekimori::dataplane::detach(dataplane.options())?))
 }

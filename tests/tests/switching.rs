@@ -93,10 +93,11 @@ impl Gate {
         Ok(Self { dataplane, policies, _pins: pins })
     }
 
-    /// Back and forth, as often as that.
+    /// Back and forth, as often as that. In threes: tables live in two slots by turns, and a policy that always came
+    /// back to its own slot would find its own tables there if some were late.
     fn switch(&mut self, times: u32) -> Result<()> {
         for turn in 0..times {
-            let next = if turn % 2 == 0 { &self.policies[1] } else { &self.policies[0] };
+            let next = if turn % 3 == 2 { &self.policies[0] } else { &self.policies[1] };
             self.dataplane.apply(&next.0, &next.1, &[])?;
         }
         Ok(())

@@ -319,6 +319,13 @@ impl Keeper {
             notes,
         };
         let mut reply = Reply::done(applied);
+        // In force, and yet not every interface is guarded: a script that goes by the exit code must not believe it is.
+        let status = self.status(lang);
+        if !status.enforcing {
+            reply.exit = 1;
+            reply.error =
+                Reply::problem(1, "not_enforcing", text::apply_not_enforcing(lang, status.why.join("; "))).error;
+        }
         if let Some(why) = unrecorded {
             reply.exit = 1;
             reply.error = Reply::problem(1, "unrecorded", why).error;

@@ -90,7 +90,8 @@ impl Keeper {
         wrong.extend(self.note(caller, Action::Cutoff, Some(reason), objects, None, result));
         let mut notes = vec![text::cut_level(lang)];
         if !in_force {
-            notes.insert(0, text::cut_not_in_force(lang, &object));
+            let why = if self.detached.is_some() { text::cut_not_in_force } else { text::cut_without_number };
+            notes.insert(0, why(lang, &object));
         }
         let mut reply = Reply::done(CutDone {
             others: self.others(&object),

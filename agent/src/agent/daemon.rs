@@ -93,6 +93,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     }
     tokio::spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
     tokio::spawn(drain_events(desk.clone()));
+    tokio::spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
 
@@ -193,6 +194,26 @@ async fn watch_policy(desk: Desk, mut watch: Watch) {
         if let Some(file) = tokio::task::block_in_place(|| watch.look(live.as_ref())) {
             tracing::info!(path = %file.path.display(), state = ?file.state, "policy on disk");
             keeper.lock().await.set_policy_file(file);
+        }
+    }
+}
+
+/// Binds the control socket again if its file is gone: a cleaner of temporary files must not disarm the emergency switch.
+async fn keep_socket(config: Config, desk: Desk, shutdown: watch::Receiver<bool>) {
+    let mut ticks = interval(POLICY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !*shutdown.borrow() {
+        ticks.tick().await;
+        if config.socket.exists() {
+            continue;
+        }
+        match server::bind(&config.socket, &config.roles) {
+            Ok(listener) => {
+                tracing::error!(socket = %config.socket.display(), "the control socket was removed; it is there again");
+                let (roles, desk) = (config.roles.clone(), Arc::new(desk.clone()));
+                tokio::spawn(server::serve(listener, roles, desk, shutdown.clone()));
+            }
+            Err(error) => tracing::error!(%error, "the control socket was removed and cannot be put back"),
         }
     }
 }

@@ -170,11 +170,48 @@ impl Keeper {
             Mode::Command => Dataplane::adopt(options),
         };
         self.dataplane = opened.map_err(|error| report(&error));
+        self.keep_what_is_cut();
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
         if mode == Mode::Agent {
             let settings = self.write_settings();
             self.faults.track(settings, |why| Fault::State("settings", why));
+        }
+    }
+
+    /// A cut that is in force but not on disk (the disk was full, or the agent died in between) stays in force: the tables
+    /// know better than the notes.
+    fn keep_what_is_cut(&mut self) {
+        let Ok(dataplane) = self.dataplane.as_ref() else { return };
+        if !dataplane.adopted() {
+            return;
+        }
+        let found = match dataplane.cut_in_force() {
+            // Without the registry numbers have no names; `write_cut` leaves them as they are.
+            Ok(found) if self.numbers.is_none() => CutTables { nets: Vec::new(), ..found },
+            Ok(found) => found,
+            Err(error) => return self.faults.raise(Fault::State("cut-off", report(&error))),
+        };
+        let numbers = self.numbers.as_ref();
+        let net = |name: &str| numbers.and_then(|numbers| numbers.net(name));
+        let name = |id| numbers?.nets().find(|(_, its)| *its == id).map(|(name, _)| name.to_owned());
+        let missing = self.overlay.missing(&found, net, name);
+        if missing.is_empty() {
+            return;
+        }
+        for (object, covers, including_management) in missing {
+            tracing::error!(%object, "is cut off without a note on disk; it stays cut");
+            self.overlay.place(cutoff::Cut {
+                object,
+                including_management,
+                reason: "in force without a note on disk".to_owned(),
+                placed_by: Caller::agent().actor,
+                placed_at: seconds(Timestamp::now()),
+                covers,
+            });
+        }
+        if let Err(error) = self.cut_store.save(&self.overlay) {
+            self.faults.raise(Fault::CutNotKept(error.to_string()));
         }
     }
 
@@ -189,8 +226,14 @@ impl Keeper {
 
     /// The overlay as it stands, into the data plane. Returns the objects that have no number.
     pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
-        let (tables, unknown) = self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
+        let (mut tables, unknown) =
+            self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        if self.numbers.is_none() {
+            // Nobody knows which number is whose: what is cut stays cut.
+            let found = dataplane.cut_in_force().map_err(|error| report(&error))?;
+            tables.nets.extend(found.nets.iter().filter(|id| !tables.nets.contains(id)).collect::<Vec<_>>());
+        }
         dataplane.set_cut(&tables).map_err(|error| report(&error))?;
         Ok(unknown)
     }
@@ -286,7 +329,7 @@ impl Keeper {
 
     /// Puts the guard up again if somebody else's change of the ruleset took it down.
     pub async fn guard_again(&mut self) {
-        let down = self.dataplane.as_ref().is_ok_and(|dataplane| !dataplane.guard_is_up());
+        let down = self.dataplane.as_ref().is_ok_and(|dataplane| !dataplane.guard().up);
         let wanted = self.detached.is_none() && self.guarded_names().is_some();
         if down && wanted {
             tracing::error!("the nftables guard was taken down by somebody else; it is put up again");

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::keeper::{Keeper, report};
+use crate::dataplane::guard::Look;
 use crate::{
     api::report::{Clock, Cutoff, Guard, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},
@@ -18,8 +19,9 @@ impl Keeper {
     /// See [`Status`].
     pub fn status(&self, lang: Lang) -> Status {
         let interfaces = self.interfaces();
-        let guard = self.guard();
-        let guard_up = self.dataplane.as_ref().is_ok_and(Dataplane::guard_is_up);
+        let look = self.dataplane.as_ref().map(Dataplane::guard).unwrap_or_default();
+        let guard_up = look.up;
+        let guard = guards(look);
         let (enforcing, why) = self.enforcing(lang, &interfaces, guard_up);
         Status {
             enforcing,
@@ -136,15 +138,6 @@ impl Keeper {
         interfaces
     }
 
-    /// The nftables guard's counters.
-    pub(super) fn guard(&self) -> Vec<Guard> {
-        let counters = match &self.dataplane {
-            Ok(dataplane) => dataplane.guard_counters().unwrap_or_default(),
-            Err(_) => Vec::new(),
-        };
-        counters.into_iter().map(|(name, packets, bytes)| Guard { name, packets, bytes }).collect()
-    }
-
     /// The cut-offs, in force or kept.
     pub(super) fn cutoffs(&self) -> Vec<Cutoff> {
         let number = |name: &str| self.numbers.as_ref().and_then(|numbers| numbers.net(name));
@@ -206,4 +199,9 @@ fn permissions(policy: &Policy, now: Timestamp) -> Vec<Permission> {
             expired: until <= now,
         })
         .collect()
+}
+
+/// The nftables guard's counters.
+pub(super) fn guards(look: Look) -> Vec<Guard> {
+    look.counters.into_iter().map(|(name, packets, bytes)| Guard { name, packets, bytes }).collect()
 }

@@ -11,13 +11,14 @@ pub mod text;
 
 use clap::Parser;
 
+use crate::api::protocol::Reply;
+
 /// Runs the command line of this process; its exit code.
 pub fn main() -> u8 {
-    match meaning::mean(args::Cli::parse()) {
+    let cli = args::Cli::parse();
+    let format = cli.format;
+    match meaning::mean(cli) {
         Ok(order) => run::run(order),
-        Err((usage, _)) => {
-            eprintln!("sekimori: {usage}");
-            2
-        }
+        Err((usage, lang)) => run::show(&Reply::usage(usage.to_string()), render::Asked::Document, lang, format),
     }
 }

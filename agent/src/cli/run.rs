@@ -61,7 +61,7 @@ pub fn run(order: Order) -> u8 {
 }
 
 /// Prints a reply: JSON as it is, text by what was asked; problems of text go to standard error.
-fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Format) -> u8 {
+pub(super) fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Format) -> u8 {
     let mut out = io::stdout().lock();
     let written = match format {
         Format::Json => render::json(&mut out, reply, asked),

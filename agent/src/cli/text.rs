@@ -82,6 +82,9 @@ texts! {
     restore_failed(object, why) "{object} could not be restored: {why}" "{object} の遮断を解除できません: {why}";
     cut_not_in_force(object) "{object} is noted as cut off but NOT in force: the gate is open (detached). `sekimori apply` puts both in force"
         "{object} の遮断を記録しましたが効いていません(防御は取り外されています)。`sekimori apply` で有効になります";
+    cut_without_number(object) "{object} is noted as cut off but NOT in force: no tables know this name (is state/registry.json damaged?). `sekimori cutoff all` works without names"
+        "{object} の遮断を記録しましたが効いていません(この名前に対応する表がありません。state/registry.json の破損の可能性があります)。`sekimori cutoff all` は名前なしで有効です";
+    apply_not_enforcing(why) "the revision is in force, but the perimeter is not closed: {why}" "版は有効になりましたが、境界は閉じていません: {why}";
     cut_not_kept(why) "the cut-off is in force, but: {why}" "遮断は有効ですが、次の問題があります: {why}";
     cut_level() "a logical cut in this box; sockets that bypass the queueing layer on the box itself are outside it (see `sekimori status`)"
         "この機器での論理的な遮断です。機器自身の一部のソケットは対象外です(`sekimori status` 参照)";
@@ -148,7 +151,7 @@ texts! {
         "遮断状態を読み取れません({why})。{aside} に保存し、`sekimori restore all` まで全遮断とします";
     fault_record(why) "{why}" "記録に失敗: {why}";
     fault_torn(line) "line {line} of the record was cut short by a crash; it stays as it is" "記録の{line}行目が途中で切れています(異常終了)。そのまま残しています";
-    fault_revision(number, why) "revision {number} could not be put in force again ({why}): every packet on the guarded interfaces is dropped" "改訂 {number} を再適用できません({why})。監視対象の全パケットを破棄しています";
+    fault_revision(number, why) "revision {number} could not be loaded ({why}): packets are judged by what is still in the kernel, and all dropped where nothing is. Apply a policy" "改訂 {number} を読み込めません({why})。カーネルに残っている方針で判定し、残っていなければ全パケットを破棄します。方針を適用してください";
     fault_first_policy(why) "the policy was not applied at the first start: {why}" "初回起動時に方針を適用できませんでした: {why}";
     fault_attach(why) "attaching failed: {why}" "接続に失敗: {why}";
     marks_taken(ours, rules, what) "mark bits {ours} carry the verdict, but the host's own rules use some of them: {rules}. {what}"
@@ -183,6 +186,7 @@ texts! {
     unknown_network(name, known) "no external network is called `{name}`; there are: {known}" "`{name}` という外部網はありません。登録されている外部網: {known}";
     unknown_zone(name, known) "no zone is called `{name}`; there are: {known}" "`{name}` という区域はありません。登録されている区域: {known}";
     unknown_device(name) "no device is called `{name}`; give its address or its MAC instead" "`{name}` という端末は登録されていません。アドレスまたはMACで指定してください";
+    prefix_host_bits(given, network, address) "`{given}` is not a network address: write `{network}` for the network, or `{address}` for that one address" "`{given}` はネットワークアドレスではありません。ネットワーク全体なら `{network}`、その1台なら `{address}` と書いてください";
     no_prefix(text) "`{text}` is not a prefix; write it like 203.0.113.0/24 or 2001:db8::/32" "`{text}` はアドレス範囲ではありません。203.0.113.0/24 や 2001:db8::/32 のように指定してください";
     no_host(text) "`{text}` is not an address, a MAC or a device name; write 192.168.10.17, 02:00:00:00:10:17 or the name in the policy"
         "`{text}` はアドレスでもMACでも端末名でもありません。192.168.10.17、02:00:00:00:10:17 または方針にある名前で指定してください";

@@ -35,6 +35,18 @@ pub enum Object {
     All,
 }
 
+impl Object {
+    /// Whether both name the same. A zone and a network never share a name, so that kind does not tell them apart.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Network { name } | Self::Zone { name }, Self::Network { name: its } | Self::Zone { name: its }) => {
+                name == its
+            }
+            _ => self == other,
+        }
+    }
+}
+
 /// How a host was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
@@ -51,6 +63,8 @@ pub enum HostName {
 pub enum Error {
     /// Not a prefix.
     Prefix(String),
+    /// A prefix with bits set behind its length: a slip in the length would cut a whole line.
+    HostBits(IpNet),
     /// Not an address, a MAC or a device name.
     Host(String),
     /// A prefix that covers all addresses.
@@ -62,6 +76,7 @@ impl Error {
     pub fn text(&self, lang: Lang) -> String {
         match self {
             Self::Prefix(given) => text::no_prefix(lang, given),
+            Self::HostBits(given) => text::prefix_host_bits(lang, given, given.trunc(), given.addr()),
             Self::Host(given) => text::no_host(lang, given),
             Self::Everything(given) => text::covers_everything(lang, given),
         }
@@ -82,7 +97,8 @@ impl Object {
     /// A prefix from what was written; a bare address is one.
     pub fn prefix(text: &str) -> Result<Self, Error> {
         let prefix = match text.parse::<IpNet>() {
-            Ok(prefix) => prefix.trunc(),
+            Ok(prefix) if prefix.trunc() != prefix => return Err(Error::HostBits(prefix)),
+            Ok(prefix) => prefix,
             Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(|_| Error::Prefix(text.to_owned()))?,
         };
         if prefix.prefix_len() == 0 {

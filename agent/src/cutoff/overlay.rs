@@ -75,7 +75,7 @@ pub struct Overlay {
 impl Overlay {
     /// Adds a cut. A second cut of the same object never narrows the first.
     pub fn place(&mut self, cut: Cut) -> Placed {
-        match self.cuts.iter_mut().find(|placed| placed.object == cut.object) {
+        match self.cuts.iter_mut().find(|placed| placed.object.is(&cut.object)) {
             Some(placed) => {
                 placed.including_management |= cut.including_management;
                 placed.covers.widen(&cut.covers);
@@ -92,7 +92,7 @@ impl Overlay {
 
     /// Removes the cut of exactly this object.
     pub fn lift(&mut self, object: &Object) -> Option<Cut> {
-        let at = self.cuts.iter().position(|cut| cut.object == *object)?;
+        let at = self.cuts.iter().position(|cut| cut.object.is(object))?;
         Some(self.cuts.remove(at))
     }
 
@@ -126,9 +126,42 @@ impl Overlay {
         tables.macs.dedup();
         (tables, unknown)
     }
+
+    /// What `found` cuts and this overlay does not: objects as an administrator would name them, with what they cover.
+    /// `name` gives the name of a zone or network.
+    pub fn missing(
+        &self,
+        found: &CutTables,
+        net: impl Fn(&str) -> Option<u16>,
+        name: impl Fn(u16) -> Option<String>,
+    ) -> Vec<(Object, Covers, bool)> {
+        let (known, _) = self.tables(net);
+        let mut missing = Vec::new();
+        if found.all > known.all {
+            missing.push((Object::All, Covers::default(), found.all > 1));
+        }
+        for id in found.nets.iter().filter(|id| !known.nets.contains(id)) {
+            // A number nobody can name any more: what it cuts has no other name than everything.
+            let object = name(*id).map_or(Object::All, |name| Object::Network { name });
+            missing.push((object, Covers::default(), false));
+        }
+        for prefix in found.prefixes.iter().filter(|prefix| !known.prefixes.contains(prefix)) {
+            missing.push(if prefix.prefix_len() == prefix.max_prefix_len() {
+                let covers = Covers::new(vec![prefix.addr()], []);
+                (Object::Host { name: prefix.addr().to_string() }, covers, false)
+            } else {
+                (Object::Prefix { prefix: *prefix }, Covers::default(), false)
+            });
+        }
+        for mac in found.macs.iter().filter(|mac| !known.macs.contains(mac)) {
+            missing.push((Object::Host { name: mac_text(*mac) }, Covers::new(Vec::new(), [*mac]), false));
+        }
+        missing
+    }
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 pub(super) mod tests {
     use super::*;
 
@@ -164,6 +197,28 @@ pub(super) mod tests {
         assert_eq!(overlay.tables(|_| None).0.all, 2);
         assert_eq!(overlay.cuts[0].reason, "still there");
         assert_eq!(overlay.cuts.len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_force_without_a_note_is_named_and_can_be_lifted() {
+        let mut overlay = Overlay::default();
+        overlay.place(cut(network("internet"), "a"));
+        let ids = |name: &str| [("internet", 1), ("office", 2)].iter().find(|(n, _)| *n == name).map(|(_, id)| *id);
+        let names = |id: u16| (id == 2).then(|| "office".to_owned());
+        let found = CutTables {
+            all: 0,
+            nets: vec![1, 2],
+            prefixes: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
+            macs: vec![[2, 0, 0, 0, 0, 9]],
+        };
+        for (object, covers, including_management) in overlay.missing(&found, ids, names) {
+            overlay.place(Cut { covers, including_management, ..cut(object, "found") });
+        }
+        assert_eq!(overlay.tables(ids), (found, Vec::new()));
+        assert_eq!(overlay.missing(&overlay.tables(ids).0, ids, names), []);
+        // Whether a name is a zone's or a network's does not matter: no two share one.
+        assert!(overlay.lift(&Object::Zone { name: "office".into() }).is_some());
+        assert!(overlay.lift(&Object::Host { name: "192.0.2.1".into() }).is_some());
     }
 
     #[test]

@@ -35,6 +35,15 @@ struct Pins {
     name: String,
 }
 
+/// An interface's name as bpffs takes it: without a dot, and so that no two names meet.
+fn encoded(name: &str) -> String {
+    name.replace('%', "%25").replace('.', "%2e")
+}
+
+fn decoded(name: &str) -> String {
+    name.replace("%2e", ".").replace("%25", "%")
+}
+
 const NATIVE: &str = "in-native";
 const GENERIC: &str = "in-generic";
 const MARK: &str = "mark";
@@ -42,8 +51,7 @@ const OUT: &str = "out";
 
 impl Pins {
     fn path(&self, hook: &str) -> PathBuf {
-        // A dot is not allowed in a bpffs name, and interface names have them.
-        self.dir.join(format!("{}:{hook}", self.name.replace('.', "+")))
+        self.dir.join(format!("{}:{hook}", encoded(&self.name)))
     }
 }
 
@@ -58,7 +66,7 @@ pub fn settle(dir: &Path, wanted: &[(&str, u32)]) -> Result<(), Error> {
         let ifindex = link::pinned(&path).doing(format!("read {file}"))?.map_or(0, |info| info.ifindex);
         let owner = wanted.iter().find(|(_, index)| *index == ifindex && ifindex != 0);
         match owner {
-            Some((owner, _)) if pinned_as.replace('+', ".") == *owner => {}
+            Some((owner, _)) if decoded(pinned_as) == *owner => {}
             // Two interfaces may have swapped names, so first out of each other's way.
             Some((owner, _)) => {
                 let pins = Pins { dir: dir.to_owned(), name: (*owner).to_owned() };
@@ -90,7 +98,7 @@ pub fn pinned_names(dir: &Path) -> io::Result<BTreeSet<String>> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if let Some((interface, _)) = name.rsplit_once(':') {
-            names.insert(interface.replace('+', "."));
+            names.insert(decoded(interface));
         }
     }
     Ok(names)
@@ -122,8 +130,29 @@ pub fn state(dir: &Path, name: &str) -> InterfaceState {
     } else {
         "missing"
     };
-    let error = (ifindex == 0).then(|| "the interface does not exist".to_owned());
-    InterfaceState { name: name.to_owned(), ifindex, xdp, tcx: on(MARK) && on(OUT), error }
+    let tcx = on(MARK) && on(OUT);
+    let error = if ifindex == 0 {
+        Some("the interface does not exist".to_owned())
+    } else if tcx {
+        [(MARK, false), (OUT, true)].into_iter().find_map(|(hook, way_out)| ahead(&pins.path(hook), ifindex, way_out))
+    } else {
+        None
+    };
+    InterfaceState { name: name.to_owned(), ifindex, xdp, tcx, error }
+}
+
+/// What is wrong if another program runs before ours: if it ends the chain, ours never sees the packet.
+fn ahead(pin: &Path, ifindex: u32, way_out: bool) -> Option<String> {
+    let ours = link::pinned(pin).ok().flatten()?.program;
+    let hook = if way_out { "the way out" } else { "the way in" };
+    match link::classifiers(ifindex, way_out) {
+        Ok(programs) if programs.first() == Some(&ours) => None,
+        Ok(programs) => Some(format!(
+            "another program (id {}) runs before ours on {hook} and may let packets past it: remove it, or attach it after ours (`bpftool net show`)",
+            programs.first().copied().unwrap_or(0)
+        )),
+        Err(error) => Some(format!("which programs run on {hook} cannot be asked: {error}")),
+    }
 }
 
 /// One of the three hooks, in the order in which they are attached: over all interfaces first the marks, then the ways
@@ -182,7 +211,7 @@ fn classifier(
         return Ok(());
     }
     let id =
-        program.attach_with_options(name, hook, TcAttachOptions::TcxOrder(LinkOrder::default())).doing(what.clone())?;
+        program.attach_with_options(name, hook, TcAttachOptions::TcxOrder(LinkOrder::first())).doing(what.clone())?;
     let link: FdLink = program.take_link(id).doing(what.clone())?.try_into().doing(what.clone())?;
     link.pin(pin).doing(what)?;
     Ok(())
@@ -221,7 +250,9 @@ fn xdp(program: &mut Xdp, pins: &Pins, ifindex: u32, choice: XdpChoice) -> Resul
             if let Some(Err(error)) = refused {
                 tracing::warn!(interface = pins.name, %error, "no native XDP: attaching in generic mode, which is slower");
             }
-            (program.attach_to_if_index(ifindex, XdpMode::Skb).doing(what.clone())?, GENERIC)
+            let taken =
+                format!("{what} (if another XDP program is there: `ip link set {} xdp off` removes it)", pins.name);
+            (program.attach_to_if_index(ifindex, XdpMode::Skb).doing(taken)?, GENERIC)
         }
     };
     let taken = program.take_link(id).doing(what.clone())?;
@@ -244,4 +275,20 @@ pub fn detach(dir: &Path, name: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decoded, encoded};
+
+    #[test]
+    fn pins_of_different_interfaces_have_different_names() {
+        let names = ["eth0.10", "eth0+10", "eth0%2e10", "eth0", "br-lan"];
+        for name in names {
+            assert_eq!(decoded(&encoded(name)), name);
+            assert!(!encoded(name).contains('.'));
+        }
+        let encoded: std::collections::BTreeSet<_> = names.iter().map(|name| encoded(name)).collect();
+        assert_eq!(encoded.len(), names.len());
+    }
 }

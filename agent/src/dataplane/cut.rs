@@ -1,6 +1,9 @@
 //! Writing the cut-off: closing before opening, so that no moment is more open than both the old and the new state.
 
+use std::net::Ipv6Addr;
+
 use aya::maps::MapError;
+use ipnet::IpNet;
 use sekimori_ebpf::abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, MAX_NETS};
 
 use super::{
@@ -66,6 +69,31 @@ pub fn write(maps: &mut Maps, cut: &CutTables) -> Result<(), Error> {
 
 /// `::ffff:0:0/96`.
 const IPV4_RANGE: (u32, [u8; 16]) = (96, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+
+/// What the tables say is cut, whatever anybody's notes say.
+pub fn read(maps: &Maps) -> Result<CutTables, Error> {
+    let mut found = CutTables { all: maps.cut.get(&0, 0).doing("read the cut-off word")?.all, ..CutTables::default() };
+    for net in 0..MAX_NETS {
+        if maps.cut_nets.get(&net, 0).doing("read a cut network")? != 0 {
+            found.nets.extend(u16::try_from(net));
+        }
+    }
+    for entry in maps.cut_prefixes.iter() {
+        let (key, cut) = entry.doing("read the cut prefixes")?;
+        let (length, addr) = (key.prefix_len(), Ipv6Addr::from(key.data()));
+        let prefix = match addr.to_ipv4_mapped().filter(|_| length >= 96) {
+            Some(v4) => IpNet::new(v4.into(), u8::try_from(length - 96).unwrap_or(32)),
+            None => IpNet::new(addr.into(), u8::try_from(length).unwrap_or(128)),
+        };
+        if cut != 0 {
+            found.prefixes.push(prefix.doing("read the cut prefixes")?);
+        }
+    }
+    for mac in maps.cut_macs.keys() {
+        found.macs.push(mac.doing("read the cut MACs")?);
+    }
+    Ok(found)
+}
 
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {

@@ -10,9 +10,6 @@ use super::error::{Error, While};
 /// Before the host's own filter chains, so that their counters see only what may pass.
 const PRIORITY: i32 = -10;
 
-/// Names of the counters, as `guard_counters` reports them.
-pub const COUNTERS: [&str; 4] = ["guard_forward", "guard_input", "guard_output", "guard_bridge"];
-
 fn families() -> [(&'static str, &'static [&'static str]); 2] {
     [("inet", &["guard_forward", "guard_input", "guard_output"]), ("bridge", &["guard_bridge"])]
 }
@@ -131,35 +128,36 @@ pub fn take_down(table: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Counter name, packets, bytes.
-pub fn counters(table: &str) -> Result<Vec<(String, u64, u64)>, Error> {
-    let mut found = Vec::new();
+/// The guard as it stands.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Every chain is there and none of them was emptied.
+    pub up: bool,
+    /// Counter name, packets, bytes.
+    pub counters: Vec<(String, u64, u64)>,
+}
+
+/// Looks at the guard. A table that is not there is a guard that is down, not an error.
+pub fn look(table: &str) -> Look {
+    let mut look = Look { up: true, counters: Vec::new() };
     for (family, names) in families() {
-        let args = ["list", "counters", "table", family, table];
-        let text = get_current_ruleset_raw(None::<&str>, args).doing("read the nftables guard")?;
-        let value: Value = serde_json::from_str(&text).doing("read the nftables guard")?;
-        for object in value["nftables"].as_array().into_iter().flatten() {
+        let args = ["list", "table", family, table];
+        let text = get_current_ruleset_raw(None::<&str>, args);
+        let value = text.ok().and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
+        let objects = value["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let chains: &[&str] = if family == "bridge" { &["forward"] } else { &["forward", "input", "output"] };
+        look.up &= chains.iter().all(|chain| {
+            objects.iter().any(|object| object["chain"]["name"] == **chain)
+                && objects.iter().any(|object| object["rule"]["chain"] == **chain)
+        });
+        for object in objects {
             let counter = &object["counter"];
             if let Some(name) = counter["name"].as_str().filter(|name| names.contains(name)) {
                 let packets = counter["packets"].as_u64().unwrap_or(0);
                 let bytes = counter["bytes"].as_u64().unwrap_or(0);
-                found.push((name.to_owned(), packets, bytes));
+                look.counters.push((name.to_owned(), packets, bytes));
             }
         }
     }
-    Ok(found)
-}
-
-/// Whether the guard is up: every chain there and none of them emptied.
-pub fn is_up(table: &str) -> bool {
-    [("inet", ["forward", "input", "output"].as_slice()), ("bridge", &["forward"])].iter().all(|(family, chains)| {
-        let args = ["list", "table", family, table];
-        let text = get_current_ruleset_raw(None::<&str>, args);
-        let Some(value) = text.ok().and_then(|text| serde_json::from_str::<Value>(&text).ok()) else { return false };
-        let Some(objects) = value["nftables"].as_array() else { return false };
-        chains.iter().all(|chain| {
-            objects.iter().any(|object| object["chain"]["name"] == **chain)
-                && objects.iter().any(|object| object["rule"]["chain"] == **chain)
-        })
-    })
+    look
 }

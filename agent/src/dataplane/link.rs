@@ -77,6 +77,44 @@ pub fn pinned(path: &Path) -> io::Result<Option<LinkInfo>> {
     Ok(Some(info))
 }
 
+/// `BPF_PROG_QUERY`.
+const BPF_PROG_QUERY: libc::c_long = 16;
+/// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`.
+const TCX: [u32; 2] = [46, 47];
+/// More programs than anybody chains on one hook.
+const MOST_CLASSIFIERS: usize = 64;
+
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// Ids of the programs on a TCX hook, in the order in which they run.
+pub fn classifiers(ifindex: u32, way_out: bool) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; MOST_CLASSIFIERS];
+    let mut query = Query {
+        target_ifindex: ifindex,
+        attach_type: TCX[usize::from(way_out)],
+        prog_ids: ids.as_mut_ptr() as u64,
+        count: u32::try_from(MOST_CLASSIFIERS).map_err(io::Error::other)?,
+        ..Query::default()
+    };
+    bpf(BPF_PROG_QUERY, (&raw mut query).cast(), size_of::<Query>())?;
+    ids.truncate(query.count as usize);
+    Ok(ids)
+}
+
 /// The kernel index of an interface in this namespace; 0 if there is none.
 pub fn index(name: &str) -> u32 {
     let Ok(name) = CString::new(name) else { return 0 };

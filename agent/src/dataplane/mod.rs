@@ -333,6 +333,11 @@ impl Dataplane {
         cut::write(&mut self.maps, cut)
     }
 
+    /// What is cut in the tables themselves.
+    pub fn cut_in_force(&self) -> Result<CutTables, Error> {
+        cut::read(&self.maps)
+    }
+
     /// Writes the management paths. MACs are the policy's business; here an address on its interface is enough.
     pub fn set_management(&mut self, paths: &[ManagementPath], interfaces: &[(String, u16)]) -> Result<(), Error> {
         let mut entries = Vec::new();
@@ -390,14 +395,9 @@ impl Dataplane {
         read::rule_counters(&self.maps)
     }
 
-    /// Packets the nftables guard dropped: counter name, packets, bytes.
-    pub fn guard_counters(&self) -> Result<Vec<(String, u64, u64)>, Error> {
-        guard::counters(&self.options.guard_table())
-    }
-
-    /// Whether the nftables guard is up.
-    pub fn guard_is_up(&self) -> bool {
-        guard::is_up(&self.options.guard_table())
+    /// The nftables guard as it stands: two runs of `nft`, so ask once for one answer.
+    pub fn guard(&self) -> guard::Look {
+        guard::look(&self.options.guard_table())
     }
 
     /// Events lost because the ring was full or the rate limit was reached.

@@ -84,16 +84,18 @@ pub fn views(maps: &Maps, settings: &Settings, now: u64) -> Result<Vec<(ViewKey,
     Ok(found)
 }
 
-fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>) -> u64 {
-    map.keys().filter(Result::is_ok).count() as u64
+/// A walk meets entries twice while others come and go, but never more than there can be.
+fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>, capacity: u32) -> u64 {
+    let capacity = capacity as usize;
+    map.keys().filter(Result::is_ok).take(capacity).count() as u64
 }
 
 /// How full the tables are; expired views count until their room is needed.
 pub fn fill(maps: &Maps, flows_max: u32, opening_max: u32) -> Result<Vec<Fill>, Error> {
     Ok(vec![
-        Fill { table: "established", used: entries(&maps.flows), capacity: u64::from(flows_max) },
-        Fill { table: "opening", used: entries(&maps.opening), capacity: u64::from(opening_max) },
-        Fill { table: "fragments", used: entries(&maps.fragments), capacity: 4096 },
+        Fill { table: "established", used: entries(&maps.flows, flows_max), capacity: u64::from(flows_max) },
+        Fill { table: "opening", used: entries(&maps.opening, opening_max), capacity: u64::from(opening_max) },
+        Fill { table: "fragments", used: entries(&maps.fragments, 4096), capacity: 4096 },
     ])
 }
 

@@ -154,6 +154,7 @@ fn an_error_may_quote_only_what_was_sent() {
     assert!(!may_have_sent(&view, 0, A.wrapping_add(5_000)));
     assert!(!may_have_sent(&view, 0, A.wrapping_sub(1_300_000_000)));
     assert!(may_have_sent(&view, 1, B));
+    assert!(!may_have_sent(&opening(), 1, 0), "a side that has not spoken");
 }
 
 /// A client that gives up with data on the way says its last word at the end of what it sent, not where the other side
@@ -183,4 +184,15 @@ fn an_accepted_knock_starts_anew() {
     assert_eq!(track(&mut view, &segment(ACK | PSH, 601, 9_001, 700), 0), PASSED);
     assert_eq!(track(&mut view, &segment(ACK, 9_001, 1_301, 0), 1), PASSED);
     assert_eq!(track(&mut view, &segment(ACK | PSH, A.wrapping_add(1), B + 1, 10), 0), WINDOW, "the old conversation");
+}
+
+/// An old acknowledgement that is late on its way does not move what the other side waits for.
+#[test]
+fn a_late_acknowledgement_changes_nothing() {
+    let mut view = established();
+    let a = A.wrapping_add(1);
+    assert_eq!(track(&mut view, &segment(ACK | PSH, B + 1, a.wrapping_sub(60_000), 1), 1), PASSED);
+    assert_eq!(track(&mut view, &segment(ACK | PSH, a, B + 1, 500), 0), PASSED);
+    assert_eq!(track(&mut view, &segment(RST, a, 0, 0), 0), PASSED);
+    assert_eq!(view.state, STATE_CLOSED, "exactly what the other side has acknowledged");
 }

@@ -223,7 +223,8 @@ impl Agent {
         self.pins.path().join("sekimori")
     }
 
-    fn socket_path(&self) -> PathBuf {
+    /// The control socket.
+    pub fn socket_path(&self) -> PathBuf {
         self.folder.path().join("control.sock")
     }
 
