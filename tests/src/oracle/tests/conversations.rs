@@ -153,3 +153,22 @@ fn tcp_closing() {
     wire.court.wait(11);
     assert_eq!(wire.client(1_000, 5_000, flag::ACK, 1), "tcp_not_syn");
 }
+
+#[test]
+fn a_syn_after_the_handshake_counts_once_it_is_answered() {
+    let mut court = Court::new();
+    let (to, from) = (ip("192.168.10.17", "192.168.10.1", 6), ip("192.168.10.1", "192.168.10.17", 6));
+    let here = |seq: u32, ack: u32, flags: u8| segment(40_000, 22, seq, ack, flags, 0);
+    let there = |seq: u32, ack: u32| segment(22, 40_000, seq, ack, flag::SYN | flag::ACK, 0);
+    assert_eq!(court.pc_sends(&to, &here(1000, 0, flag::SYN)), "rule");
+    assert_eq!(court.leaves_as("lan0", &from, &there(5000, 1001), Origin::Box), "flow");
+    assert_eq!(court.pc_sends(&to, &here(1001, 5001, flag::ACK)), "flow");
+    assert_eq!(court.leaves_as("lan0", &from, &there(5000, 1001), Origin::Box), "flow");
+    assert_eq!(court.leaves_as("lan0", &from, &there(9000, 8001), Origin::Box), "tcp_state");
+    assert_eq!(court.pc_sends(&to, &here(8000, 0, flag::SYN)), "flow");
+    assert_eq!(court.leaves_as("lan0", &from, &there(5000, 1001), Origin::Box), "tcp_state");
+    assert_eq!(court.pc_sends(&to, &here(1001, 5001, flag::ACK)), "flow");
+    assert_eq!(court.leaves_as("lan0", &from, &there(9000, 8001), Origin::Box), "flow");
+    assert_eq!(court.pc_sends(&to, &here(1001, 5001, flag::ACK)), "tcp_state");
+    assert_eq!(court.pc_sends(&to, &here(8001, 9001, flag::ACK)), "flow");
+}

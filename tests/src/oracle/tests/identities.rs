@@ -42,7 +42,9 @@ fn neighbour_discovery_within_bindings() {
     assert_eq!(neighbour(&mut court, "lan0", PC, "::", 136, "2001:db8:10::1"), "ndp");
     assert_eq!(neighbour(&mut court, "lan0", OTHER, "fe80::1", 136, "2001:db8:10::17"), "mac_mismatch");
     assert_eq!(neighbour(&mut court, "lan0", PC, "2600::1", 135, "2001:db8:10::1"), "ndp");
-    assert_eq!(neighbour(&mut court, "lan0", PC, "fe80::1", 135, "2600::1"), "ndp");
+    assert_eq!(neighbour(&mut court, "lan0", PC, "fe80::1", 135, "2600::1"), "builtin");
+    assert_eq!(neighbour(&mut court, "lan0", PC, "fe80::1", 135, "ff02::1"), "ndp");
+    assert_eq!(neighbour(&mut court, "lan0", PC, "fe80::1", 136, "2600::1"), "ndp");
     assert_eq!(neighbour(&mut court, "lan0", PC, "fe80::1", 133, "::"), "builtin");
     assert_eq!(neighbour(&mut court, "wan0", ROUTER, "fe80::1", 133, "::"), "ndp");
     assert_eq!(neighbour(&mut court, "wan0", ROUTER, "fe80::1", 134, "::"), "ndp");

@@ -59,9 +59,9 @@ impl Talker<'_> {
         if self.rng.chance(5) {
             cuts.push((65_528, 65_528 + 16));
         }
-        if self.rng.chance(15) {
-            cuts.insert(1, (400, 408));
-            cuts.extend((0..6).map(|n| (200 + n * 32, 208 + n * 32)));
+        if self.rng.chance(20) {
+            let behind = usize::from(!cuts.is_empty());
+            cuts.splice(behind..behind, (0..6).map(|n| (200 + n * 32, 208 + n * 32)));
         }
         for (start, end) in cuts {
             let more = if self.rng.chance(4) { self.rng.chance(50) } else { end != whole.len() };
