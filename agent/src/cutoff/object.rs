@@ -178,8 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_lose_host_bits_and_never_mean_everything() {
-        assert_eq!(Object::prefix("203.0.113.77/24").unwrap().to_string(), "prefix 203.0.113.0/24");
+    fn prefixes_have_no_host_bits_and_never_mean_everything() {
+        assert_eq!(Object::prefix("203.0.113.0/24").unwrap().to_string(), "prefix 203.0.113.0/24");
+        assert_eq!(Object::prefix("10.1.1.1/8"), Err(Error::HostBits("10.1.1.1/8".parse().unwrap())));
         assert_eq!(Object::prefix("203.0.113.77").unwrap().to_string(), "prefix 203.0.113.77/32");
         assert_eq!(Object::prefix("0.0.0.0/0"), Err(Error::Everything("0.0.0.0/0".into())));
         assert!(Object::prefix("203.0.113.0/33").is_err());
