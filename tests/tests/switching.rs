@@ -262,6 +262,57 @@ fn a_refused_apply_changes_nothing_and_says_why() -> Result<()> {
     Ok(())
 }
 
+/// Bytes flipped, lines doubled, dropped or cut short: whatever is not applied leaves everything as it was.
+#[test]
+fn damaged_policies_change_nothing_that_is_in_force() -> Result<()> {
+    let Scene { agent, policies, open, town, .. } = scene(json!([]))?;
+    let media = Stream::to_client(town.host(&PC_017)?, town.host(&INTERNET_ROUTER)?, (CLOUD_V4, 7300), OFTEN)?;
+    let whole = fs::read_to_string(&open)?;
+    let mut before = (state(&agent)?, status(&agent)?);
+    let mut seed = 0x5eed_2026_1122_u64;
+    let mut next = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % below as u64).unwrap_or(0)
+    };
+    let mut refused = 0;
+    for turn in 0..120 {
+        let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+        for _ in 0..=next(2) {
+            let at = next(lines.len());
+            match next(4) {
+                0 => drop(lines.remove(at)),
+                1 => lines.insert(at, lines[at].clone()),
+                2 => {
+                    let end = next(lines[at].chars().count().max(1));
+                    lines[at] = lines[at].chars().take(end).collect();
+                }
+                _ => {
+                    let hit = next(lines[at].chars().count().max(1));
+                    let with = char::from(b' ' + u8::try_from(next(94))?);
+                    lines[at] = lines[at].chars().enumerate().map(|(n, c)| if n == hit { with } else { c }).collect();
+                }
+            }
+        }
+        let path = policies.text("damaged", &lines.join("\n"))?;
+        let said = agent.cli(["apply", path_text(&path)?])?;
+        let all = format!("{}{}{}", said.out, said.err, agent.log());
+        assert!(!all.contains("panicked"), "turn {turn}: {all}");
+        if said.code == Some(0) {
+            // It still was a policy. Back to the whole one, which is what the next damage is compared with.
+            agent.apply(&open)?;
+            before = (state(&agent)?, status(&agent)?);
+            continue;
+        }
+        refused += 1;
+        assert_eq!((state(&agent)?, status(&agent)?), before, "turn {turn} changed something: {said:?}");
+    }
+    assert!(refused > 40, "only {refused} of the damaged policies were refused");
+    media.flows(20)?;
+    Ok(())
+}
+
 #[test]
 fn applying_by_the_command_line_is_quick_enough_to_do_it_often() -> Result<()> {
     let Scene { agent, open, shut, town, policies: _policies } = scene(json!([]))?;
