@@ -91,6 +91,19 @@ fn outwards(teller: &Teller, stage: &Stage) -> Result<()> {
         "dig +short +time=2 +tries=1 @198.51.100.53 ntp.example.jp",
         Permitted,
     )?;
+    let admin = Client::of(stage, &ADMIN_PC)?;
+    admin.tries(
+        teller,
+        &text("The administrator's terminal may ping, to find faults", "管理者の端末は疎通確認(ping)ができる"),
+        "ping -q -c 1 -W 1 198.51.100.5",
+        Permitted,
+    )?;
+    pc.tries(
+        teller,
+        &text("Another terminal may not", "ほかの端末からはできない"),
+        "ping -q -c 1 -W 1 198.51.100.5",
+        Dropped(Reason::NoRule),
+    )?;
     pc.tries(
         teller,
         &text("A port nobody permitted", "許可されていないポート"),
@@ -127,6 +140,12 @@ fn inwards(teller: &Teller, stage: &Stage) -> Result<()> {
         &text("The published web server answers", "公開Webサーバーは見える"),
         "curl -sS -m 2 --interface 198.51.100.66 http://203.0.113.10/",
         Permitted,
+    )?;
+    attacker.tries(
+        teller,
+        &text("The attacker pings the gateway", "攻撃者から関所へのping"),
+        "ping -q -c 1 -W 1 -I 198.51.100.66 203.0.113.2",
+        Dropped(Reason::NoRule),
     )?;
     attacker.scans(teller)?;
     attacker.tries(
@@ -177,7 +196,7 @@ fn separated(teller: &Teller, stage: &Stage) -> Result<()> {
     vendor.tries(
         teller,
         &text(
-            "The vendor maintains the business server, in the agreed hours",
+            "The vendor connects to the business server; the agreed hours decide",
             "保守業者は契約時間内だけ業務サーバーへ",
         ),
         ssh,
@@ -220,7 +239,8 @@ impl<'a> Client<'a> {
         let counted = Counters::read(&self.stage.agent)?.since(&before);
         teller.decided(&counted.verdict(expected)?);
         // curl fetches a banner until its patience ends, and calls that a timeout: what counts is what it got.
-        let answered = said.ok() || !said.out.trim().is_empty();
+        // ping writes its statistics either way, and tells by its exit code.
+        let answered = said.ok() || (!said.out.trim().is_empty() && ping_line(&said.out).is_none());
         match (expected, answered) {
             (Permitted, true) | (Dropped(_), false) => Ok(()),
             (Permitted, false) => bail!("permitted, and yet no answer: {said:?}"),
@@ -267,8 +287,16 @@ impl<'a> Client<'a> {
     }
 }
 
+/// The line of a ping that says how many came back.
+fn ping_line(out: &str) -> Option<&str> {
+    out.lines().find(|line| line.contains("packets transmitted"))
+}
+
 /// One line of what a program said: its answer, else its complaint.
 fn outcome(said: &Said) -> String {
+    if let Some(line) = ping_line(&said.out) {
+        return line.to_owned();
+    }
     let line = |text: &str| text.trim().lines().next().map(|line| line.trim_end().to_owned());
     line(&said.out).or_else(|| line(&said.err)).unwrap_or_else(|| format!("exit code {:?}", said.code))
 }
