@@ -161,7 +161,7 @@ pub struct MacKey {
 pub struct MacEntry {
     /// Device number, 0 for a router.
     pub device: u32,
-    /// [`MAC_ROUTER`] | [`MAC_VRRP_PEER`].
+    /// [`MAC_ROUTER`].
     pub flags: u32,
 }
 /// A router of this zone or network: what is behind it is known by address only.

@@ -38,17 +38,17 @@ pub const OWN: u32 = 0;
 pub const QUOTED: u32 = 1;
 
 /// Judges a packet by its view, or by the rules. `opens`: the role of a view it may open here, 0 if it may open none.
-/// `refused`: the reason if there is no view and it may open none.
+/// `refused`: the reason if there is no view and it may open none. `found`: the live view of `work.key`, or null.
 #[inline(always)]
-pub fn converse<T: Tables>(
+pub(super) fn converse<T: Tables>(
     tables: &T,
     packet: &mut Packet,
     work: &mut Work,
     what: u32,
     opens: u8,
     refused: u32,
+    found: *mut View,
 ) -> u32 {
-    let found = flow::live(tables, &work.key, packet.now);
     let mut role = 0;
     if !found.is_null() {
         // SAFETY: not null, so the table vouches for it until the decision returns.

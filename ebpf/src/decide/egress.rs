@@ -166,7 +166,7 @@ fn leave<T: Tables>(
         return Reason::SpoofedSource as u32;
     }
     let opens = if from_box && what == OWN { ROLE_BOX_OUT } else { 0 };
-    converse(tables, packet, work, what, opens, Reason::NoFlow as u32)
+    converse(tables, packet, work, what, opens, Reason::NoFlow as u32, found)
 }
 
 /// Whether the source is one of the box's addresses, or, where an outside network hands them out, one of that network.

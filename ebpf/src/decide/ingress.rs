@@ -75,7 +75,8 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
         work.key = flow::key_in(packet);
         OWN
     };
-    let reason = converse(tables, packet, work, what, ROLE_INITIATOR, Reason::NoFlow as u32);
+    let found = flow::live(tables, &work.key, packet.now);
+    let reason = converse(tables, packet, work, what, ROLE_INITIATOR, Reason::NoFlow as u32, found);
     if packet.frag == FRAG_FIRST && passes(reason) {
         let verdict = tables.first_fragment(packet);
         if verdict != 0 {
