@@ -10,7 +10,10 @@ use std::{
 
 use aya::maps::{Map, MapData};
 
-use super::error::{Error, While};
+use super::{
+    error::{Error, While},
+    syscall::bpf,
+};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -52,12 +55,6 @@ struct Batch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
-}
-
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: `attr` is laid out as the kernel's union for this command, and every address in it stays valid for the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// A map that is being built.

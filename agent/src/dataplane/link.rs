@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use super::syscall::bpf;
+
 /// `BPF_OBJ_GET`, `include/uapi/linux/bpf.h`.
 const BPF_OBJ_GET: libc::c_long = 7;
 /// `BPF_OBJ_GET_INFO_BY_FD`.
@@ -49,17 +51,11 @@ pub struct LinkInfo {
     rest: [u32; 11],
 }
 
-fn bpf(command: libc::c_long, attr: *mut libc::c_void, size: usize) -> io::Result<libc::c_long> {
-    // SAFETY: `attr` points to `size` bytes laid out as the kernel's union for this command, alive for the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
 /// What the link pinned at `path` is attached to; `None` if there is no such pin.
 pub fn pinned(path: &Path) -> io::Result<Option<LinkInfo>> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     let mut get = ObjGet { pathname: name.as_ptr() as u64, ..ObjGet::default() };
-    let fd = match bpf(BPF_OBJ_GET, (&raw mut get).cast(), size_of::<ObjGet>()) {
+    let fd = match bpf(BPF_OBJ_GET, &mut get) {
         Ok(fd) => fd,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -73,7 +69,7 @@ pub fn pinned(path: &Path) -> io::Result<Option<LinkInfo>> {
         info_len: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
         info: (&raw mut info) as u64,
     };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, (&raw mut ask).cast(), size_of::<InfoByFd>())?;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask)?;
     Ok(Some(info))
 }
 
@@ -110,7 +106,7 @@ pub fn classifiers(ifindex: u32, way_out: bool) -> io::Result<Vec<u32>> {
         count: u32::try_from(MOST_CLASSIFIERS).map_err(io::Error::other)?,
         ..Query::default()
     };
-    bpf(BPF_PROG_QUERY, (&raw mut query).cast(), size_of::<Query>())?;
+    bpf(BPF_PROG_QUERY, &mut query)?;
     ids.truncate(query.count as usize);
     Ok(ids)
 }

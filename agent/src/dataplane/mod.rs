@@ -16,12 +16,12 @@ pub mod read;
 pub mod seed;
 pub mod seeding;
 pub mod stage;
+mod syscall;
 pub mod system;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::fd::{AsRawFd as _, RawFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -403,11 +403,6 @@ impl Dataplane {
     /// Events lost because the ring was full or the rate limit was reached.
     pub fn lost_events(&self) -> Result<u64, Error> {
         read::lost(&self.maps)
-    }
-
-    /// Becomes readable when events wait.
-    pub fn events_fd(&self) -> RawFd {
-        self.maps.events.as_raw_fd()
     }
 
     /// Events waiting in the ring; never blocks.

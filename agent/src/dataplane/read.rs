@@ -1,6 +1,6 @@
 //! Reading back: counters, views, fill.
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, MapData, PerCpuArray};
 use sekimori_ebpf::{
     abi::{
         Counter, DIR_IN, DIR_OUT, NET_LAST, NET_NONE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, counter_index,
@@ -97,12 +97,4 @@ pub fn fill(maps: &Maps, flows_max: u32, opening_max: u32) -> Result<Vec<Fill>, 
         Fill { table: "opening", used: entries(&maps.opening, opening_max), capacity: u64::from(opening_max) },
         Fill { table: "fragments", used: entries(&maps.fragments, 4096), capacity: 4096 },
     ])
-}
-
-/// Removes one view; absent is fine.
-pub fn forget(map: &mut HashMap<MapData, ViewKey, View>, key: &ViewKey) -> Result<(), Error> {
-    match map.remove(key) {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(error) => Err(error).doing("forget a view"),
-    }
 }
