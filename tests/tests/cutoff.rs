@@ -372,3 +372,15 @@ fn the_switch_works_although_its_socket_was_removed() -> Result<()> {
     assert!(!town.ping(&PC_017, CLOUD_V4)?);
     Ok(())
 }
+
+/// Power was lost while the registry was written: names have no numbers any more, and what is cut stays cut.
+#[test]
+fn a_damaged_registry_lifts_nothing() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    cut(&agent, &["network", "internet"])?;
+    agent.kill9()?;
+    std::fs::write(agent.state_path().join("registry.json"), "{\"x\":")?;
+    agent.restart()?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?, "the restart lifted it");
+    Ok(())
+}
