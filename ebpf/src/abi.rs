@@ -78,13 +78,25 @@ pub const fn service_index(protocol: u8, port: u16) -> u32 {
 pub struct IfaceEntry {
     /// The agent's stable number for the interface name; 0 for a derived device.
     pub id: u16,
-    /// [`IFACE_GUARDED`] | [`IFACE_DERIVED`].
+    /// [`IFACE_GUARDED`] and the others.
     pub flags: u16,
+    /// [`IFACE_VLAN`]: the VLAN id this device stands for.
+    pub tag: u16,
+    /// Zero.
+    pub pad: u16,
+    /// [`IFACE_VLAN`]: kernel index of the guarded port under it; else 0.
+    pub lower: u32,
 }
 /// Our programs are attached to it.
 pub const IFACE_GUARDED: u16 = 1;
 /// A bridge or VLAN device every lower port of which is guarded.
 pub const IFACE_DERIVED: u16 = 2;
+/// Packets of established flows that come in here may be forwarded by the way in itself.
+pub const IFACE_FAST_IN: u16 = 4;
+/// Such packets may leave by it.
+pub const IFACE_FAST_OUT: u16 = 8;
+/// A VLAN device: packets leave by `lower` with tag `tag`.
+pub const IFACE_VLAN: u16 = 16;
 
 /// (interface, VLAN tags as seen on the wire, outer first; 0 where there is none).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -140,11 +152,14 @@ pub struct AddrEntry {
     pub src_set: u16,
     /// Rule set satisfied by the address as a destination.
     pub dst_set: u16,
-    /// [`ADDR_BROADCAST`].
+    /// [`ADDR_BROADCAST`] | [`ADDR_LISTED`].
     pub flags: u16,
 }
 /// The directed broadcast address of a zone's or network's prefix.
 pub const ADDR_BROADCAST: u16 = 1;
+/// Some rule may permit a packet from or to the address, as far as address and owner decide; without it the address has
+/// no business here.
+pub const ADDR_LISTED: u16 = 2;
 
 /// Key of the MAC table: who speaks with this MAC in this zone or network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -625,7 +640,7 @@ mod tests {
     /// A struct whose fields fill it has no padding to leak or to compare.
     #[test]
     fn shared_structs_have_no_padding() {
-        assert_eq!(size_of::<IfaceEntry>(), 4);
+        assert_eq!(size_of::<IfaceEntry>(), 12);
         assert_eq!(size_of::<PortKey>(), 8);
         assert_eq!(size_of::<NetEntry>(), 8);
         assert_eq!(size_of::<AddrEntry>(), 8);

@@ -113,6 +113,7 @@ reasons! {
     73 UnknownRouter "unknown_router" Drop "not one of this network's routers" "この外部網の登録ルーターではない";
     74 DeviceExpired "device_expired" Drop "the device's registration has ended" "端末の登録期限切れ";
     75 OwnAddress "own_address" Drop "the box's own address as a source from outside" "自機アドレスを詐称した送信元";
+    76 Unlisted "unlisted" Drop "an address that no rule names" "どの規則にも含まれないアドレス";
 
     // Rules and flows.
     80 NoRule "no_rule" Drop "no rule permits it" "許可する規則がない";
@@ -123,6 +124,8 @@ reasons! {
     85 WrongServer "wrong_server" Drop "a published service led to another server" "公開サービスが別のサーバーに導かれた";
     86 TableFull "table_full" Drop "the conversation table refused a new entry" "通信表に空きがない";
     87 NotLocal "not_local" Drop "addressed to the box by a conversation that is not the box's" "自機の通信ではないのに自機に届いた";
+    88 TooManyFlows "too_many_flows" Drop "more conversations at once than the rule allows" "規則の同時通信数の上限を超えた";
+    89 TooFast "too_fast" Drop "new conversations faster than the rule allows" "規則の新規通信の頻度の上限を超えた";
 }
 
 #[cfg(test)]

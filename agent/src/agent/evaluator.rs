@@ -91,7 +91,7 @@ impl Evaluator {
         let interfaces = compiled.interfaces.clone();
         host.switch(compiled, Vec::new());
         for (_, id) in interfaces {
-            host.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED });
+            host.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED, ..IfaceEntry::default() });
         }
         Self { host, zone: policy.timezone.clone(), policy: policy.clone(), cut_nets: Vec::new() }
     }

@@ -81,7 +81,7 @@ impl HostTables {
     pub fn switch(&mut self, tables: Compiled, schedules: Vec<Schedule>) -> u32 {
         self.generations += 1;
         for (_, id) in &tables.interfaces {
-            self.ifaces.insert(u32::from(*id), IfaceEntry { id: *id, flags: IFACE_GUARDED });
+            self.ifaces.insert(u32::from(*id), IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() });
         }
         let next = Box::new(Generation::new(self.generations, tables, schedules));
         self.previous = self.live.replace(next);

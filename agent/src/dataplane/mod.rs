@@ -255,7 +255,7 @@ impl Dataplane {
             interfaces.iter().map(|(name, id)| (name.as_str(), *id, link::index(name))).collect();
         // Known before the first program runs: no packet of ours is judged as unknown in between.
         for (_, id, index) in wanted.iter().filter(|(_, _, index)| *index != 0) {
-            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED };
+            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() };
             self.maps.ifaces.insert(index, entry, 0).doing("name an interface")?;
         }
         let present: Vec<(&str, u32)> = wanted.iter().map(|(name, _, index)| (*name, *index)).collect();
@@ -297,7 +297,7 @@ impl Dataplane {
         let devices = interfaces::list().await?;
         let derived = interfaces::derived(&devices, &guarded);
         for index in &derived {
-            let entry = IfaceEntry { id: 0, flags: IFACE_DERIVED };
+            let entry = IfaceEntry { flags: IFACE_DERIVED, ..IfaceEntry::default() };
             self.maps.ifaces.insert(index, entry, 0).doing("name a derived device")?;
         }
         let all: Vec<u32> = guarded.union(&derived).copied().collect();

@@ -90,7 +90,7 @@ impl Instance {
     pub fn adopt(&mut self, staged: &Staged, generation: u32, interfaces: &[(String, u16)]) -> Result<(), Error> {
         staged.place(&mut self.maps, generation)?;
         for (_, id) in interfaces {
-            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED };
+            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() };
             self.maps.ifaces.insert(u32::from(*id), entry, 0).doing("name an interface")?;
         }
         self.maps.active.set(0, generation, 0).doing("activate")?;

@@ -97,7 +97,7 @@ impl Subject for Host {
         let interfaces = compiled.interfaces.clone();
         self.tables.switch(compiled, schedules);
         for (_, id) in interfaces {
-            self.tables.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED });
+            self.tables.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED, ..IfaceEntry::default() });
         }
         self.tables.settle();
         Ok(())
