@@ -98,6 +98,47 @@ pub const IFACE_FAST_OUT: u16 = 8;
 /// A VLAN device: packets leave by `lower` with tag `tag`.
 pub const IFACE_VLAN: u16 = 16;
 
+/// Which tables are in force. Written as a whole, read once a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Active {
+    /// The generation; 0 when no policy is loaded. Its parity picks the slot of every table. A run-time change to a group
+    /// adds 2: same tables, but everything judged before is judged again.
+    pub generation: u32,
+    /// The generation these tables were switched on with.
+    pub base: u32,
+}
+
+/// Where packets with this tag on this interface belong: what `IFACES`, `G_PORTS` and the link say, in one line.
+///
+/// A shortcut: an entry that is missing, another pair's or another base's only costs time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Place {
+    /// Kernel index of the guarded interface; 0 in an unused entry.
+    pub ifindex: u32,
+    /// [`Active::base`] this entry was written for.
+    pub base: u32,
+    /// Kernel index of the device the stack routes these packets as coming from (a VLAN device, or the interface itself).
+    pub routed: u32,
+    /// VLAN id, 0 for none.
+    pub outer: u16,
+    /// Zone or network.
+    pub net: u16,
+    /// [`IfaceEntry::id`].
+    pub iface: u16,
+    /// The MAC that packets to be routed are sent to.
+    pub mac: [u8; 6],
+}
+/// Entries of the place table.
+pub const PLACES: u32 = 4096;
+/// Index into the place table.
+#[inline(always)]
+pub const fn place_index(ifindex: u32, outer: u16) -> u32 {
+    // Multiplicative hashing (Knuth, TAOCP 3, 6.4): neighbouring numbers spread over the upper bits.
+    (ifindex.wrapping_mul(0x9e37_79b1) ^ (outer as u32).wrapping_mul(0x85eb_ca6b)) >> 20
+}
+
 /// (interface, VLAN tags as seen on the wire, outer first; 0 where there is none).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -428,40 +469,135 @@ pub const SIDE_LOOSE: u8 = 1 << 4;
 /// This side sent a SYN into an open conversation: if the other side accepts it, the conversation starts anew.
 pub const SIDE_KNOCKS: u8 = 1 << 6;
 
-/// One guarded interface's view of a flow.
+/// A [`ViewKey`] of IPv4, in the 20 bytes that tell it apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ViewKey4 {
+    /// The end on the interface's side, as on the wire.
+    pub peer: [u8; 4],
+    /// The end on the box's side.
+    pub far: [u8; 4],
+    /// As in [`ViewKey`].
+    pub peer_port: u16,
+    /// As in [`ViewKey`].
+    pub far_port: u16,
+    /// As in [`ViewKey`].
+    pub iface: u16,
+    /// As in [`ViewKey`].
+    pub outer: u16,
+    /// As in [`ViewKey`].
+    pub inner: u16,
+    /// IP protocol.
+    pub proto: u8,
+    /// Zero.
+    pub pad: u8,
+}
+impl ViewKey {
+    /// Whether both ends are IPv4.
+    #[inline(always)]
+    pub fn is_v4(&self) -> bool {
+        crate::parse::is_v4(&self.peer)
+    }
+    /// The short form; meaningful if [`Self::is_v4`].
+    #[inline(always)]
+    pub const fn short(&self) -> ViewKey4 {
+        ViewKey4 {
+            peer: [self.peer[12], self.peer[13], self.peer[14], self.peer[15]],
+            far: [self.far[12], self.far[13], self.far[14], self.far[15]],
+            peer_port: self.peer_port,
+            far_port: self.far_port,
+            iface: self.iface,
+            outer: self.outer,
+            inner: self.inner,
+            proto: self.proto,
+            pad: 0,
+        }
+    }
+}
+impl ViewKey4 {
+    /// The form with 16-byte addresses.
+    pub fn long(&self) -> ViewKey {
+        ViewKey {
+            peer: crate::parse::mapped(self.peer),
+            far: crate::parse::mapped(self.far),
+            peer_port: self.peer_port,
+            far_port: self.far_port,
+            iface: self.iface,
+            outer: self.outer,
+            inner: self.inner,
+            proto: self.proto,
+            pad: 0,
+        }
+    }
+}
+
+/// One guarded interface's view of a flow. What an established packet needs stands in the first 64 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct View {
     /// Last packet, `CLOCK_BOOTTIME` nanoseconds, refreshed at most once a second.
     pub seen: u64,
-    /// When the first packet passed.
-    pub opened: u64,
     /// When the permission ends; `u64::MAX` for never.
     pub deadline: u64,
     /// The generation that last judged this flow.
     pub generation: u32,
-    /// Device number of the initiator.
-    pub device: u32,
+    /// The generation under which `mac` was found to be the sender's; 0 for never.
+    pub mac_generation: u32,
+    /// The generation under which `out_…` was learnt; 0 for never.
+    pub out_generation: u32,
+    /// The fast path's epoch then.
+    pub out_epoch: u32,
+    /// Kernel index of the guarded interface by which packets of this view left.
+    pub out_ifindex: u32,
+    /// [`tick`] of the last packet that took the slow way out.
+    pub slow_at: u32,
     /// Index of the permitting rule in that generation.
     pub rule: u16,
     /// Stable counter slot of that rule.
     pub slot: u16,
     /// The zone or network the flow was judged for (where it must leave).
     pub net: u16,
+    /// Zone or network of `out_ifindex`.
+    pub out_net: u16,
+    /// VLAN id they left with.
+    pub out_tag: u16,
+    /// [`IfaceEntry::id`] of `out_ifindex`.
+    pub out_iface: u16,
     /// [`ROLE_INITIATOR`] and the others.
     pub role: u8,
     /// [`STATE_OPENING`] and the others.
     pub state: u8,
-    /// TCP: `[0]` the side the first packet came from, `[1]` the other.
-    pub tcp: [TcpSide; 2],
+    /// [`OUT_ROUTED`] or [`OUT_BRIDGED`]; 0 for unknown.
+    pub out_mode: u8,
+    /// That SYN's window scale; see `knock`.
+    pub knock_scale: u8,
+    /// Way in: the sender's MAC, if `mac_generation` says so.
+    pub mac: [u8; 6],
+    /// That SYN's window; see `knock`.
+    pub knock_window: u16,
     /// TCP: the acknowledgement that would accept the initiator's last SYN in an open conversation; see [`SIDE_KNOCKS`].
     pub knock: u32,
-    /// That SYN's window.
-    pub knock_window: u16,
-    /// That SYN's window scale.
-    pub knock_scale: u8,
+    /// Device number of the initiator.
+    pub device: u32,
+    /// TCP: `[0]` the side the first packet came from, `[1]` the other.
+    pub tcp: [TcpSide; 2],
+    /// When the first packet passed.
+    pub opened: u64,
+    /// [`tick`] of the last time the opposite view learnt its way out from here.
+    pub linked_at: u32,
+    /// Bridged: the MAC they were sent to.
+    pub out_mac: [u8; 6],
     /// Zero.
-    pub pad: u8,
+    pub pad: [u8; 6],
+}
+/// Packets leave as the kernel routes them.
+pub const OUT_ROUTED: u8 = 1;
+/// Packets cross a bridge unchanged.
+pub const OUT_BRIDGED: u8 = 2;
+/// Coarse time for what is compared in seconds: units of 2^30 ns of `CLOCK_BOOTTIME`, never 0.
+#[inline(always)]
+pub const fn tick(now: u64) -> u32 {
+    (now >> 30) as u32 | 0x8000_0000
 }
 /// The flow's first packet came in here: this view judges it.
 pub const ROLE_INITIATOR: u8 = 1;
@@ -656,7 +792,10 @@ mod tests {
         assert_eq!(size_of::<ManagementEntry>(), 40);
         assert_eq!(size_of::<ViewKey>(), 44);
         assert_eq!(size_of::<TcpSide>(), 20);
-        assert_eq!(size_of::<View>(), 24 + 8 + 8 + 40 + 8);
+        assert_eq!(size_of::<View>(), 64 + 8 + 40 + 24);
+        assert_eq!(size_of::<ViewKey4>(), 20);
+        assert_eq!(size_of::<Active>(), 8);
+        assert_eq!(size_of::<Place>(), 24);
         assert_eq!(size_of::<Counter>(), 24);
         assert_eq!(size_of::<RuleCounter>(), 48);
         assert_eq!(size_of::<FragKey>(), 44);

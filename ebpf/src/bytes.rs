@@ -7,6 +7,8 @@ pub const MAX_OFFSET: usize = 0x0fff;
 pub trait Bytes {
     /// `N` bytes at `offset`, or `None` past the readable end or past [`MAX_OFFSET`].
     fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    /// `N` bytes at an offset the compiler knows, in place.
+    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
     /// Bytes on the wire, which may exceed the readable ones.
     fn wire_len(&self) -> usize;
 }
@@ -25,6 +27,10 @@ impl Bytes for &[u8] {
         }
         let slice: &[u8] = self;
         slice.get(offset..offset + N)?.try_into().ok()
+    }
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        self[..].get(offset..)?.first_chunk()
     }
     #[inline(always)]
     fn wire_len(&self) -> usize {

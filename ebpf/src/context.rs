@@ -27,6 +27,15 @@ impl Bytes for Window {
         Some(unsafe { core::ptr::read_unaligned(at as *const [u8; N]) })
     }
     #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        let at = self.data + offset;
+        if at + N > self.end {
+            return None;
+        }
+        // SAFETY: `at..at + N` was just compared with the end of the packet; bytes need no alignment.
+        Some(unsafe { &*(at as *const [u8; N]) })
+    }
+    #[inline(always)]
     fn wire_len(&self) -> usize {
         self.wire
     }

@@ -1,7 +1,8 @@
 //! Counting and sampling: every verdict counts, some become events, lost events count too.
 
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use sekimori_ebpf::{
-    abi::{Event, counter_index},
+    abi::{DIR_IN, DIR_OUT, Event, counter_index},
     packet::Packet,
     reason::Reason,
 };
@@ -41,6 +42,67 @@ pub(crate) fn count(packet: &Packet, reason: u32) {
     if dropped || packet.out_opened == 2 {
         sample(packet, reason);
     }
+}
+
+/// The way out of a packet that the way in forwards.
+#[inline(always)]
+pub(crate) fn count_out(packet: &Packet) {
+    let index = counter_index(packet.out_net, DIR_OUT, Reason::Flow as u32);
+    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: as in `count`.
+        let counter = unsafe { &mut *counter };
+        counter.packets += packet.segments as u64;
+        counter.bytes += packet.len as u64;
+        counter.last = packet.now;
+    }
+}
+
+/// Counts a packet from an unlisted address, unless there is room to sample it: then false.
+#[inline(always)]
+pub(crate) fn unsampled(packet: &Packet) -> bool {
+    let rate = match SETTINGS.get(0) {
+        Some(settings) => settings.event_rate as u64,
+        None => 0,
+    };
+    if let Some(budget) = BUDGET.get_ptr_mut(0) {
+        // SAFETY: as in `count`.
+        let budget = unsafe { &*budget };
+        if budget.second != packet.now >> 30 || budget.used < rate {
+            return false;
+        }
+    }
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(packet.net, DIR_IN, Reason::Unlisted as u32)) {
+        // SAFETY: as in `count`.
+        let counter = unsafe { &mut *counter };
+        counter.packets += 1;
+        counter.bytes += packet.len as u64;
+        counter.last = packet.now;
+    }
+    lost();
+    true
+}
+
+/// `CLOCK_BOOTTIME` as of the last tick of the kernel's timer: a few milliseconds behind at most, and most of the price of
+/// a clock saved.
+#[inline(always)]
+pub(crate) fn recent_clock() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    let jiffies = unsafe { bpf_jiffies64() };
+    let Some(budget) = BUDGET.get_ptr_mut(0) else { return boot_clock() };
+    // SAFETY: as in `count`.
+    let budget = unsafe { &mut *budget };
+    if budget.jiffies != jiffies {
+        budget.jiffies = jiffies;
+        budget.now = boot_clock();
+    }
+    budget.now
+}
+
+/// `CLOCK_BOOTTIME`, nanoseconds.
+#[inline(always)]
+pub(crate) fn boot_clock() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 #[inline(always)]

@@ -6,10 +6,11 @@ use aya_ebpf::{
 };
 use sekimori_ebpf::{
     abi::{
-        AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, IfaceEntry,
-        MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_PREFIXES, MAX_RULES,
-        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PRIVATE_NO, PRIVATE_YES, PortKey,
-        PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
+        Active, AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
+        IfaceEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_PREFIXES, MAX_RULES,
+        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO,
+        PRIVATE_YES, Place, PortKey, PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS,
+        Schedule, Settings, View, ViewKey, ViewKey4, place_index,
     },
     decide::{converse::Work, rules::Cursor},
     packet::Packet,
@@ -30,15 +31,23 @@ pub(crate) struct Scratch {
     pub(crate) work: Work,
 }
 
-/// Counters of the event rate limit.
+/// Counters of the event rate limit, and the clock as last read.
 #[repr(C)]
 pub(crate) struct Budget {
     pub(crate) second: u64,
     pub(crate) used: u64,
+    /// `jiffies64` when the clock was last read.
+    pub(crate) jiffies: u64,
+    /// What it said.
+    pub(crate) now: u64,
 }
 
 #[btf_map]
-pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
+pub(crate) static ACTIVE: Array<Active, 1> = Array::new();
+#[btf_map]
+pub(crate) static FAST: Array<u32, 1> = Array::new();
+#[btf_map]
+pub(crate) static PLACES: Array<Place, { PLACE_SLOTS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 #[btf_map]
@@ -79,9 +88,13 @@ pub(crate) static G_RULES: ArrayOfMaps<Array<RuleEntry, MAX_RULES, INNER>, 2> = 
 pub(crate) static G_SCHEDULES: ArrayOfMaps<Array<Schedule, { MAX_SCHEDULES as usize }, INNER>, 2> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static FLOWS: LruHashMap<ViewKey, View, 262_144> = LruHashMap::new();
+pub(crate) static FLOWS4: LruHashMap<ViewKey4, View, 262_144> = LruHashMap::new();
 #[btf_map]
-pub(crate) static OPENING: LruHashMap<ViewKey, View, 65_536> = LruHashMap::new();
+pub(crate) static OPENING4: LruHashMap<ViewKey4, View, 65_536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static FLOWS6: LruHashMap<ViewKey, View, 65_536> = LruHashMap::new();
+#[btf_map]
+pub(crate) static OPENING6: LruHashMap<ViewKey, View, 65_536> = LruHashMap::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragKey, FragEntry, 4096> = LruHashMap::new();
 
@@ -138,8 +151,16 @@ fn slot(generation: u32) -> u32 {
 
 impl Tables for Maps {
     #[inline(always)]
-    fn active(&self) -> u32 {
-        ACTIVE.get(0).copied().unwrap_or(0)
+    fn in_force(&self) -> Active {
+        ACTIVE.get(0).copied().unwrap_or_default()
+    }
+    #[inline(always)]
+    fn place(&self, ifindex: u32, outer: u16) -> *const Place {
+        pointer(PLACES.get(place_index(ifindex, outer)))
+    }
+    #[inline(always)]
+    fn fast(&self) -> u32 {
+        FAST.get(0).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn settings(&self) -> *const Settings {
@@ -236,21 +257,38 @@ impl Tables for Maps {
     }
     #[inline(always)]
     fn view(&self, key: &ViewKey) -> *mut View {
-        if let Some(view) = FLOWS.get_ptr_mut(key) {
-            return view;
-        }
-        match OPENING.get_ptr_mut(key) {
-            Some(view) => view,
-            None => core::ptr::null_mut(),
-        }
+        let found = if key.is_v4() {
+            let key = key.short();
+            FLOWS4.get_ptr_mut(&key).or_else(|| OPENING4.get_ptr_mut(&key))
+        } else {
+            FLOWS6.get_ptr_mut(key).or_else(|| OPENING6.get_ptr_mut(key))
+        };
+        found.unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn established4(&self, key: &ViewKey4) -> *mut View {
+        FLOWS4.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn established6(&self, key: &ViewKey) -> *mut View {
+        FLOWS6.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
     }
     #[inline(always)]
     fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool {
-        if established { FLOWS.insert(key, view, 0).is_ok() } else { OPENING.insert(key, view, 0).is_ok() }
+        if key.is_v4() {
+            let key = key.short();
+            return if established { FLOWS4.insert(&key, view, 0) } else { OPENING4.insert(&key, view, 0) }.is_ok();
+        }
+        if established { FLOWS6.insert(key, view, 0) } else { OPENING6.insert(key, view, 0) }.is_ok()
     }
     #[inline(always)]
     fn view_remove(&self, key: &ViewKey, established: bool) {
-        let _absent = if established { FLOWS.remove(key) } else { OPENING.remove(key) };
+        if key.is_v4() {
+            let key = key.short();
+            let _absent = if established { FLOWS4.remove(&key) } else { OPENING4.remove(&key) };
+            return;
+        }
+        let _absent = if established { FLOWS6.remove(key) } else { OPENING6.remove(key) };
     }
     #[inline(always)]
     fn frag(&self, key: &FragKey) -> *mut FragEntry {

@@ -106,8 +106,23 @@ pub struct Packet {
     pub extensions: u8,
     /// ARP operation.
     pub arp_op: u8,
+    /// IPv4 or IPv6 without options or extension headers, whole, TCP or UDP but not DHCP, to one receiver: what an
+    /// unlisted source is refused for before anything else. 1 if so.
+    pub ordinary: u8,
+    /// The source was seen to be listed, or to be somebody else's business. 1 if so.
+    pub glanced: u8,
+    /// Fast path: [`crate::abi::OUT_ROUTED`], [`crate::abi::OUT_BRIDGED`] or 0.
+    pub out_mode: u8,
     /// Zero.
-    pub pad: [u8; 7],
+    pub pad: [u8; 4],
+    /// Fast path: VLAN id to leave with.
+    pub out_tag: u16,
+    /// Fast path: zone or network to count the way out for.
+    pub out_net: u16,
+    /// Fast path: kernel index of the guarded interface to leave by.
+    pub out_ifindex: u32,
+    /// Fast path: kernel index of the device the stack would route it as coming from.
+    pub routed: u32,
 
     /// Decision: device that sent the packet.
     pub device: u32,

@@ -43,6 +43,7 @@ pub fn parse<B: Bytes>(bytes: &B, tag: u16, packet: &mut Packet) {
     packet.dport = 0;
     packet.src = [0; 16];
     packet.dst = [0; 16];
+    packet.ordinary = 0;
 
     let offset = match link_layer(bytes, tag, packet) {
         Ok(offset) => offset,
@@ -176,6 +177,12 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
     let Some(head) = bytes.get::<20>(offset) else {
         return Err(no(Reason::Truncated));
     };
+    if let Some(ports) = bytes.get::<8>(offset + 20)
+        && ordinary_v4(&head, ports[..4].try_into().unwrap_or_default())
+    {
+        packet.ordinary = 1;
+        packet.src = mapped([head[12], head[13], head[14], head[15]]);
+    }
     let header = ((head[0] & 0xf) as usize) * 4;
     let total = u16::from_be_bytes([head[2], head[3]]) as usize;
     if head[0] >> 4 != 4 || header < 20 || total < header || total > bytes.wire_len() - offset {
@@ -219,6 +226,28 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
     transport(bytes, offset + header, packet)
 }
 
+/// Whether the ports are those of DHCP (68, 67) or DHCPv6 (546, 547), in either direction.
+#[inline(always)]
+const fn dhcp(ports: [u8; 4], client: u16, server: u16) -> bool {
+    let (from, to) = (u16::from_be_bytes([ports[0], ports[1]]), u16::from_be_bytes([ports[2], ports[3]]));
+    (from == client && to == server) || (from == server && to == client)
+}
+
+/// [`Packet::ordinary`] of an IPv4 header and the four bytes behind it.
+#[inline(always)]
+pub fn ordinary_v4(head: &[u8; 20], ports: [u8; 4]) -> bool {
+    head[0] == 0x45
+        && u16::from_be_bytes([head[6], head[7]]) & 0xbfff == 0
+        && head[16] < 224
+        && (head[9] == proto::TCP || (head[9] == proto::UDP && !dhcp(ports, 68, 67)))
+}
+
+/// [`Packet::ordinary`] of an IPv6 header's first eight bytes, destination, and the four bytes behind the header.
+#[inline(always)]
+pub fn ordinary_v6(head: &[u8; 8], dst: &Addr, ports: [u8; 4]) -> bool {
+    head[0] >> 4 == 6 && dst[0] != 0xff && (head[6] == proto::TCP || (head[6] == proto::UDP && !dhcp(ports, 546, 547)))
+}
+
 /// Addresses that must not appear on a wire (RFC 6890; `docs/ARCHITECTURE.md` step 5).
 #[inline(always)]
 fn addresses_v4(packet: &mut Packet) -> Checked<()> {
@@ -249,6 +278,12 @@ fn ipv6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
     let Some(dst) = bytes.get::<16>(offset + 24) else {
         return Err(no(Reason::Truncated));
     };
+    if let Some(ports) = bytes.get::<8>(offset + 40)
+        && ordinary_v6(&head, &dst, ports[..4].try_into().unwrap_or_default())
+    {
+        packet.ordinary = 1;
+        packet.src = src;
+    }
     let length = u16::from_be_bytes([head[4], head[5]]) as usize;
     if head[0] >> 4 != 6 || length + 40 > bytes.wire_len() - offset || (length == 0 && head[6] == 0) {
         return Err(no(Reason::Ipv6Header));

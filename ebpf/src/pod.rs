@@ -3,9 +3,9 @@
 use aya::Pod;
 
 use crate::abi::{
-    AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-    ManagementEntry, NetEntry, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings, View,
-    ViewKey,
+    Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
+    View, ViewKey, ViewKey4,
 };
 
 macro_rules! plain {
@@ -16,6 +16,7 @@ macro_rules! plain {
 }
 
 plain!(
+    Active,
     AddrEntry,
     Counter,
     CutWord,
@@ -28,6 +29,7 @@ plain!(
     MacKey,
     ManagementEntry,
     NetEntry,
+    Place,
     PortKey,
     RuleCounter,
     RuleEntry,
@@ -36,5 +38,6 @@ plain!(
     Settings,
     View,
     ViewKey,
+    ViewKey4,
     PrivateContext,
 );

@@ -1,23 +1,27 @@
 //! Entry points: XDP in, TCX ingress (metadata to mark), TCX egress out.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, xdp_action, xdp_md},
-    helpers::{bpf_ktime_get_boot_ns, bpf_skb_pull_data, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len},
+    bindings::{__sk_buff, bpf_fib_lookup as FibLookup, xdp_action, xdp_md},
+    helpers::{
+        bpf_fib_lookup, bpf_redirect, bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len,
+    },
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
 use sekimori_ebpf::{
-    abi::{DIR_IN, DIR_OUT, SETTING_NO_METADATA},
+    abi::{DIR_IN, DIR_OUT, IFACE_VLAN, OUT_BRIDGED, SETTING_NO_METADATA},
     bytes::opaque,
-    decide, mark,
+    decide::{self, fast},
+    mark,
+    packet::Packet,
     parse::parse,
     reason::Reason,
 };
 
 use crate::{
     context::Window,
-    count::count,
-    maps::{Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private},
+    count::{boot_clock, count, count_out, recent_clock, unsampled},
+    maps::{IFACES, Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private},
 };
 
 /// Ends the classifier chain with a drop (`TCX_DROP`).
@@ -50,8 +54,6 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
     let wire = bpf_buff_len(md);
     let packet = &mut scratch.packet;
     packet.direction = DIR_IN;
-    packet.came_from = 0;
-    packet.mark = 0;
     packet.segments = 1;
     packet.ifindex = ifindex;
     packet.len = wire;
@@ -63,21 +65,41 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
         packet.ifindex = said.ifindex;
         packet.len = if said.len > wire { said.len } else { wire };
     } else {
-        packet.now = boot_clock();
+        packet.now = recent_clock();
     }
-    parse_in(md, scratch);
-    let reason = judge_in(scratch);
+    // SAFETY: `md` is the context the kernel passed.
+    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    let mut reason = fast::glance(&Maps, &Window { data, end, wire: wire as usize }, packet);
+    if reason == Reason::Unlisted as u32 && !private() {
+        if unsampled(packet) {
+            return xdp_action::XDP_DROP;
+        }
+        // To be sampled: the event wants every field.
+        reason = fast::ASK;
+    }
+    if reason == fast::ASK {
+        packet.came_from = 0;
+        packet.mark = 0;
+        packet.out_mode = 0;
+        if !private() {
+            packet.now = boot_clock();
+        }
+        parse_in(md, scratch);
+        reason = judge_in(scratch);
+    } else {
+        conclude(scratch, reason);
+    }
     if reason >= Reason::NoPolicy as u32 {
         return xdp_action::XDP_DROP;
     }
+    if scratch.packet.out_mode != 0 {
+        let action = forward(md, scratch);
+        if action != xdp_action::XDP_PASS {
+            return action;
+        }
+    }
     hand_over(md, scratch.packet.out_mark);
     xdp_action::XDP_PASS
-}
-
-#[inline(always)]
-fn boot_clock() -> u64 {
-    // SAFETY: no arguments, no preconditions.
-    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 #[inline(always)]
@@ -134,6 +156,132 @@ fn conclude(scratch: &Scratch, reason: u32) {
             unsafe { *result = [reason, packet.out_rule, packet.out_mark, packet.out_slot] };
         }
     }
+}
+
+/// Sends the packet where the kernel sent the last one of its flow, if the kernel would still do so: `XDP_REDIRECT`, or
+/// `XDP_PASS` with the packet untouched.
+#[inline(never)]
+fn forward(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
+    let md = opaque(md as usize) as *mut xdp_md;
+    let packet = &scratch.packet;
+    let (came, goes) = (packet.outer, packet.out_tag);
+    let bridged = packet.out_mode == OUT_BRIDGED;
+    if !bridged {
+        // SAFETY: `FibLookup` is integers and unions of them.
+        let mut fib: FibLookup = unsafe { core::mem::zeroed() };
+        if !look_up(md, packet, &mut fib) {
+            return xdp_action::XDP_PASS;
+        }
+        if fib.ifindex != packet.out_ifindex {
+            // SAFETY: a value the kernel just returned, readable until the program ends.
+            let tagged = IFACES.get_ptr(&fib.ifindex).is_some_and(|entry| unsafe {
+                (*entry).flags & IFACE_VLAN != 0 && (*entry).lower == packet.out_ifindex && (*entry).tag == goes
+            });
+            if !tagged {
+                return xdp_action::XDP_PASS;
+            }
+        } else if goes != 0 {
+            return xdp_action::XDP_PASS;
+        }
+        let grow = if came == 0 && goes != 0 {
+            -4
+        } else if came != 0 && goes == 0 {
+            4
+        } else {
+            0
+        };
+        // SAFETY: `md` is the context the kernel passed.
+        if grow != 0 && unsafe { bpf_xdp_adjust_head(md, grow) } != 0 {
+            return xdp_action::XDP_PASS;
+        }
+        if !rewrite(md, packet, &fib) {
+            // Cannot be: the same bytes were there a moment ago.
+            return xdp_action::XDP_ABORTED;
+        }
+    }
+    count_out(packet);
+    // SAFETY: no preconditions.
+    unsafe { bpf_redirect(packet.out_ifindex, 0) as u32 }
+}
+
+/// Asks the kernel where it would route the packet. False if it would not, or not now (no neighbour, too big, ...).
+#[inline(always)]
+fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> bool {
+    // SAFETY: `md` is the context the kernel passed.
+    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    let l3 = data + if packet.outer != 0 { 18 } else { 14 };
+    if l3 + 40 > end {
+        // Too short for the larger of the two headers: rare, and the stack takes it.
+        return false;
+    }
+    // SAFETY: 40 bytes from `l3` were just compared with the end of the packet.
+    let head = unsafe { &*(l3 as *const [u8; 40]) };
+    fib.l4_protocol = packet.proto;
+    fib.sport = packet.sport.to_be();
+    fib.dport = packet.dport.to_be();
+    fib.ifindex = packet.routed;
+    let ipv6 = head[0] >> 4 == 6;
+    if ipv6 {
+        fib.family = 10;
+        fib.__bindgen_anon_1.tot_len = u16::from_be_bytes([head[4], head[5]]) + 40;
+        // SAFETY: any four bytes are an integer.
+        unsafe {
+            fib.__bindgen_anon_2.flowinfo = core::ptr::read_unaligned(head.as_ptr().cast::<u32>()) & 0xffff_ff0fu32;
+            fib.__bindgen_anon_3.ipv6_src = core::ptr::read_unaligned(head.as_ptr().add(8).cast::<[u32; 4]>());
+            fib.__bindgen_anon_4.ipv6_dst = core::ptr::read_unaligned(head.as_ptr().add(24).cast::<[u32; 4]>());
+        }
+    } else {
+        fib.family = 2;
+        fib.__bindgen_anon_1.tot_len = u16::from_be_bytes([head[2], head[3]]);
+        fib.__bindgen_anon_2.tos = head[1];
+        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes([head[12], head[13], head[14], head[15]]);
+        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes([head[16], head[17], head[18], head[19]]);
+    }
+    // SAFETY: `md` is the context the kernel passed, `fib` is as large as said.
+    unsafe { bpf_fib_lookup(md.cast(), fib, size_of::<FibLookup>() as i32, 0) == 0 }
+}
+
+/// New MACs, tag, and one hop less.
+#[inline(always)]
+fn rewrite(md: *mut xdp_md, packet: &Packet, fib: &FibLookup) -> bool {
+    // SAFETY: `md` is the context the kernel passed; read anew, because the head may have moved.
+    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    let tagged = packet.out_tag != 0;
+    let l3 = data + if tagged { 18 } else { 14 };
+    if l3 + 20 > end {
+        return false;
+    }
+    // SAFETY: 20 bytes from `l3`, and all before them, were just compared with the end of the packet.
+    let head = unsafe { &mut *(l3 as *mut [u8; 20]) };
+    let ipv6 = head[0] >> 4 == 6;
+    if ipv6 {
+        head[7] = head[7].wrapping_sub(1);
+    } else {
+        head[8] = head[8].wrapping_sub(1);
+        // RFC 1624: one less in the upper byte of its word is one more there in the checksum.
+        let sum = u16::from_be_bytes([head[10], head[11]]) as u32 + 0x100;
+        let sum = ((sum & 0xffff) + (sum >> 16)) as u16;
+        [head[10], head[11]] = sum.to_be_bytes();
+    }
+    // SAFETY: as above.
+    let ethernet = unsafe { &mut *(data as *mut [u8; 14]) };
+    let mut i = 0;
+    while i < 6 {
+        ethernet[i] = fib.dmac[i];
+        ethernet[6 + i] = fib.smac[i];
+        i += 1;
+    }
+    let kind = if ipv6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+    if tagged {
+        // SAFETY: as above: 18 bytes lie before `l3`.
+        let tag = unsafe { &mut *((data + 14) as *mut [u8; 4]) };
+        [ethernet[12], ethernet[13]] = [0x81, 0x00];
+        [tag[0], tag[1]] = packet.out_tag.to_be_bytes();
+        [tag[2], tag[3]] = kind;
+    } else {
+        [ethernet[12], ethernet[13]] = kind;
+    }
+    true
 }
 
 /// Puts the mark in front of the packet. Where the driver has no room there TCX ingress looks a second time.

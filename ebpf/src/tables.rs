@@ -5,8 +5,8 @@
 //! readable until the decision returns.
 
 use crate::abi::{
-    AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey, ManagementEntry,
-    NetEntry, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey,
+    Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    ManagementEntry, NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4,
 };
 use crate::{
     decide::{converse::Work, cut, fragment, identity, local, rules},
@@ -18,8 +18,23 @@ pub type Addr = [u8; 16];
 
 /// The tables of all live generations and the run-time overlay. `generation` is the number read once per packet.
 pub trait Tables {
+    /// Which tables are in force.
+    fn in_force(&self) -> Active;
     /// The active generation; 0 when no policy is loaded.
-    fn active(&self) -> u32;
+    #[inline(always)]
+    fn active(&self) -> u32 {
+        self.in_force().generation
+    }
+    /// Where packets with this tag on this interface belong, if the shortcut knows.
+    #[inline(always)]
+    fn place(&self, _ifindex: u32, _outer: u16) -> *const Place {
+        core::ptr::null()
+    }
+    /// The fast path's epoch; 0 while nothing may take it.
+    #[inline(always)]
+    fn fast(&self) -> u32 {
+        0
+    }
     /// Settings outside the policy.
     fn settings(&self) -> *const Settings;
     /// The interface with this kernel index.
@@ -61,6 +76,10 @@ pub trait Tables {
 
     /// The view with this key, from either room.
     fn view(&self, key: &ViewKey) -> *mut View;
+    /// The view with this key in the established room.
+    fn established4(&self, key: &ViewKey4) -> *mut View;
+    /// The view with this key in the established room.
+    fn established6(&self, key: &ViewKey) -> *mut View;
     /// Puts a view into the established or the opening room; false if the table refused.
     fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool;
     /// Removes a view from the established or the opening room.

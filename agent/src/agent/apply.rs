@@ -444,7 +444,7 @@ impl Keeper {
             return Ok(());
         }
         if let Ok(dataplane) = self.dataplane.as_mut() {
-            dataplane.name_nets(&compiled);
+            dataplane.know(&compiled);
         }
         self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
         Ok(())

@@ -9,9 +9,9 @@ use std::{
 use ipnet::IpNet;
 use sekimori_ebpf::{
     abi::{
-        AddrEntry, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
-        IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, RuleEntry,
-        RuleSet, Schedule, Settings, View, ViewKey, timeout,
+        Active, AddrEntry, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey,
+        GenConfig, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, Place,
+        PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4, timeout,
     },
     tables::{Addr, Tables},
 };
@@ -45,6 +45,7 @@ struct Generation {
     tables: Compiled,
     schedules: Vec<Schedule>,
     ports: HashMap<PortKey, u16>,
+    places: HashMap<(u32, u16), Place>,
     /// Prefix length → address → position in `tables.addrs`. Walked from the longest.
     addrs: BTreeMap<u32, HashMap<u128, usize>>,
     macs: HashMap<MacKey, usize>,
@@ -180,6 +181,12 @@ impl Generation {
             number,
             config: GenConfig { generation: number, ..tables.config },
             ports: tables.ports.iter().copied().collect(),
+            places: tables
+                .ports
+                .iter()
+                .filter(|(port, _)| port.inner == 0)
+                .map(|(port, net)| place(*port, *net, number))
+                .collect(),
             addrs,
             macs: tables.macs.iter().enumerate().map(|(index, (key, _))| (*key, index)).collect(),
             bindings: tables.bindings.iter().copied().collect(),
@@ -198,6 +205,13 @@ impl Generation {
     }
 }
 
+/// The shortcut to a port, whose interface's kernel index is its id.
+fn place(port: PortKey, net: u16, base: u32) -> ((u32, u16), Place) {
+    let ifindex = u32::from(port.iface);
+    let place = Place { ifindex, base, routed: ifindex, outer: port.outer, net, iface: port.iface, mac: [0; 6] };
+    ((ifindex, port.outer), place)
+}
+
 /// The first `len` bits of 128.
 fn mask(len: u32) -> u128 {
     if len == 0 { 0 } else { u128::MAX << (128 - len) }
@@ -208,8 +222,12 @@ fn pointer<T>(entry: Option<&T>) -> *const T {
 }
 
 impl Tables for HostTables {
-    fn active(&self) -> u32 {
-        self.live.as_deref().map_or(0, |live| live.number)
+    fn in_force(&self) -> Active {
+        let number = self.live.as_deref().map_or(0, |live| live.number);
+        Active { generation: number, base: number }
+    }
+    fn place(&self, ifindex: u32, outer: u16) -> *const Place {
+        pointer(self.live.as_deref().and_then(|live| live.places.get(&(ifindex, outer))))
     }
     fn settings(&self) -> *const Settings {
         &raw const *self.settings
@@ -274,6 +292,12 @@ impl Tables for HostTables {
     fn view(&self, key: &ViewKey) -> *mut View {
         let found = self.established.get(key);
         if found.is_null() { self.opening.get(key) } else { found }
+    }
+    fn established4(&self, key: &ViewKey4) -> *mut View {
+        self.established.get(&key.long())
+    }
+    fn established6(&self, key: &ViewKey) -> *mut View {
+        self.established.get(key)
     }
     fn view_insert(&self, key: &ViewKey, view: &View, established: bool) -> bool {
         self.room(established).insert(key, view)

@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod host;
+mod listed;
 mod nets;
 pub mod prefixes;
 pub mod registry;
@@ -64,10 +65,12 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
     let mut sets = Sets::new();
     let mut plans = Plans::new();
     let nets = nets::table(policy, &net_ids, &mut sets)?;
-    let addrs = prefixes::table(policy, &net_ids, &mut sets)?;
+    let mut addrs = prefixes::table(policy, &net_ids, &mut sets)?;
     let (devices, device_names) = nets::devices(policy, &net_ids, &device_ids, &mut plans, &mut sets)?;
     let services = services::table(policy, &mut sets)?;
     let rules = rules::entries(policy, &slots, &net_ids, &mut plans)?;
+    let sets = sets.into_list();
+    listed::mark(&mut addrs, &nets, &sets, &rules);
     *registry = numbers;
     Ok(Compiled {
         hash: policy.hash,
@@ -87,7 +90,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
         devices,
         device_names,
         services,
-        sets: sets.into_list(),
+        sets,
         rules,
         rule_ids: policy.rules.iter().map(|rule| rule.id.clone()).collect(),
         schedules: plans.into_list(),

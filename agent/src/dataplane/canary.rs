@@ -46,7 +46,7 @@ pub fn run(
         None => cache.insert(Instance::load(ROOM)?),
     };
     instance.settings(&Settings { adopt_until: 0, event_rate: 0, ..*settings })?;
-    instance.adopt(staged, generation, &tables.interfaces)?;
+    instance.adopt(staged, generation, tables)?;
     for canary in canaries {
         instance.forget()?;
         let judged = if canary.from_box {

@@ -111,6 +111,37 @@ pub fn classifiers(ifindex: u32, way_out: bool) -> io::Result<Vec<u32>> {
     Ok(ids)
 }
 
+/// The link-layer address of an Ethernet interface in this namespace.
+pub fn mac(ifindex: u32) -> Option<[u8; 6]> {
+    // SAFETY: `ifreq` is plain data, for which zero is valid.
+    let mut ask: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: the name has room for any interface name (IF_NAMESIZE bytes).
+    if unsafe { libc::if_indextoname(ifindex, ask.ifr_name.as_mut_ptr()) }.is_null() {
+        return None;
+    }
+    // SAFETY: no preconditions.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the kernel just returned this descriptor to us alone.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: SIOCGIFHWADDR reads the name and writes a socket address, both inside `ifreq`.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut ask) } != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so this is the member that was written.
+    let addr = unsafe { ask.ifr_ifru.ifru_hwaddr };
+    if addr.sa_family != libc::ARPHRD_ETHER {
+        return None;
+    }
+    let mut mac = [0; 6];
+    for (to, from) in mac.iter_mut().zip(addr.sa_data) {
+        *to = from.cast_unsigned();
+    }
+    Some(mac)
+}
+
 /// The kernel index of an interface in this namespace; 0 if there is none.
 pub fn index(name: &str) -> u32 {
     let Ok(name) = CString::new(name) else { return 0 };

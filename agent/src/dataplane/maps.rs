@@ -4,9 +4,9 @@ use std::path::Path;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-    ManagementEntry, NetEntry, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings, View,
-    ViewKey,
+    Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
+    View, ViewKey, ViewKey4,
 };
 
 use super::error::{Error, While};
@@ -18,6 +18,8 @@ type Generations<V> = ArrayOfMaps<MapData, V>;
 /// Names of the maps that are pinned.
 pub const NAMES: &[&str] = &[
     "ACTIVE",
+    "FAST",
+    "PLACES",
     "SETTINGS",
     "IFACES",
     "CUT",
@@ -36,8 +38,10 @@ pub const NAMES: &[&str] = &[
     "G_SETS",
     "G_RULES",
     "G_SCHEDULES",
-    "FLOWS",
-    "OPENING",
+    "FLOWS4",
+    "OPENING4",
+    "FLOWS6",
+    "OPENING6",
     "FRAGMENTS",
     "COUNTERS",
     "RULE_COUNTERS",
@@ -66,7 +70,11 @@ macro_rules! handles {
 
 handles! {
     /// The active generation.
-    active: Array<MapData, u32> = "ACTIVE",
+    active: Array<MapData, Active> = "ACTIVE",
+    /// The fast path's epoch, 0 while nothing may take it.
+    fast: Array<MapData, u32> = "FAST",
+    /// (interface, tag) to net, by hash.
+    places: Array<MapData, Place> = "PLACES",
     /// Settings outside the policy.
     settings: Array<MapData, Settings> = "SETTINGS",
     /// Interfaces by kernel index.
@@ -103,10 +111,14 @@ handles! {
     rules: Generations<Array<MapData, RuleEntry>> = "G_RULES",
     /// Generation: schedules.
     schedules: Generations<Array<MapData, Schedule>> = "G_SCHEDULES",
-    /// Established views.
-    flows: HashMap<MapData, ViewKey, View> = "FLOWS",
-    /// Opening views.
-    opening: HashMap<MapData, ViewKey, View> = "OPENING",
+    /// Established views of IPv4.
+    flows4: HashMap<MapData, ViewKey4, View> = "FLOWS4",
+    /// Opening views of IPv4.
+    opening4: HashMap<MapData, ViewKey4, View> = "OPENING4",
+    /// Established views of IPv6.
+    flows6: HashMap<MapData, ViewKey, View> = "FLOWS6",
+    /// Opening views of IPv6.
+    opening6: HashMap<MapData, ViewKey, View> = "OPENING6",
     /// Fragmented datagrams.
     fragments: HashMap<MapData, FragKey, FragEntry> = "FRAGMENTS",
     /// Verdict counters.
@@ -124,6 +136,17 @@ handles! {
 }
 
 impl Maps {
+    /// Puts a view into the established or the opening room of its family.
+    pub fn insert_view(&mut self, key: &ViewKey, view: &View, established: bool) -> Result<(), Error> {
+        let inserted = match (key.is_v4(), established) {
+            (true, true) => self.flows4.insert(key.short(), view, 0),
+            (true, false) => self.opening4.insert(key.short(), view, 0),
+            (false, true) => self.flows6.insert(key, view, 0),
+            (false, false) => self.opening6.insert(key, view, 0),
+        };
+        inserted.doing("insert a view")
+    }
+
     /// Opens the maps pinned in `dir`.
     pub fn pinned(dir: &Path) -> Result<Self, Error> {
         Self::open(|name| {

@@ -11,6 +11,7 @@ pub mod link;
 pub mod maps;
 pub mod markbits;
 pub mod object;
+mod places;
 pub mod private;
 pub mod read;
 pub mod seed;
@@ -29,8 +30,8 @@ use std::{
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
-    Counter, Event, IFACE_DERIVED, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, RuleCounter,
-    STATE_OPENING, Schedule, Settings, View, ViewKey,
+    Active, Counter, Event, IFACE_DERIVED, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey,
+    RuleCounter, STATE_OPENING, Schedule, Settings, View, ViewKey,
 };
 
 pub use canary::Canary;
@@ -157,7 +158,14 @@ pub struct Dataplane {
     canaries: Option<private::Instance>,
     /// Nets whose counters are read; empty: all that could exist.
     nets: Vec<u16>,
+    /// (interface id, tags) → net id of the tables in force.
+    ports: Vec<(PortKey, u16)>,
+    /// What the place table holds.
+    places: places::Written,
 }
+
+/// One IPv6 view has room for so many of IPv4.
+const IPV6_PART: u32 = 4;
 
 impl Options {
     fn maps_dir(&self) -> PathBuf {
@@ -203,7 +211,17 @@ impl Dataplane {
             way_out: SchedClassifier::from_pin(dir.join(object::PROGRAM_OUT)).doing("adopt the way out")?,
         };
         let settings = maps.settings.get(&0, 0).doing("read the settings")?;
-        Ok(Self { options, maps, programs, adopted: true, settings, canaries: None, nets: Vec::new() })
+        Ok(Self {
+            options,
+            maps,
+            programs,
+            adopted: true,
+            settings,
+            canaries: None,
+            nets: Vec::new(),
+            ports: Vec::new(),
+            places: places::Written::default(),
+        })
     }
 
     /// Whether `open` found pinned state rather than loading anew.
@@ -215,24 +233,27 @@ impl Dataplane {
     /// changed.
     pub fn apply(&mut self, tables: &Compiled, schedules: &[Schedule], canaries: &[Canary]) -> Result<Switched, Error> {
         let start = Instant::now();
-        let generation = stage::next_generation(stage::active(&self.maps)?);
+        let generation = stage::next_generation(stage::active(&self.maps)?.generation);
         let staged = stage::Staged::build(tables, schedules, generation)?;
         canary::run(&mut self.canaries, &staged, generation, tables, &self.settings, canaries)?;
         // The slot of the generation before last: no packet has looked there since the last switch.
         staged.place(&mut self.maps, generation)?;
-        self.maps.active.set(0, generation, 0).doing("switch the generation")?;
+        let wanted = Active { generation, base: generation };
+        self.maps.active.set(0, wanted, 0).doing("switch the generation")?;
         let now = stage::active(&self.maps)?;
-        if now != generation {
+        if now != wanted {
+            let now = now.generation;
             return Err(Error::new("verify the switch", format!("generation {now} is active instead of {generation}")));
         }
-        self.name_nets(tables);
+        self.know(tables);
+        self.write_places()?;
         let staged_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Switched { generation, entries: staged.entries, staged_ms })
     }
 
     /// Replaces the windows of the active generation as a whole.
     pub fn refresh_schedules(&mut self, schedules: &[Schedule]) -> Result<(), Error> {
-        let generation = stage::active(&self.maps)?;
+        let generation = stage::active(&self.maps)?.generation;
         if generation == 0 {
             return Ok(());
         }
@@ -241,7 +262,7 @@ impl Dataplane {
 
     /// The active generation, 0 for none.
     pub fn generation(&self) -> Result<u32, Error> {
-        stage::active(&self.maps)
+        Ok(stage::active(&self.maps)?.generation)
     }
 
     /// Attaches to every interface of `interfaces` (name, id) that exists, replaces what is attached in place,
@@ -317,6 +338,7 @@ impl Dataplane {
                 attach::detach(&dir, &name)?;
             }
         }
+        self.write_places()?;
         self.drop_old_programs();
         Ok(states)
     }
@@ -379,10 +401,18 @@ impl Dataplane {
         self.settings
     }
 
-    /// Says which nets exist, so that reading the counters need not try every number. (The tables in force say it too,
-    /// but opening an inner map takes CAP_SYS_ADMIN, which the agent does not have.)
-    pub fn name_nets(&mut self, tables: &Compiled) {
+    /// Remembers what `tables`, the ones in force, say of nets and ports. (The kernel's copy says it too, but opening an
+    /// inner map takes CAP_SYS_ADMIN, which the agent does not have.)
+    pub fn know(&mut self, tables: &Compiled) {
         self.nets = tables.net_names.iter().map(|(_, id)| *id).collect();
+        self.ports.clone_from(&tables.ports);
+    }
+
+    /// Writes the shortcut from interface and tag to net.
+    fn write_places(&mut self) -> Result<(), Error> {
+        let base = stage::active(&self.maps)?.base;
+        let known: Vec<(u32, IfaceEntry)> = self.maps.ifaces.iter().filter_map(Result::ok).collect();
+        self.places.write(&mut self.maps.places, &places::of(&known, &self.ports, base, link::mac))
     }
 
     /// Every counter that is not zero.
@@ -426,7 +456,7 @@ impl Dataplane {
     /// permits. To be called after the first `apply` and before the first `attach`; `now` in `CLOCK_BOOTTIME` nanoseconds.
     pub fn seed(&mut self, compiled: &Compiled, schedules: &[Schedule], now: u64) -> Result<seeding::Seeded, Error> {
         let mut tables = HostTables::new(1);
-        let generation = stage::active(&self.maps)?;
+        let generation = stage::active(&self.maps)?.generation;
         tables.switch(compiled.clone(), schedules.to_vec());
         let mut unread = Vec::new();
         let mut read = |what: &str, error: seed::Error| unread.push(format!("{what}: {error}"));
@@ -441,8 +471,7 @@ impl Dataplane {
         let (views, mut seeded) = seeding::views(&tables, compiled, &conntrack, &sockets, now);
         for (key, mut view) in views {
             view.generation = generation;
-            let room = if view.state == STATE_OPENING { &mut self.maps.opening } else { &mut self.maps.flows };
-            room.insert(key, view, 0).doing("seed a view")?;
+            self.maps.insert_view(&key, &view, view.state != STATE_OPENING)?;
         }
         seeded.unread = unread;
         Ok(seeded)
@@ -505,7 +534,11 @@ fn load(options: &Options) -> Result<(), Error> {
     for name in maps::NAMES {
         loader.map_pin_path(name, dir.join(name));
     }
-    loader.map_max_entries("FLOWS", options.flows_max).map_max_entries("OPENING", options.opening_max);
+    loader
+        .map_max_entries("FLOWS4", options.flows_max)
+        .map_max_entries("OPENING4", options.opening_max)
+        .map_max_entries("FLOWS6", options.flows_max.div_ceil(IPV6_PART))
+        .map_max_entries("OPENING6", options.opening_max.div_ceil(IPV6_PART));
     let mut ebpf = loader.load(object::OBJECT).doing(
         "load the BPF object (a verifier or permission error here is a bug or an unsupported kernel; needs root and 6.6)",
     )?;

@@ -24,8 +24,10 @@ pub fn loader<'a>() -> EbpfLoader<'a> {
 pub fn load_private(flows: u32) -> Result<Ebpf, aya::EbpfError> {
     loader()
         .override_global("PRIVATE", &PRIVATE_YES, true)
-        .map_max_entries("FLOWS", flows)
-        .map_max_entries("OPENING", flows)
+        .map_max_entries("FLOWS4", flows)
+        .map_max_entries("OPENING4", flows)
+        .map_max_entries("FLOWS6", flows)
+        .map_max_entries("OPENING6", flows)
         .map_max_entries("FRAGMENTS", 1024)
         .load(OBJECT)
 }

@@ -7,7 +7,7 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use sekimori_ebpf::{
-    abi::{IFACE_GUARDED, IfaceEntry, PrivateContext, Schedule, Settings, timeout},
+    abi::{Active, IFACE_GUARDED, IfaceEntry, PrivateContext, Schedule, Settings, timeout},
     reason::{Reason, Verdict},
 };
 
@@ -15,7 +15,7 @@ use super::{
     CutTables, cut,
     error::{Error, While},
     maps::Maps,
-    object,
+    object, places,
     stage::{self, Staged},
 };
 use crate::compile::tables::Compiled;
@@ -61,6 +61,7 @@ pub struct Instance {
     ebpf: Ebpf,
     maps: Maps,
     generation: u32,
+    places: places::Written,
 }
 
 impl Instance {
@@ -74,7 +75,7 @@ impl Instance {
         let maps = Maps::open(|name| {
             ebpf.take_map(name).ok_or_else(|| Error::new("load a private instance", format!("no map {name}")))
         })?;
-        let mut instance = Self { ebpf, maps, generation: 0 };
+        let mut instance = Self { ebpf, maps, generation: 0, places: places::Written::default() };
         instance.settings(&Settings { timeouts: timeout::DEFAULTS, ..Settings::default() })?;
         Ok(instance)
     }
@@ -83,17 +84,20 @@ impl Instance {
     pub fn policy(&mut self, tables: &Compiled, schedules: &[Schedule]) -> Result<(), Error> {
         let generation = stage::next_generation(self.generation);
         let staged = Staged::build(tables, schedules, generation)?;
-        self.adopt(&staged, generation, &tables.interfaces)
+        self.adopt(&staged, generation, tables)
     }
 
     /// Activates tables that were staged for another instance: canaries run over the very maps that will go live.
-    pub fn adopt(&mut self, staged: &Staged, generation: u32, interfaces: &[(String, u16)]) -> Result<(), Error> {
+    pub fn adopt(&mut self, staged: &Staged, generation: u32, tables: &Compiled) -> Result<(), Error> {
         staged.place(&mut self.maps, generation)?;
-        for (_, id) in interfaces {
+        let ports = &tables.ports;
+        for (_, id) in &tables.interfaces {
             let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() };
             self.maps.ifaces.insert(u32::from(*id), entry, 0).doing("name an interface")?;
         }
-        self.maps.active.set(0, generation, 0).doing("activate")?;
+        self.maps.active.set(0, Active { generation, base: generation }, 0).doing("activate")?;
+        let known: Vec<(u32, IfaceEntry)> = self.maps.ifaces.iter().filter_map(Result::ok).collect();
+        self.places.write(&mut self.maps.places, &places::of(&known, ports, generation, |_| None))?;
         self.generation = generation;
         Ok(())
     }
@@ -122,8 +126,10 @@ impl Instance {
             }
             Ok(())
         }
-        clear(&mut self.maps.flows)?;
-        clear(&mut self.maps.opening)?;
+        clear(&mut self.maps.flows4)?;
+        clear(&mut self.maps.opening4)?;
+        clear(&mut self.maps.flows6)?;
+        clear(&mut self.maps.opening6)?;
         clear(&mut self.maps.fragments)
     }
 

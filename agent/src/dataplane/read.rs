@@ -72,14 +72,17 @@ pub fn lost(maps: &Maps) -> Result<u64, Error> {
 /// Live views of both rooms.
 pub fn views(maps: &Maps, settings: &Settings, now: u64) -> Result<Vec<(ViewKey, View)>, Error> {
     let mut found = Vec::new();
-    for room in [&maps.flows, &maps.opening] {
-        for entry in room.iter() {
-            // Entries come and go while they are read.
-            let Ok((key, view)) = entry else { continue };
-            if now.saturating_sub(view.seen) <= flow::idle_limit(&view, key.proto, settings) {
-                found.push((key, view));
-            }
+    let mut see = |key: ViewKey, view: View| {
+        if now.saturating_sub(view.seen) <= flow::idle_limit(&view, key.proto, settings) {
+            found.push((key, view));
         }
+    };
+    // Entries come and go while they are read.
+    for room in [&maps.flows4, &maps.opening4] {
+        room.iter().filter_map(Result::ok).for_each(|(key, view)| see(key.long(), view));
+    }
+    for room in [&maps.flows6, &maps.opening6] {
+        room.iter().filter_map(Result::ok).for_each(|(key, view)| see(key, view));
     }
     Ok(found)
 }
@@ -93,8 +96,16 @@ fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>, capacity: u32
 /// How full the tables are; expired views count until their room is needed.
 pub fn fill(maps: &Maps, flows_max: u32, opening_max: u32) -> Result<Vec<Fill>, Error> {
     Ok(vec![
-        Fill { table: "established", used: entries(&maps.flows, flows_max), capacity: u64::from(flows_max) },
-        Fill { table: "opening", used: entries(&maps.opening, opening_max), capacity: u64::from(opening_max) },
+        Fill {
+            table: "established",
+            used: entries(&maps.flows4, flows_max) + entries(&maps.flows6, flows_max),
+            capacity: u64::from(flows_max),
+        },
+        Fill {
+            table: "opening",
+            used: entries(&maps.opening4, opening_max) + entries(&maps.opening6, opening_max),
+            capacity: u64::from(opening_max),
+        },
         Fill { table: "fragments", used: entries(&maps.fragments, 4096), capacity: 4096 },
     ])
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    AddrEntry, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_PREFIXES,
+    Active, AddrEntry, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_PREFIXES,
     MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS,
     Schedule,
 };
@@ -157,11 +157,11 @@ pub fn next_generation(generation: u32) -> u32 {
     if generation == u32::MAX { 2 } else { generation + 1 }
 }
 
-/// Reads the active generation.
-pub fn active(maps: &Maps) -> Result<u32, Error> {
+/// Which tables are in force.
+pub fn active(maps: &Maps) -> Result<Active, Error> {
     match maps.active.get(&0, 0) {
-        Ok(generation) => Ok(generation),
-        Err(MapError::KeyNotFound) => Ok(0),
+        Ok(active) => Ok(active),
+        Err(MapError::KeyNotFound) => Ok(Active::default()),
         Err(error) => Err(error).doing("read the active generation"),
     }
 }

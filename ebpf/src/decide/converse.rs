@@ -6,7 +6,7 @@ use crate::{
         STATE_OPENING, View, ViewKey, proto,
     },
     decide::{
-        flow,
+        fast, flow,
         identity::device_towards,
         rules::{self, Answer, Cursor, Question},
     },
@@ -219,6 +219,10 @@ fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view:
     if what == QUOTED {
         return Reason::Related as u32;
     }
+    // A device whose registration ends must be asked for every time: this view has no deadline of its own.
+    if !expires(tables, packet) {
+        identified(view, packet);
+    }
     if key.proto == proto::TCP {
         let f = packet.tcp_flags;
         if view.state == STATE_OPENING && f & tcp::SYN != 0 && f & tcp::ACK != 0 {
@@ -239,6 +243,17 @@ fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view:
     }
     flow::touch(view, packet.now);
     Reason::Flow as u32
+}
+
+/// Whether the sending device's registration ends some day.
+#[inline(always)]
+fn expires<T: Tables>(tables: &T, packet: &Packet) -> bool {
+    if packet.device == 0 {
+        return false;
+    }
+    let device = tables.device(packet.generation, packet.device);
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    device.is_null() || unsafe { (*device).schedule } != 0
 }
 
 /// Opens the view that a permitted first packet (or an adopted one) makes here.
@@ -276,6 +291,9 @@ fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, 
     }
     flow::fresh(view, role, packet);
     flow::permit(view, answer, packet);
+    if incoming {
+        identified(view, packet);
+    }
     if packet.proto == proto::TCP {
         if adopting {
             crate::tcp::adopt(view, packet, side_of(role, packet.direction) as usize);
@@ -337,9 +355,23 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
     if !knock {
         flow::touch(view, packet.now);
     }
+    if packet.direction == DIR_IN {
+        identified(view, packet);
+    }
     if opening && view.state == STATE_ESTABLISHED {
         view.seen = packet.now;
         flow::promote(tables, key, view);
+    } else if packet.direction != DIR_IN && view.role == ROLE_INITIATOR {
+        fast::link(tables, packet, view, ROLE_RESPONDER);
     }
     Reason::Flow as u32
+}
+
+/// Remembers that *Identity* let this MAC speak here under this generation.
+#[inline(always)]
+fn identified(view: &mut View, packet: &Packet) {
+    if view.mac_generation != packet.generation || view.mac != packet.src_mac {
+        view.mac = packet.src_mac;
+        view.mac_generation = packet.generation;
+    }
 }

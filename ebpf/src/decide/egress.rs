@@ -3,12 +3,12 @@
 use crate::{
     abi::{
         BUILTIN_ICMP_ERRORS, BUILTIN_RESETS, IFACE_DERIVED, IFACE_GUARDED, NET_BOX, NET_FLAG_DHCP_CLIENT,
-        NET_FLAG_RA_CLIENT, ROLE_BOX_OUT, ROLE_RESPONDER, RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN, STATE_CLOSED,
-        STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, View, proto, service_index,
+        NET_FLAG_RA_CLIENT, ROLE_BOX_OUT, ROLE_INITIATOR, ROLE_RESPONDER, RULE_PUBLISHED, RULE_WORDS, SIDE_SEEN,
+        STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, View, proto, service_index,
     },
     decide::{
         converse::{OWN, QUOTED, Work, converse},
-        flow,
+        fast, flow,
         ingress::{passes, to_many},
         local, place,
     },
@@ -31,14 +31,15 @@ enum Origin {
 #[inline(always)]
 pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
     let origin = origin(tables, packet);
-    packet.generation = tables.active();
+    let active = tables.in_force();
+    packet.generation = active.generation;
     if origin == Origin::Guarded
         && mark::kind(packet.mark) != mark::KIND_NONE
-        && packet.generation > 1
+        && active.base > 1
         && packet.generation & 1 != mark::parity(packet.mark)
     {
         // A switch fell between the way in and the way out: finish by the tables it was judged by.
-        packet.generation -= 1;
+        packet.generation = active.base - 1;
     }
     let verdict = place(tables, packet, IFACE_GUARDED);
     if verdict != 0 {
@@ -157,7 +158,7 @@ fn leave<T: Tables>(
             return if builtin & BUILTIN_RESETS != 0 { Reason::Related as u32 } else { Reason::NoFlow as u32 };
         }
     }
-    if from_box && what == OWN && (role == ROLE_RESPONDER || role == crate::abi::ROLE_INITIATOR) {
+    if from_box && what == OWN && (role == ROLE_RESPONDER || role == ROLE_INITIATOR) {
         // The box speaking for one end of somebody else's conversation.
         return Reason::NoFlow as u32;
     }
@@ -241,6 +242,7 @@ fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *
                 }
             }
             flow::touch(view, packet.now);
+            fast::link(tables, packet, view, ROLE_INITIATOR);
             return Reason::Flow as u32;
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     abi::{ADDR_BROADCAST, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR},
     decide::{
         converse::{OWN, QUOTED, Work, converse},
-        flow, local, place,
+        fast, flow, local, place,
     },
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype},
@@ -32,6 +32,13 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
     let control = local::link_control(packet, builtin, false);
     if control != local::NOT_LOCAL && control != Reason::Builtin as u32 {
         return control;
+    }
+    let cut = tables.cut();
+    if packet.ordinary != 0 && packet.glanced == 0 && cut.all | cut.any == 0 {
+        let src = packet.src;
+        if fast::unlisted(tables, packet, &src) {
+            return Reason::Unlisted as u32;
+        }
     }
     if packet.l3_error != 0 {
         return packet.l3_error;

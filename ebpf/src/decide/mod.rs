@@ -3,6 +3,7 @@
 pub mod converse;
 pub mod cut;
 pub mod egress;
+pub mod fast;
 pub mod flow;
 pub mod fragment;
 pub mod identity;
@@ -12,10 +13,22 @@ pub mod remark;
 
 pub mod rules;
 
-use crate::{abi::PortKey, packet::Packet, reason::Reason, tables::Tables};
+use crate::{abi::PortKey, bytes::Bytes, packet::Packet, reason::Reason, tables::Tables};
 
 pub use egress::egress;
 pub use ingress::ingress;
+
+/// Judges a frame that came in by a guarded interface: a glance, and where that is not enough the long way. The caller has
+/// set `now`, `ifindex`, `direction`, `len` and `segments`. Returns the reason's number.
+pub fn way_in<T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut Packet, work: &mut converse::Work) -> u32 {
+    let reason = fast::glance(tables, bytes, packet);
+    if reason != fast::ASK {
+        return reason;
+    }
+    packet.out_mode = 0;
+    crate::parse::parse(bytes, 0, packet);
+    ingress(tables, packet, work)
+}
 
 /// Reads the generation and finds the packet's zone or network. A reason number to drop by, or 0.
 #[inline(always)]

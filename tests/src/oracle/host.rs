@@ -144,12 +144,12 @@ impl Subject for Host {
                 };
             }
         }
-        parse(&event.frame.as_slice(), 0, &mut packet);
         let mut work = Work::default();
         let entering = packet.direction == DIR_IN;
         let number = if entering {
-            decide::ingress(&self.tables, &mut packet, &mut work)
+            decide::way_in(&self.tables, &event.frame.as_slice(), &mut packet, &mut work)
         } else {
+            parse(&event.frame.as_slice(), 0, &mut packet);
             decide::egress(&self.tables, &mut packet, &mut work)
         };
         let reason = Reason::from_number(number).with_context(|| format!("reason number {number}"))?;
