@@ -125,10 +125,10 @@ pub struct Place {
     pub outer: u16,
     /// Zone or network.
     pub net: u16,
-    /// [`IfaceEntry::id`].
-    pub iface: u16,
     /// The MAC that packets to be routed are sent to.
     pub mac: [u8; 6],
+    /// [`IfaceEntry::id`].
+    pub iface: u16,
 }
 /// Entries of the place table.
 pub const PLACES: u32 = 4096;
@@ -473,10 +473,10 @@ pub const SIDE_KNOCKS: u8 = 1 << 6;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct ViewKey4 {
-    /// The end on the interface's side, as on the wire.
-    pub peer: [u8; 4],
+    /// The end on the interface's side, its bytes in the order of the wire.
+    pub peer: u32,
     /// The end on the box's side.
-    pub far: [u8; 4],
+    pub far: u32,
     /// As in [`ViewKey`].
     pub peer_port: u16,
     /// As in [`ViewKey`].
@@ -502,8 +502,8 @@ impl ViewKey {
     #[inline(always)]
     pub const fn short(&self) -> ViewKey4 {
         ViewKey4 {
-            peer: [self.peer[12], self.peer[13], self.peer[14], self.peer[15]],
-            far: [self.far[12], self.far[13], self.far[14], self.far[15]],
+            peer: u32::from_ne_bytes([self.peer[12], self.peer[13], self.peer[14], self.peer[15]]),
+            far: u32::from_ne_bytes([self.far[12], self.far[13], self.far[14], self.far[15]]),
             peer_port: self.peer_port,
             far_port: self.far_port,
             iface: self.iface,
@@ -518,8 +518,8 @@ impl ViewKey4 {
     /// The form with 16-byte addresses.
     pub fn long(&self) -> ViewKey {
         ViewKey {
-            peer: crate::parse::mapped(self.peer),
-            far: crate::parse::mapped(self.far),
+            peer: crate::parse::mapped(self.peer.to_ne_bytes()),
+            far: crate::parse::mapped(self.far.to_ne_bytes()),
             peer_port: self.peer_port,
             far_port: self.far_port,
             iface: self.iface,

@@ -19,6 +19,67 @@ pub fn u16_at<B: Bytes>(bytes: &B, offset: usize) -> Option<u16> {
     bytes.get::<2>(offset).map(u16::from_be_bytes)
 }
 
+/// Four bytes from `AT`, as they lie. In the kernel one load, where the compiler, which may not count on alignment, would
+/// make four of it and put them together.
+#[inline(always)]
+pub fn word<const AT: usize, const N: usize>(bytes: &[u8; N]) -> u32 {
+    const { assert!(AT + 4 <= N) };
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: four bytes from `AT` lie inside the array; the kernel allows unaligned loads from packets and maps.
+        unsafe {
+            core::arch::asm!("{0} = *(u32 *)({1} + 0)", out(reg) value, in(reg) bytes.as_ptr().add(AT),
+                options(pure, readonly, nostack, preserves_flags));
+        }
+        value as u32
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u32::from_ne_bytes([bytes[AT], bytes[AT + 1], bytes[AT + 2], bytes[AT + 3]])
+}
+
+/// Two bytes from `AT`, as they lie.
+#[inline(always)]
+pub fn half<const AT: usize, const N: usize>(bytes: &[u8; N]) -> u16 {
+    const { assert!(AT + 2 <= N) };
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: as in `word`.
+        unsafe {
+            core::arch::asm!("{0} = *(u16 *)({1} + 0)", out(reg) value, in(reg) bytes.as_ptr().add(AT),
+                options(pure, readonly, nostack, preserves_flags));
+        }
+        value as u16
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u16::from_ne_bytes([bytes[AT], bytes[AT + 1]])
+}
+
+/// A big-endian number from `AT`.
+#[inline(always)]
+pub fn be16<const AT: usize, const N: usize>(bytes: &[u8; N]) -> u16 {
+    u16::from_be(half::<AT, N>(bytes))
+}
+
+/// A big-endian number from `AT`.
+#[inline(always)]
+pub fn be32<const AT: usize, const N: usize>(bytes: &[u8; N]) -> u32 {
+    u32::from_be(word::<AT, N>(bytes))
+}
+
+/// A MAC as a number, for comparing: its bytes from the lowest up.
+#[inline(always)]
+pub fn mac_at<const AT: usize, const REST: usize, const N: usize>(bytes: &[u8; N]) -> u64 {
+    word::<AT, N>(bytes).to_le() as u64 | (half::<REST, N>(bytes).to_le() as u64) << 32
+}
+
+/// A MAC that does not come from a packet, as [`mac_at`].
+#[inline(always)]
+pub fn mac_number(mac: &[u8; 6]) -> u64 {
+    u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+}
+
 impl Bytes for &[u8] {
     #[inline(always)]
     fn get<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {

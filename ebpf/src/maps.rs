@@ -306,6 +306,20 @@ impl Tables for Maps {
         steps::sekimori_judge(work);
     }
     #[inline(always)]
+    fn converse(&self, packet: &mut Packet, work: &mut Work, found: *mut View, what: u32, opens: u8) -> u32 {
+        steps::sekimori_converse(packet, work, found, what, opens as u32)
+    }
+    #[inline(always)]
+    fn forward(&self, packet: &mut Packet, work: &mut Work, found: *mut View) -> u32 {
+        steps::sekimori_forward(packet, work, found)
+    }
+    #[inline(always)]
+    fn link(&self, packet: &Packet, near: &mut View, role: u8) {
+        if self.fast() != 0 {
+            steps::sekimori_link(packet, near, role as u32);
+        }
+    }
+    #[inline(always)]
     fn next_match(&self, cursor: &mut Cursor) -> u32 {
         steps::sekimori_next_match(cursor)
     }

@@ -178,7 +178,13 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
         return Err(no(Reason::Truncated));
     };
     if let Some(ports) = bytes.get::<8>(offset + 20)
-        && ordinary_v4(&head, ports[..4].try_into().unwrap_or_default())
+        && ordinary_v4(
+            head[0],
+            [head[6], head[7]],
+            head[9],
+            head[16],
+            u32::from_be_bytes([ports[0], ports[1], ports[2], ports[3]]),
+        )
     {
         packet.ordinary = 1;
         packet.src = mapped([head[12], head[13], head[14], head[15]]);
@@ -226,26 +232,28 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
     transport(bytes, offset + header, packet)
 }
 
-/// Whether the ports are those of DHCP (68, 67) or DHCPv6 (546, 547), in either direction.
+/// Whether the ports (source in the upper half) are these two, in either order.
 #[inline(always)]
-const fn dhcp(ports: [u8; 4], client: u16, server: u16) -> bool {
-    let (from, to) = (u16::from_be_bytes([ports[0], ports[1]]), u16::from_be_bytes([ports[2], ports[3]]));
-    (from == client && to == server) || (from == server && to == client)
+const fn between(ports: u32, client: u32, server: u32) -> bool {
+    ports == client << 16 | server || ports == server << 16 | client
 }
 
-/// [`Packet::ordinary`] of an IPv4 header and the four bytes behind it.
+/// [`Packet::ordinary`] of an IPv4 packet: first byte, the field of flags and offset, protocol, the destination's first byte,
+/// and the four bytes behind the header.
 #[inline(always)]
-pub fn ordinary_v4(head: &[u8; 20], ports: [u8; 4]) -> bool {
-    head[0] == 0x45
-        && u16::from_be_bytes([head[6], head[7]]) & 0xbfff == 0
-        && head[16] < 224
-        && (head[9] == proto::TCP || (head[9] == proto::UDP && !dhcp(ports, 68, 67)))
+pub const fn ordinary_v4(first: u8, fragment: [u8; 2], protocol: u8, to: u8, ports: u32) -> bool {
+    first == 0x45
+        && fragment[0] & 0xbf == 0
+        && fragment[1] == 0
+        && to < 224
+        && (protocol == proto::TCP || (protocol == proto::UDP && !between(ports, 68, 67)))
 }
 
-/// [`Packet::ordinary`] of an IPv6 header's first eight bytes, destination, and the four bytes behind the header.
+/// [`Packet::ordinary`] of an IPv6 packet: first byte, next header, the destination's first byte, and the four bytes behind
+/// the header.
 #[inline(always)]
-pub fn ordinary_v6(head: &[u8; 8], dst: &Addr, ports: [u8; 4]) -> bool {
-    head[0] >> 4 == 6 && dst[0] != 0xff && (head[6] == proto::TCP || (head[6] == proto::UDP && !dhcp(ports, 546, 547)))
+pub const fn ordinary_v6(first: u8, next: u8, to: u8, ports: u32) -> bool {
+    first >> 4 == 6 && to != 0xff && (next == proto::TCP || (next == proto::UDP && !between(ports, 546, 547)))
 }
 
 /// Addresses that must not appear on a wire (RFC 6890; `docs/ARCHITECTURE.md` step 5).
@@ -279,7 +287,7 @@ fn ipv6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
         return Err(no(Reason::Truncated));
     };
     if let Some(ports) = bytes.get::<8>(offset + 40)
-        && ordinary_v6(&head, &dst, ports[..4].try_into().unwrap_or_default())
+        && ordinary_v6(head[0], head[6], dst[0], u32::from_be_bytes([ports[0], ports[1], ports[2], ports[3]]))
     {
         packet.ordinary = 1;
         packet.src = src;

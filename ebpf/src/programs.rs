@@ -67,9 +67,11 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
     } else {
         packet.now = recent_clock();
     }
-    // SAFETY: `md` is the context the kernel passed.
-    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
-    let mut reason = fast::glance(&Maps, &Window { data, end, wire: wire as usize }, packet);
+    let mut reason = glance(md, scratch);
+    if reason == fast::IPV6 {
+        reason = glance_v6(md, scratch);
+    }
+    let packet = &mut scratch.packet;
     if reason == Reason::Unlisted as u32 && !private() {
         if unsampled(packet) {
             return xdp_action::XDP_DROP;
@@ -121,6 +123,25 @@ fn parse_in(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
     0
 }
 
+/// Out of line like the parse, for the stack's sake.
+#[inline(never)]
+fn glance(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
+    let md = opaque(md as usize) as *mut xdp_md;
+    // SAFETY: `md` is the context the kernel passed.
+    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    let window = Window { data, end, wire: scratch.packet.len as usize };
+    fast::glance(&Maps, &window, &mut scratch.packet)
+}
+
+#[inline(never)]
+fn glance_v6(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
+    let md = opaque(md as usize) as *mut xdp_md;
+    // SAFETY: `md` is the context the kernel passed.
+    let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    let window = Window { data, end, wire: scratch.packet.len as usize };
+    fast::glance_v6(&Maps, &window, &mut scratch.packet)
+}
+
 #[inline(never)]
 fn parse_out(skb: *mut __sk_buff, scratch: &mut Scratch, tag: u32) -> u32 {
     let skb = opaque(skb as usize) as *mut __sk_buff;
@@ -135,19 +156,18 @@ fn parse_out(skb: *mut __sk_buff, scratch: &mut Scratch, tag: u32) -> u32 {
 #[inline(never)]
 fn judge_in(scratch: &mut Scratch) -> u32 {
     let reason = decide::ingress(&Maps, &mut scratch.packet, &mut scratch.work);
-    conclude(scratch, reason);
-    reason
+    conclude(scratch, reason)
 }
 
 #[inline(never)]
 fn judge_out(scratch: &mut Scratch) -> u32 {
     let reason = decide::egress(&Maps, &mut scratch.packet, &mut scratch.work);
-    conclude(scratch, reason);
-    reason
+    conclude(scratch, reason)
 }
 
-#[inline(always)]
-fn conclude(scratch: &Scratch, reason: u32) {
+/// Out of line, because an event takes much of the stack that the judgement needs.
+#[inline(never)]
+fn conclude(scratch: &Scratch, reason: u32) -> u32 {
     let packet = &scratch.packet;
     count(packet, reason);
     if private() {
@@ -156,6 +176,7 @@ fn conclude(scratch: &Scratch, reason: u32) {
             unsafe { *result = [reason, packet.out_rule, packet.out_mark, packet.out_slot] };
         }
     }
+    reason
 }
 
 /// Sends the packet where the kernel sent the last one of its flow, if the kernel would still do so: `XDP_REDIRECT`, or

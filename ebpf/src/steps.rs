@@ -5,7 +5,10 @@
 
 use sekimori_ebpf::{
     abi::View,
-    decide::{converse::Work, cut, fragment, identity, local, rules},
+    decide::{
+        converse::{self, Work},
+        cut, egress, fast, fragment, identity, local, rules,
+    },
     packet::Packet,
     reason::Reason,
     tables::Addr,
@@ -23,6 +26,45 @@ pub(crate) extern "C" fn sekimori_judge(work: *mut Work) -> u32 {
     };
     let Work { question, answer, cursor, .. } = work;
     rules::judge(&Maps, question, answer, cursor);
+    0
+}
+
+/// What a conversation's packet gets.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_converse(
+    packet: *mut Packet,
+    work: *mut Work,
+    found: *mut View,
+    what: u32,
+    opens: u32,
+) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(work)) = (unsafe { (packet.as_mut(), work.as_mut()) }) else {
+        return Reason::Internal as u32;
+    };
+    converse::converse(&Maps, packet, work, found, what, opens as u8)
+}
+
+/// The way out in the initiator's direction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_forward(packet: *mut Packet, work: *mut Work, found: *mut View) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(work)) = (unsafe { (packet.as_mut(), work.as_mut()) }) else {
+        return Reason::Internal as u32;
+    };
+    egress::forward(&Maps, packet, work, found)
+}
+
+/// What the way out teaches the way in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_link(packet: *const Packet, near: *mut View, role: u32) -> u32 {
+    // SAFETY: as above.
+    if let (Some(packet), Some(near)) = unsafe { (packet.as_ref(), near.as_mut()) } {
+        fast::link(&Maps, packet, near, role as u8);
+    }
     0
 }
 

@@ -9,7 +9,10 @@ use crate::abi::{
     ManagementEntry, NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4,
 };
 use crate::{
-    decide::{converse::Work, cut, fragment, identity, local, rules},
+    decide::{
+        converse::{self, Work},
+        cut, egress, fast, fragment, identity, local, rules,
+    },
     packet::Packet,
 };
 
@@ -98,6 +101,30 @@ pub trait Tables {
     {
         let Work { question, answer, cursor, .. } = work;
         rules::judge(self, question, answer, cursor);
+    }
+    /// [`converse::converse`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn converse(&self, packet: &mut Packet, work: &mut Work, found: *mut View, what: u32, opens: u8) -> u32
+    where
+        Self: Sized,
+    {
+        converse::converse(self, packet, work, found, what, opens)
+    }
+    /// [`egress::forward`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn forward(&self, packet: &mut Packet, work: &mut Work, found: *mut View) -> u32
+    where
+        Self: Sized,
+    {
+        egress::forward(self, packet, work, found)
+    }
+    /// [`fast::link`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn link(&self, packet: &Packet, near: &mut View, role: u8)
+    where
+        Self: Sized,
+    {
+        fast::link(self, packet, near, role);
     }
     /// [`rules::next_match`]; a hook like [`Tables::judge`].
     #[inline(always)]

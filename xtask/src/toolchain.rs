@@ -123,10 +123,7 @@ impl Toolchain {
             .arg(bpf_target())
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
             // BTF comes from debug information; without it map definitions and kernel types are unknown.
-            .env(
-                "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
-                "-Cdebuginfo=2 -Clink-arg=--btf -Ctarget-feature=+allows-misaligned-mem-access",
-            )
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", "-Cdebuginfo=2 -Clink-arg=--btf")
             // Flags meant for the host would replace the ones above.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")

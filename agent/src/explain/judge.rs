@@ -43,6 +43,11 @@ pub fn way_out(tables: &HostTables, frame: &[u8], ifindex: u32, came_from: u32, 
     judge(tables, frame, Packet { now, ifindex, came_from, mark, direction: DIR_OUT, ..Packet::default() })
 }
 
+/// As [`way_in`], but rules are asked even where no rule names the sender.
+pub fn way_in_by_rules(tables: &HostTables, frame: &[u8], ifindex: u32, now: u64) -> Judged {
+    judge(tables, frame, Packet { now, ifindex, direction: DIR_IN, glanced: 1, ..Packet::default() })
+}
+
 fn judge(tables: &HostTables, frame: &[u8], mut packet: Packet) -> Judged {
     packet.len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     packet.segments = 1;

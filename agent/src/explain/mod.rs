@@ -23,7 +23,7 @@ use serde::{Serialize, Serializer};
 
 use self::{
     frame::{Link, build},
-    judge::{Judged, way_in, way_out},
+    judge::{Judged, way_in, way_in_by_rules, way_out},
     nearest::{NearestMiss, nearest},
     port::{Enters, key, unknown},
 };
@@ -199,6 +199,8 @@ fn judge_first(
         mac: text(sender),
         nearest: match judged.reason {
             Reason::NoRule | Reason::RuleClosed => nearest(tables, &judged.work.question),
+            // Refused before any rule was asked: ask them all the same.
+            Reason::Unlisted => nearest(tables, &way_in_by_rules(tables, &frame, ifindex, now).work.question),
             _ => None,
         },
     })

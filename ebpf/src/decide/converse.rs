@@ -6,7 +6,7 @@ use crate::{
         STATE_OPENING, View, ViewKey, proto,
     },
     decide::{
-        fast, flow,
+        flow,
         identity::device_towards,
         rules::{self, Answer, Cursor, Question},
     },
@@ -37,18 +37,18 @@ pub const OWN: u32 = 0;
 /// The packet is an ICMP error and `work.key` is the quoted packet's.
 pub const QUOTED: u32 = 1;
 
-/// Judges a packet by its view, or by the rules. `opens`: the role of a view it may open here, 0 if it may open none.
-/// `refused`: the reason if there is no view and it may open none. `found`: the live view of `work.key`, or null.
+/// Judges a packet by its view, or by the rules. `what`: [`OWN`] or [`QUOTED`]. `opens`: the role of a view it may open here,
+/// 0 if it may open none; then, without a view, it has no flow. `found`: the live view of `work.key`, or null.
 #[inline(always)]
-pub(super) fn converse<T: Tables>(
+pub fn converse<T: Tables>(
     tables: &T,
     packet: &mut Packet,
     work: &mut Work,
+    found: *mut View,
     what: u32,
     opens: u8,
-    refused: u32,
-    found: *mut View,
 ) -> u32 {
+    let refused = Reason::NoFlow as u32;
     let mut role = 0;
     if !found.is_null() {
         // SAFETY: not null, so the table vouches for it until the decision returns.
@@ -362,7 +362,7 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
         view.seen = packet.now;
         flow::promote(tables, key, view);
     } else if packet.direction != DIR_IN && view.role == ROLE_INITIATOR {
-        fast::link(tables, packet, view, ROLE_RESPONDER);
+        tables.link(packet, view, ROLE_RESPONDER);
     }
     Reason::Flow as u32
 }

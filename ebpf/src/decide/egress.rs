@@ -7,8 +7,8 @@ use crate::{
         STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING, View, proto, service_index,
     },
     decide::{
-        converse::{OWN, QUOTED, Work, converse},
-        fast, flow,
+        converse::{OWN, QUOTED, Work},
+        flow,
         ingress::{passes, to_many},
         local, place,
     },
@@ -128,13 +128,13 @@ fn leave<T: Tables>(
 ) -> u32 {
     let from_box = origin == Origin::Box;
     let mut what = OWN;
-    work.key = flow::key_out(packet);
+    flow::key_out(packet, &mut work.key);
     if packet.class == CLASS_ICMP_ERROR {
         if builtin & BUILTIN_ICMP_ERRORS == 0 || packet.quoted_proto == 0 || packet.quoted_src != packet.dst {
             return Reason::IcmpUnrelated as u32;
         }
         // The quoted packet came in here.
-        work.key = flow::key_quoted(packet, false);
+        flow::key_quoted(packet, false, &mut work.key);
         what = QUOTED;
     }
 
@@ -150,7 +150,7 @@ fn leave<T: Tables>(
     }
     let outwards = role == 0 || role == ROLE_RESPONDER || (role == ROLE_BOX_OUT && !from_box);
     if what == OWN && !from_box && outwards && mark::kind(packet.mark) == mark::KIND_FORWARD {
-        return forward(tables, packet, work, found, role);
+        return tables.forward(packet, work, found);
     }
     if from_box && what == OWN && role != 0 && packet.tcp_flags & tcp::RST != 0 && packet.proto == proto::TCP {
         let own = role == ROLE_BOX_OUT || role == crate::abi::ROLE_BOX_IN;
@@ -167,7 +167,7 @@ fn leave<T: Tables>(
         return Reason::SpoofedSource as u32;
     }
     let opens = if from_box && what == OWN { ROLE_BOX_OUT } else { 0 };
-    converse(tables, packet, work, what, opens, Reason::NoFlow as u32, found)
+    tables.converse(packet, work, found, what, opens)
 }
 
 /// Whether the source is one of the box's addresses, or, where an outside network hands them out, one of that network.
@@ -199,7 +199,9 @@ fn served<T: Tables>(tables: &T, packet: &Packet, rule: u16) -> bool {
 
 /// In the initiator's direction: the right network, the right server, and the responder's view.
 #[inline(always)]
-fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *mut View, role: u8) -> u32 {
+pub fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *mut View) -> u32 {
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let role = if found.is_null() { 0 } else { unsafe { (*found).role } };
     if mark::net(packet.mark) != packet.net {
         return Reason::WrongWay as u32;
     }
@@ -242,7 +244,7 @@ fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *
                 }
             }
             flow::touch(view, packet.now);
-            fast::link(tables, packet, view, ROLE_INITIATOR);
+            tables.link(packet, view, ROLE_INITIATOR);
             return Reason::Flow as u32;
         }
     }

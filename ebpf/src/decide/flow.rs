@@ -13,36 +13,35 @@ use crate::{
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
 
-/// The key of a packet coming in: its source is the peer.
+/// Where a key's conversation runs, and in what protocol.
 #[inline(always)]
-pub fn key_in(packet: &Packet) -> ViewKey {
-    ViewKey {
-        peer: packet.src,
-        far: packet.dst,
-        peer_port: port(packet, packet.sport),
-        far_port: port(packet, packet.dport),
-        iface: packet.iface,
-        outer: packet.outer,
-        inner: packet.inner,
-        proto: packet.proto,
-        pad: 0,
-    }
+fn here(key: &mut ViewKey, packet: &Packet, protocol: u8) {
+    key.iface = packet.iface;
+    key.outer = packet.outer;
+    key.inner = packet.inner;
+    key.proto = protocol;
+    key.pad = 0;
 }
 
-/// The key of a packet going out: its destination is the peer.
+/// Writes the key of a packet coming in: its source is the peer. In place, like its siblings: a copy would take a good part of
+/// the kernel's stack.
 #[inline(always)]
-pub fn key_out(packet: &Packet) -> ViewKey {
-    ViewKey {
-        peer: packet.dst,
-        far: packet.src,
-        peer_port: port(packet, packet.dport),
-        far_port: port(packet, packet.sport),
-        iface: packet.iface,
-        outer: packet.outer,
-        inner: packet.inner,
-        proto: packet.proto,
-        pad: 0,
-    }
+pub fn key_in(packet: &Packet, key: &mut ViewKey) {
+    key.peer = packet.src;
+    key.far = packet.dst;
+    key.peer_port = port(packet, packet.sport);
+    key.far_port = port(packet, packet.dport);
+    here(key, packet, packet.proto);
+}
+
+/// Writes the key of a packet going out: its destination is the peer.
+#[inline(always)]
+pub fn key_out(packet: &Packet, key: &mut ViewKey) {
+    key.peer = packet.dst;
+    key.far = packet.src;
+    key.peer_port = port(packet, packet.dport);
+    key.far_port = port(packet, packet.sport);
+    here(key, packet, packet.proto);
 }
 
 /// Protocols without ports have flows of their addresses alone.
@@ -54,26 +53,22 @@ fn port(packet: &Packet, port: u16) -> u16 {
     }
 }
 
-/// The key under which the packet an ICMP error quotes is known at this interface. `sent_to_peer`: the quoted packet
+/// Writes the key under which the packet an ICMP error quotes is known at this interface. `sent_to_peer`: the quoted packet
 /// went out here; else it came in here.
 #[inline(always)]
-pub fn key_quoted(packet: &Packet, sent_to_peer: bool) -> ViewKey {
-    let (peer, far, peer_port, far_port) = if sent_to_peer {
-        (packet.quoted_dst, packet.quoted_src, packet.quoted_dport, packet.quoted_sport)
+pub fn key_quoted(packet: &Packet, sent_to_peer: bool, key: &mut ViewKey) {
+    if sent_to_peer {
+        key.peer = packet.quoted_dst;
+        key.far = packet.quoted_src;
+        key.peer_port = packet.quoted_dport;
+        key.far_port = packet.quoted_sport;
     } else {
-        (packet.quoted_src, packet.quoted_dst, packet.quoted_sport, packet.quoted_dport)
-    };
-    ViewKey {
-        peer,
-        far,
-        peer_port,
-        far_port,
-        iface: packet.iface,
-        outer: packet.outer,
-        inner: packet.inner,
-        proto: packet.quoted_proto,
-        pad: 0,
+        key.peer = packet.quoted_src;
+        key.far = packet.quoted_dst;
+        key.peer_port = packet.quoted_sport;
+        key.far_port = packet.quoted_dport;
     }
+    here(key, packet, packet.quoted_proto);
 }
 
 /// Whether packets of this protocol and type open views at all: ICMP other than echo is one-way.

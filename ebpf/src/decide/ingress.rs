@@ -3,7 +3,7 @@
 use crate::{
     abi::{ADDR_BROADCAST, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR},
     decide::{
-        converse::{OWN, QUOTED, Work, converse},
+        converse::{OWN, QUOTED, Work},
         fast, flow, local, place,
     },
     mark,
@@ -76,14 +76,14 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
         if builtin & BUILTIN_ICMP_ERRORS == 0 || packet.quoted_proto == 0 || packet.quoted_src != packet.dst {
             return Reason::IcmpUnrelated as u32;
         }
-        work.key = flow::key_quoted(packet, true);
+        flow::key_quoted(packet, true, &mut work.key);
         QUOTED
     } else {
-        work.key = flow::key_in(packet);
+        flow::key_in(packet, &mut work.key);
         OWN
     };
     let found = flow::live(tables, &work.key, packet.now);
-    let reason = converse(tables, packet, work, what, ROLE_INITIATOR, Reason::NoFlow as u32, found);
+    let reason = tables.converse(packet, work, found, what, ROLE_INITIATOR);
     if packet.frag == FRAG_FIRST && passes(reason) {
         let verdict = tables.first_fragment(packet);
         if verdict != 0 {

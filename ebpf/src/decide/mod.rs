@@ -21,7 +21,10 @@ pub use ingress::ingress;
 /// Judges a frame that came in by a guarded interface: a glance, and where that is not enough the long way. The caller has
 /// set `now`, `ifindex`, `direction`, `len` and `segments`. Returns the reason's number.
 pub fn way_in<T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut Packet, work: &mut converse::Work) -> u32 {
-    let reason = fast::glance(tables, bytes, packet);
+    let mut reason = fast::glance(tables, bytes, packet);
+    if reason == fast::IPV6 {
+        reason = fast::glance_v6(tables, bytes, packet);
+    }
     if reason != fast::ASK {
         return reason;
     }

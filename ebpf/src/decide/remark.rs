@@ -2,7 +2,7 @@
 //! the views that the way in has just made or used.
 
 use crate::{
-    abi::{DIR_IN, IFACE_GUARDED, NET_BOX, NET_NONE},
+    abi::{DIR_IN, IFACE_GUARDED, NET_BOX, NET_NONE, ViewKey},
     decide::{converse::marked, flow, fragment, place},
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_LATER, Packet, ethertype},
@@ -25,7 +25,12 @@ pub fn remark<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     if packet.frag == FRAG_LATER {
         return fragment::mark_of(tables, packet);
     }
-    let key = if packet.class == CLASS_ICMP_ERROR { flow::key_quoted(packet, true) } else { flow::key_in(packet) };
+    let mut key = ViewKey::default();
+    if packet.class == CLASS_ICMP_ERROR {
+        flow::key_quoted(packet, true, &mut key);
+    } else {
+        flow::key_in(packet, &mut key);
+    }
     let view = flow::live(tables, &key, packet.now);
     if view.is_null() {
         // A control protocol that passed without a view is a built-in; anything else is unknown.
