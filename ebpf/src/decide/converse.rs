@@ -219,10 +219,7 @@ fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view:
     if what == QUOTED {
         return Reason::Related as u32;
     }
-    // A device whose registration ends must be asked for every time: this view has no deadline of its own.
-    if !expires(tables, packet) {
-        identified(view, packet);
-    }
+    identified(tables, view, packet);
     if key.proto == proto::TCP {
         let f = packet.tcp_flags;
         if view.state == STATE_OPENING && f & tcp::SYN != 0 && f & tcp::ACK != 0 {
@@ -292,7 +289,7 @@ fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, 
     flow::fresh(view, role, packet);
     flow::permit(view, answer, packet);
     if incoming {
-        identified(view, packet);
+        identified(tables, view, packet);
     }
     if packet.proto == proto::TCP {
         if adopting {
@@ -356,7 +353,7 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
         flow::touch(view, packet.now);
     }
     if packet.direction == DIR_IN {
-        identified(view, packet);
+        identified(tables, view, packet);
     }
     if opening && view.state == STATE_ESTABLISHED {
         view.seen = packet.now;
@@ -367,10 +364,11 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
     Reason::Flow as u32
 }
 
-/// Remembers that *Identity* let this MAC speak here under this generation.
+/// Remembers that *Identity* let this MAC speak here under this generation. Not of a device whose registration ends: that is
+/// asked every time, because the view's deadline need not speak of it.
 #[inline(always)]
-fn identified(view: &mut View, packet: &Packet) {
-    if view.mac_generation != packet.generation || view.mac != packet.src_mac {
+fn identified<T: Tables>(tables: &T, view: &mut View, packet: &Packet) {
+    if (view.mac_generation != packet.generation || view.mac != packet.src_mac) && !expires(tables, packet) {
         view.mac = packet.src_mac;
         view.mac_generation = packet.generation;
     }

@@ -122,6 +122,7 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     }
     let (src, dst) = (word::<12, 20>(head), word::<16, 20>(head));
     if unlisted(tables, packet, &mapped(src.to_ne_bytes())) {
+        packet.out_rule = 0;
         return Reason::Unlisted as u32;
     }
     let total = be16::<2, 20>(head) as u32;
@@ -183,6 +184,7 @@ fn v6<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
         return ASK;
     }
     if unlisted(tables, packet, src) {
+        packet.out_rule = 0;
         return Reason::Unlisted as u32;
     }
     let length = be16::<4, 8>(head) as u32;
