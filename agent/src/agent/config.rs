@@ -1,6 +1,7 @@
 //! The agent's own configuration: where an instance lives and how the administrator reaches the box.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -47,6 +48,10 @@ pub struct Config {
     pub mark_shift: u32,
     /// Sizes of the conversation tables.
     pub flows: Flows,
+    /// Established flows may be forwarded by the way in where nothing would be missed.
+    pub fast_path: bool,
+    /// Interfaces, zones and networks where they may not.
+    pub fast_path_except: BTreeSet<String>,
 }
 
 /// Unix groups that may speak to the control socket; root always may.
@@ -115,6 +120,8 @@ impl Config {
             "adopt_seconds",
             "mark_shift",
             "flows",
+            "fast_path",
+            "fast_path_except",
         ])? {
             match name {
                 "instance" => config.instance = instance(value)?,
@@ -138,6 +145,19 @@ impl Config {
                 "adopt_seconds" => config.adopt_seconds = within(value, 0, 3600)?,
                 "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
+                "fast_path" => {
+                    config.fast_path = match value.text("auto or off")? {
+                        "auto" => true,
+                        "off" => false,
+                        other => return Err(value.error(format!("`{other}` is neither auto nor off"))),
+                    }
+                }
+                "fast_path_except" => {
+                    for name in value.list("interfaces, zones or networks")? {
+                        let name = name.text("the name of an interface, zone or network")?;
+                        config.fast_path_except.insert(name.to_owned());
+                    }
+                }
                 _ => {}
             }
         }
@@ -158,6 +178,8 @@ impl Config {
             adopt_seconds: 60,
             mark_shift: 8,
             flows: Flows { established: 262_144, opening: 65_536 },
+            fast_path: true,
+            fast_path_except: BTreeSet::new(),
         }
     }
 }
@@ -286,6 +308,8 @@ xdp: native
 adopt_seconds: 0
 mark_shift: 8
 flows: {established: 4096, opening: 2048}
+fast_path: off
+fast_path_except: [lan0, guest]
 ";
 
     #[test]
@@ -298,6 +322,8 @@ flows: {established: 4096, opening: 2048}
         assert_eq!(config.roles, Roles { operator: "staff".into(), viewer: "watch".into() });
         assert_eq!(config.xdp, XdpChoice::Native);
         assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
+        assert!(!config.fast_path);
+        assert_eq!(config.fast_path_except, BTreeSet::from(["guest".to_owned(), "lan0".to_owned()]));
     }
 
     #[test]
@@ -305,6 +331,7 @@ flows: {established: 4096, opening: 2048}
         let config = Config::read("metrics: off\n").unwrap();
         assert_eq!(config.metrics, None);
         assert_eq!(config.adopt_seconds, 60);
+        assert!(config.fast_path && config.fast_path_except.is_empty());
         assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
     }
 
@@ -324,6 +351,7 @@ flows: {established: 4096, opening: 2048}
             ("policy: etc/policy\n", 1, 9, "absolute"),
             ("metrics: localhost\n", 1, 10, "ADDRESS:PORT"),
             ("xdp: maybe\n", 1, 6, "native, generic or any"),
+            ("fast_path: on\n", 1, 12, "neither auto nor off"),
             ("mark_shift: 10\n", 1, 13, "0 to 9"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),

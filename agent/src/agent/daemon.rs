@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     clock,
     config::Config,
+    facts,
     handler::Desk,
     keeper::{Caller, Keeper, Mode},
     nftables, preflight,
@@ -37,6 +38,8 @@ const POLICY_EVERY: Duration = Duration::from_secs(2);
 const SCHEDULES_EVERY: Duration = Duration::from_secs(3600);
 /// How often the clock is noted, and attachments are looked over although no netlink message came.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
+/// How often the fast path is looked over although nobody told of a change: BPF programs come and go unannounced.
+const FAST_EVERY: Duration = Duration::from_secs(10);
 /// How often the event ring is emptied.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 /// Netlink messages come in bursts; one attachment answers a burst.
@@ -73,7 +76,8 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     keeper.note(&Caller::agent(), Action::Start, None, Vec::new(), None, outcome);
     // Watched before the first attachment, so that an interface that comes in between is not missed.
     let links = links().map_err(listen("netlink"))?;
-    let guards = nftables::watch().map_err(listen("nftables"))?;
+    let rules = nftables::watch(keeper.options().guard_table()).map_err(listen("nftables"))?;
+    let facts = facts::watch().map_err(listen("netlink"))?;
     let steps = clock::watch_steps().map_err(listen("clock"))?;
     keeper.revive().await;
 
@@ -97,7 +101,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
 
-    let last = housekeep(&desk, signals, links, guards, steps).await;
+    let last = housekeep(&desk, signals, Changes { links, rules, facts, steps }).await;
     tell_supervisor("STOPPING=1");
     // Nobody is listening any more if this fails.
     let _ = stop.send(true);
@@ -109,19 +113,26 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the kernel tells of.
+struct Changes {
+    links: mpsc::Receiver<()>,
+    rules: nftables::Changes,
+    facts: mpsc::Receiver<()>,
+    steps: mpsc::Receiver<()>,
+}
+
 /// Everything that acts on the instance in turn; returns with the signal that says stop.
-async fn housekeep(
-    desk: &Desk,
-    mut signals: mpsc::Receiver<Received>,
-    mut links: mpsc::Receiver<()>,
-    mut guards: mpsc::Receiver<()>,
-    mut steps: mpsc::Receiver<()>,
-) -> Received {
+async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: Changes) -> Received {
+    let Changes { mut links, mut rules, mut facts, mut steps } = changes;
     let keeper = desk.keeper();
     let mut schedules = ticks(SCHEDULES_EVERY);
     let mut minute = ticks(CLOCK_EVERY);
+    let mut fast = ticks(FAST_EVERY);
     loop {
+        let due = keeper.lock().await.fast_due().map(Instant::from_std);
         tokio::select! {
+            // First of all what may have to stop something.
+            biased;
             Some(signal) = signals.recv() => {
                 if signal.stop {
                     return signal;
@@ -133,23 +144,39 @@ async fn housekeep(
                     Some(problem) => tracing::error!("apply by {}: {}", signal.name, problem.message),
                 }
             }
+            Some(()) = rules.foreign.recv() => {
+                while rules.foreign.try_recv().is_ok() {}
+                keeper.lock().await.netfilter_changed();
+            }
+            Some(()) = facts.recv() => {
+                keeper.lock().await.hold_fast_path();
+                tokio::time::sleep(LINK_SETTLE).await;
+                while facts.try_recv().is_ok() {}
+                keeper.lock().await.fast_path();
+            }
             Some(()) = links.recv() => {
+                keeper.lock().await.hold_fast_path();
                 tokio::time::sleep(LINK_SETTLE).await;
                 while links.try_recv().is_ok() {}
                 // What is wrong is kept as a fault and shown by `status`.
                 let _ = keeper.lock().await.attach().await;
             }
-            Some(()) = guards.recv() => {
+            Some(()) = rules.any.recv() => {
                 // Our own renewals come by here as well, and find the guard up.
-                while guards.try_recv().is_ok() {}
+                while rules.any.try_recv().is_ok() {}
                 keeper.lock().await.guard_again().await;
             }
             Some(()) = steps.recv() => keeper.lock().await.clock_stepped(),
             _ = schedules.tick() => keeper.lock().await.refresh_schedules(),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                keeper.lock().await.fast_path();
+            }
+            _ = fast.tick() => keeper.lock().await.fast_path(),
             _ = minute.tick() => {
                 let mut keeper = keeper.lock().await;
                 keeper.observe_clock();
                 let _ = keeper.attach().await;
+                keeper.fast_path_afresh();
             }
         }
     }

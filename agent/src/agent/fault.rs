@@ -29,6 +29,8 @@ pub enum Fault {
     Schedules(String),
     /// The host's own rules use mark bits that carry our verdicts.
     Marks(Conflict),
+    /// Names in `fast_path_except` that nobody has.
+    FastExcept(String),
     /// Something of the state folder or the maps: which, and why.
     State(&'static str, String),
 }
@@ -46,6 +48,7 @@ impl Fault {
             Self::Attach(why) => text::fault_attach(lang, why),
             Self::Schedules(why) => text::fault_schedules(lang, why),
             Self::Marks(conflict) => conflict.text(lang),
+            Self::FastExcept(names) => text::fault_fast_except(lang, names),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),
         }
     }

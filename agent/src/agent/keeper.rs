@@ -1,6 +1,9 @@
 //! One instance as it is: the data plane, the revision in force, the cut-offs, the record, the clock.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use sekimori_ebpf::abi::{Schedule, Settings, timeout};
@@ -88,6 +91,7 @@ pub struct Keeper {
     /// Applies since the agent started: done, refused or failed.
     pub(super) applies: (u64, u64),
     pub(super) agent_running: bool,
+    pub(super) fast_due: Option<Instant>,
     _lock: Lock,
 }
 
@@ -148,6 +152,7 @@ impl Keeper {
             apply_time: None,
             applies: (0, 0),
             agent_running: mode == Mode::Agent,
+            fast_due: None,
             _lock: lock,
         };
         if let Some(torn) = torn {
@@ -324,6 +329,7 @@ impl Keeper {
             Err(error) => Err(report(&error)),
         };
         self.faults.track(attached.clone(), Fault::Attach);
+        self.fast_path();
         attached
     }
 

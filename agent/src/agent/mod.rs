@@ -11,6 +11,8 @@ pub mod daemon;
 pub mod document;
 pub mod evaluator;
 mod event;
+mod facts;
+pub mod fastpath;
 pub mod fault;
 pub mod flows;
 pub mod handler;

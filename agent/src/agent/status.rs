@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::keeper::{Keeper, report};
 use crate::dataplane::guard::Look;
 use crate::{
-    api::report::{Clock, Cutoff, Guard, Interface, Permission, Record, Revision, Status, Table},
+    api::report::{Clock, Cutoff, FastWay, Guard, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},
     dataplane::Dataplane,
     policy::model::{NetKind, Policy},
@@ -18,7 +18,8 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 impl Keeper {
     /// See [`Status`].
     pub fn status(&self, lang: Lang) -> Status {
-        let interfaces = self.interfaces();
+        let mut interfaces = self.interfaces();
+        let fast_path = self.fast_report(lang, &mut interfaces);
         let look = self.dataplane.as_ref().map(Dataplane::guard).unwrap_or_default();
         let guard_up = look.up;
         let guard = guards(look);
@@ -39,6 +40,7 @@ impl Keeper {
             }),
             policy_file: self.policy_file.clone(),
             interfaces,
+            fast_path,
             guard,
             cutoffs: self.cutoffs(),
             tables: self.tables(),
@@ -125,13 +127,15 @@ impl Keeper {
                 xdp: state.xdp.to_owned(),
                 tcx: state.tcx,
                 error: state.error,
+                fast_path: FastWay::default(),
             })
             .collect();
         for (name, _) in self.guarded_names().unwrap_or_default() {
             if !interfaces.iter().any(|interface| interface.name == name) {
                 let ifindex = nix::net::if_::if_nametoindex(name.as_str()).unwrap_or(0);
                 let nets = nets(&name);
-                interfaces.push(Interface { name, ifindex, xdp: "missing".into(), tcx: false, nets, error: None });
+                let xdp = "missing".into();
+                interfaces.push(Interface { name, ifindex, xdp, nets, ..Interface::default() });
             }
         }
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));

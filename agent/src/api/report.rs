@@ -25,6 +25,9 @@ pub struct Status {
     pub policy_file: PolicyFile,
     /// Guarded interfaces.
     pub interfaces: Vec<Interface>,
+    /// Where established flows are forwarded by the way in itself, by zone or network.
+    #[serde(default)]
+    pub fast_path: Vec<FastNet>,
     /// The nftables guard: counters by name; empty if it is not up.
     pub guard: Vec<Guard>,
     /// Cut-offs in force or kept.
@@ -89,7 +92,7 @@ pub enum FileState {
 }
 
 /// A guarded interface.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Interface {
     /// Kernel name.
     pub name: String,
@@ -103,6 +106,48 @@ pub struct Interface {
     pub nets: Vec<String>,
     /// What is wrong.
     pub error: Option<String>,
+    /// The fast path here.
+    #[serde(default)]
+    pub fast_path: FastWay,
+}
+
+/// The fast path on one interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastWay {
+    /// Packets that come in may take it.
+    #[serde(rename = "in")]
+    pub way_in: bool,
+    /// Packets may leave by it.
+    #[serde(rename = "out")]
+    pub way_out: bool,
+    /// Why not.
+    pub reasons: Vec<FastReason>,
+}
+
+/// The fast path of one zone or network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastNet {
+    /// Its name.
+    pub network: String,
+    /// Packets may take it in and out by every interface.
+    pub on: bool,
+    /// Why not.
+    pub reasons: Vec<FastReason>,
+}
+
+/// Why the fast path is not used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastReason {
+    /// Stable.
+    pub code: String,
+    /// What it forbids: `in`, `out` or `both`.
+    pub way: String,
+    /// On which interface.
+    pub interface: String,
+    /// About what: a chain, a device, a rule.
+    pub about: String,
+    /// For people.
+    pub text: String,
 }
 
 /// One counter of the nftables guard.

@@ -48,6 +48,7 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
         let rows: Vec<_> = status.interfaces.iter().map(|interface| row(interface, lang)).collect();
         table(out, &rows)?;
     }
+    fast_path(out, status, lang)?;
     let guard = status.guard.iter().map(|guard| text::h_guard_line(lang, &guard.name, guard.packets, guard.bytes));
     section(out, &text::h_guard(lang), guard)?;
     let tables = status.tables.iter().map(|table| {
@@ -76,6 +77,15 @@ fn cutoffs(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> 
         text::h_cutoff(lang, &cut.object, text::age(lang, cut.age_seconds), &cut.placed_by.name, &cut.reason, extra)
     });
     section(out, &text::h_cutoffs(lang), lines)
+}
+
+fn fast_path(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
+    let lines = status.fast_path.iter().flat_map(|net| {
+        let head = if net.on { text::h_fast_on(lang, &net.network) } else { text::h_fast_off(lang, &net.network) };
+        let reasons = net.reasons.iter().map(|reason| format!("    {}: {}", reason.interface, reason.text));
+        std::iter::once(head).chain(reasons)
+    });
+    section(out, &text::h_fast(lang), lines)
 }
 
 fn row(interface: &Interface, lang: Lang) -> Vec<String> {

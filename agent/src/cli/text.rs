@@ -123,6 +123,31 @@ texts! {
     file_missing() "missing" "見つかりません";
     attached() "attached" "接続済み";
     h_interfaces() "interfaces" "インターフェース";
+    h_fast() "fast path (established flows forwarded by the way in)" "高速経路(確立済み通信を入口で転送)";
+    h_fast_on(network) "  {network}: on" "  {network}: 有効";
+    h_fast_off(network) "  {network}: off" "  {network}: 無効";
+    fast_only_in(text) "coming in: {text}" "受信方向: {text}";
+    fast_only_out(text) "going out: {text}" "送信方向: {text}";
+    fast_configured() "switched off in the agent's configuration (fast_path, fast_path_except)" "エージェントの設定(fast_path、fast_path_except)で無効";
+    fast_not_attached() "the interface is missing or not fully attached" "インターフェースがないか、接続が完了していません";
+    fast_generic() "XDP runs in generic mode" "XDPが汎用モードです";
+    fast_no_redirect() "the driver cannot forward out of XDP" "ドライバーがXDPからの転送に対応していません";
+    fast_no_transmit() "the driver does not send what XDP forwards to it (a veth does once its peer has GRO or XDP on)" "ドライバーがXDPから転送されたフレームの送信に対応していません(vethは相手側でGROかXDPを有効にすると対応)";
+    fast_nat(rule) "{rule} translates addresses and would be bypassed" "{rule} のアドレス変換を通らなくなるため";
+    fast_netfilter(rule) "rules of {rule} would be bypassed" "{rule} の規則を通らなくなるため";
+    fast_legacy(table) "the old {table} table is loaded, and its rules cannot be seen here; move them to nftables and unload it" "旧方式の表 {table} が読み込まれており、内容を確認できません。nftables へ移して解除してください";
+    fast_tc(what) "{what} would be bypassed" "{what} を通らなくなるため";
+    fast_shaping(what) "the queueing discipline {what} would be bypassed" "キュー制御 {what} を通らなくなるため";
+    fast_routing_rule(rule) "{rule} routes by more than addresses" "{rule} がアドレス以外の条件で経路を選んでいます";
+    fast_ipsec() "IPsec policies would be bypassed" "IPsecのポリシーを通らなくなるため";
+    fast_not_forwarding(what) "forwarding is off ({what})" "転送が無効です({what})";
+    fast_bridge_stp(bridge) "{bridge} speaks spanning tree" "{bridge} でスパニングツリーが有効です";
+    fast_bridge_vlans(bridge) "{bridge} filters VLANs" "{bridge} でVLANフィルタリングが有効です";
+    fast_bridge_port(setting) "the bridge port has a setting of its own: {setting}" "ブリッジポートに個別の設定があります: {setting}";
+    fast_upper(device) "{device} stands on it" "この上に {device} があります";
+    fast_kind(kind) "devices of kind {kind} are not understood" "{kind} 型のデバイスには対応していません";
+    fast_unknown(what) "the kernel did not tell: {what}" "カーネルから確認できません: {what}";
+    fast_settling() "permitted, but only for seconds so far" "条件は整いましたが、まだ数秒しか経っていません";
     h_guard() "guard (nftables)" "防護壁(nftables)";
     h_guard_line(name, packets, bytes) "  {name}: {packets} packets, {bytes} bytes dropped" "  {name}: 破棄 {packets}パケット {bytes}バイト";
     h_cutoffs() "cut off" "遮断中";
@@ -159,6 +184,7 @@ texts! {
     marks_free(shift) "Set `mark_shift: {shift}` in the agent's configuration and restart the agent; those bits are free" "エージェントの設定で `mark_shift: {shift}` とし、再起動してください(そのビットは空いています)";
     marks_none_free(bits) "No mark_shift is free: let those rules use a mask of at most 9 bits at one end (`meta mark & 0xff`, `fwmark 0x1/0xff`); {bits} bits in a row are needed"
         "空いている mark_shift がありません。それらの規則で使うビットを、マスクで一方の端の9ビット以内に収めてください(`meta mark & 0xff`、`fwmark 0x1/0xff` など)。連続した{bits}ビットが必要です";
+    fault_fast_except(names) "fast_path_except names what is no interface, zone or network here: {names}" "fast_path_except に、存在しないインターフェース・区域・外部網があります: {names}";
     fault_schedules(why) "schedules could not be refreshed: {why}; timed rules close at their horizon" "時間指定を更新できません: {why}。予定の範囲を過ぎると閉じます";
 
     // Explain, flows, records, check.

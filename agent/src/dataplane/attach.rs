@@ -141,6 +141,16 @@ pub fn state(dir: &Path, name: &str) -> InterfaceState {
     InterfaceState { name: name.to_owned(), ifindex, xdp, tcx, error }
 }
 
+/// Ids of the programs of every link that is pinned.
+pub fn own_programs(dir: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let mut ids: Vec<u32> =
+        entries.filter_map(|entry| link::pinned(&entry.path()).ok().flatten()).map(|info| info.program).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
 /// What is wrong if another program runs before ours: if it ends the chain, ours never sees the packet.
 fn ahead(pin: &Path, ifindex: u32, way_out: bool) -> Option<String> {
     let ours = link::pinned(pin).ok().flatten()?.program;

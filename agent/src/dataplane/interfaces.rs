@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, VlanProtocol};
+use sekimori_ebpf::abi::{IFACE_DERIVED, IFACE_VLAN, IfaceEntry};
 
 use super::error::{Error, While};
 
@@ -18,6 +19,8 @@ pub struct Device {
     pub vlan_of: Option<u32>,
     /// The VLAN id of a VLAN device.
     pub vlan_id: Option<u16>,
+    /// A VLAN device of 802.1Q.
+    pub customer: bool,
     /// Port of this bridge.
     pub port_of: Option<u32>,
 }
@@ -43,6 +46,7 @@ pub async fn list() -> Result<BTreeMap<u32, Device>, Error> {
                             LinkInfo::Kind(InfoKind::Bridge) => device.bridge = true,
                             LinkInfo::Kind(InfoKind::Vlan) => vlan = true,
                             LinkInfo::Data(InfoData::Vlan(data)) => {
+                                device.customer = data.contains(&InfoVlan::Protocol(VlanProtocol::Ieee8021Q));
                                 device.vlan_id = data.iter().find_map(|item| match item {
                                     InfoVlan::Id(id) => Some(*id),
                                     _ => None,
@@ -84,6 +88,15 @@ pub fn derived(devices: &BTreeMap<u32, Device>, guarded: &BTreeSet<u32>) -> BTre
         if derived.len() == before {
             return derived;
         }
+    }
+}
+
+/// How the data plane knows a derived device: as one of a guarded port's VLANs, or merely as derived.
+pub fn entry(device: Option<&Device>, guarded: &BTreeSet<u32>) -> IfaceEntry {
+    let vlan = device.filter(|device| device.customer).and_then(|device| device.vlan_of.zip(device.vlan_id));
+    match vlan.filter(|(lower, _)| guarded.contains(lower)) {
+        Some((lower, tag)) => IfaceEntry { flags: IFACE_DERIVED | IFACE_VLAN, tag, lower, ..IfaceEntry::default() },
+        None => IfaceEntry { flags: IFACE_DERIVED, ..IfaceEntry::default() },
     }
 }
 

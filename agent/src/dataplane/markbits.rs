@@ -62,13 +62,20 @@ pub fn conflict(uses: &[Use], shift: u32) -> Option<Conflict> {
 /// # Errors
 /// `nft` or netlink does not answer: whether the bits are free is then not known.
 pub fn scan(own: &str) -> Result<Vec<Use>, Error> {
-    // Terse: the contents of named sets, which may be long, say nothing about marks.
-    let text = get_current_ruleset_raw(None::<&str>, ["--terse", "list", "ruleset"])
-        .doing("read the host's nftables rules (is nft installed?)")?;
-    let ruleset: Value = serde_json::from_str(&text).doing("read the host's nftables rules")?;
-    let mut uses = tables(&ruleset, own, listed)?;
+    let mut uses = tables(&ruleset()?, own, listed)?;
     uses.extend(on_netlink(async |handle| routing(&handle).await)?);
     Ok(uses)
+}
+
+/// Every nftables rule of this network namespace, as `nft -j` lists them.
+///
+/// # Errors
+/// `nft` does not answer.
+pub(super) fn ruleset() -> Result<Value, Error> {
+    // Terse: the contents of named sets, which may be long, say nothing about rules.
+    let text = get_current_ruleset_raw(None::<&str>, ["--terse", "list", "ruleset"])
+        .doing("read the host's nftables rules (is nft installed?)")?;
+    serde_json::from_str(&text).doing("read the host's nftables rules")
 }
 
 /// The rules of `nft -j list ruleset`. `listed` fetches one rule as text, for what the JSON does not show.

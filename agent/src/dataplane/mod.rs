@@ -5,6 +5,7 @@ pub mod batch;
 pub mod canary;
 pub mod cut;
 pub mod error;
+pub mod fastpath;
 pub mod guard;
 pub mod interfaces;
 pub mod link;
@@ -30,8 +31,8 @@ use std::{
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
-    Active, Counter, Event, IFACE_DERIVED, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey,
-    RuleCounter, STATE_OPENING, Schedule, Settings, View, ViewKey,
+    Active, Counter, Event, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey, RuleCounter, STATE_OPENING, Schedule,
+    Settings, View, ViewKey,
 };
 
 pub use canary::Canary;
@@ -162,6 +163,7 @@ pub struct Dataplane {
     ports: Vec<(PortKey, u16)>,
     /// What the place table holds.
     places: places::Written,
+    fast: fastpath::Memory,
 }
 
 /// One IPv6 view has room for so many of IPv4.
@@ -221,6 +223,7 @@ impl Dataplane {
             nets: Vec::new(),
             ports: Vec::new(),
             places: places::Written::default(),
+            fast: fastpath::Memory::default(),
         })
     }
 
@@ -276,7 +279,7 @@ impl Dataplane {
             interfaces.iter().map(|(name, id)| (name.as_str(), *id, link::index(name))).collect();
         // Known before the first program runs: no packet of ours is judged as unknown in between.
         for (_, id, index) in wanted.iter().filter(|(_, _, index)| *index != 0) {
-            let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() };
+            let entry = self.guarded_entry(*index, *id);
             self.maps.ifaces.insert(index, entry, 0).doing("name an interface")?;
         }
         let present: Vec<(&str, u32)> = wanted.iter().map(|(name, _, index)| (*name, *index)).collect();
@@ -318,7 +321,7 @@ impl Dataplane {
         let devices = interfaces::list().await?;
         let derived = interfaces::derived(&devices, &guarded);
         for index in &derived {
-            let entry = IfaceEntry { flags: IFACE_DERIVED, ..IfaceEntry::default() };
+            let entry = interfaces::entry(devices.get(index), &guarded);
             self.maps.ifaces.insert(index, entry, 0).doing("name a derived device")?;
         }
         let all: Vec<u32> = guarded.union(&derived).copied().collect();

@@ -6,7 +6,7 @@
 mod conntrack;
 #[cfg(test)]
 mod live_test;
-mod netlink;
+pub(super) mod netlink;
 mod sockets;
 
 use std::net::{IpAddr, SocketAddr};

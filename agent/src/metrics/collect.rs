@@ -73,6 +73,12 @@ fn of_status(status: &Status) -> Families {
             labelled([("interface", &interface.name), ("mode", &interface.xdp)], flag(attached(interface)))
         })
         .collect();
+    let fast = |interface: &crate::api::report::Interface| interface.fast_path.way_in && interface.fast_path.way_out;
+    families.fast_path = status
+        .interfaces
+        .iter()
+        .map(|interface| labelled([("interface", &interface.name)], flag(fast(interface))))
+        .collect();
     for guard in &status.guard {
         families.guard_packets_total.push(labelled([("counter", &guard.name)], guard.packets as f64));
         families.guard_bytes_total.push(labelled([("counter", &guard.name)], guard.bytes as f64));

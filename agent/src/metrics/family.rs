@@ -70,6 +70,8 @@ families! {
     detached: GAUGE;
     /// 1 if both hooks are attached to a guarded interface; mode is native, generic or missing.
     interface_attached: GAUGE;
+    /// 1 if established flows may be forwarded by the way in, in and out by this interface.
+    fast_path: GAUGE;
     /// Number of the revision in force, 0 for none.
     revision: GAUGE;
     /// The revision in force by its hash; always 1.

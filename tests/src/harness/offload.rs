@@ -58,3 +58,13 @@ fn apply(socket: &std::net::UdpSocket, name: &str, mut value: EthtoolValue) -> R
     }
     Ok(())
 }
+
+/// Turns generic receive offload alone on or off. A veth takes frames that XDP forwards to it only while its peer has it
+/// on, or an XDP program of its own.
+pub fn gro(ns: &Ns, name: &str, on: bool) -> Result<()> {
+    ns.run(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        apply(&socket, name, EthtoolValue { cmd: ETHTOOL_SGRO, data: u32::from(on) })
+    })
+    .with_context(|| format!("receive offload of {name} in {}", ns.name()))
+}

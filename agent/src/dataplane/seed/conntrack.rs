@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use nix::{libc, sys::socket::SockProtocol};
+use nix::libc;
 
 use super::{
     ConntrackEntry, Error, MAX_ENTRIES, TcpState, Tuple,
@@ -54,7 +54,7 @@ pub(super) fn dump() -> Result<Vec<ConntrackEntry>, Error> {
     // Family AF_UNSPEC lists both, version 0, no resource.
     let body = [libc::AF_UNSPEC as u8, 0, 0, 0];
     let request = Request {
-        protocol: SockProtocol::NetlinkNetFilter,
+        protocol: libc::NETLINK_NETFILTER,
         kind: GET,
         body: &body,
         table: TABLE,

@@ -1,7 +1,7 @@
 //! A netlink dump, read whole, and the attributes in it. Every length is checked before it is believed.
 
 use std::{
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -9,10 +9,7 @@ use nix::{
     errno::Errno,
     libc,
     sys::{
-        socket::{
-            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, setsockopt,
-            socket, sockopt,
-        },
+        socket::{MsgFlags, NetlinkAddr, connect, recv, send, setsockopt, sockopt},
         time::TimeVal,
     },
 };
@@ -27,25 +24,25 @@ const BUFFER: usize = 64 << 10;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Takes a message's type and payload.
-pub(super) type Each<'a> = &'a mut dyn FnMut(u16, &[u8]) -> Result<(), Error>;
+pub(in crate::dataplane) type Each<'a> = &'a mut dyn FnMut(u16, &[u8]) -> Result<(), Error>;
 
 /// What to ask for.
-pub(super) struct Request<'a> {
+pub(in crate::dataplane) struct Request<'a> {
     /// Netlink family.
-    pub(super) protocol: SockProtocol,
+    pub(in crate::dataplane) protocol: libc::c_int,
     /// Message type.
-    pub(super) kind: u16,
+    pub(in crate::dataplane) kind: u16,
     /// Message without its netlink header.
-    pub(super) body: &'a [u8],
+    pub(in crate::dataplane) body: &'a [u8],
     /// For errors: which table.
-    pub(super) table: &'static str,
+    pub(in crate::dataplane) table: &'static str,
     /// For errors: which kernel module serves it.
-    pub(super) module: &'static str,
+    pub(in crate::dataplane) module: &'static str,
 }
 
 /// What a buffer of messages led to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::dataplane) enum Progress {
     /// More will come.
     More,
     /// The dump is over.
@@ -53,10 +50,9 @@ pub(super) enum Progress {
 }
 
 /// Sends the request and hands every message's type and payload to `each` until the dump is over.
-pub(super) fn dump(request: &Request<'_>, each: Each<'_>) -> Result<(), Error> {
+pub(in crate::dataplane) fn dump(request: &Request<'_>, each: Each<'_>) -> Result<(), Error> {
     let call = |what: &'static str| move |source: Errno| Error::Call { what, source };
-    let fd: OwnedFd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, request.protocol)
-        .map_err(call("open a socket"))?;
+    let fd = open(request.protocol).map_err(call("open a socket"))?;
     // Connected to port 0, a netlink socket takes messages from the kernel only.
     connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(call("connect"))?;
     setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).map_err(call("set a timeout"))?;
@@ -87,8 +83,17 @@ pub(super) fn dump(request: &Request<'_>, each: Each<'_>) -> Result<(), Error> {
     }
 }
 
+/// A netlink socket of this family (`NETLINK_*`); the wrapper we use does not know all of them.
+pub(in crate::dataplane) fn open(protocol: libc::c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain socket creation.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: the kernel just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Walks the messages of one read.
-pub(super) fn messages(
+pub(in crate::dataplane) fn messages(
     mut rest: &[u8],
     sequence: u32,
     request: &Request<'_>,
@@ -122,7 +127,7 @@ pub(super) fn messages(
 }
 
 /// A message with its header.
-pub(super) fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+pub(in crate::dataplane) fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let length = HEADER + body.len();
     let mut message = Vec::with_capacity(length);
     message.extend_from_slice(&(length as u32).to_ne_bytes());
@@ -135,7 +140,7 @@ pub(super) fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<
 }
 
 /// The attributes in a buffer: (type without its flag bits, payload). Ends quietly at the first that does not fit.
-pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::dataplane) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_native(rest, 0)?);
         let kind = u16_native(rest, 2)? & libc::NLA_TYPE_MASK as u16;
@@ -146,31 +151,32 @@ pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
 }
 
 /// The first attribute of this type.
-pub(super) fn attribute(buffer: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(in crate::dataplane) fn attribute(buffer: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(buffer).find(|(kind, _)| *kind == wanted).map(|(_, payload)| payload)
 }
 
 /// The `N` bytes at `at`.
-pub(super) fn bytes<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
+pub(in crate::dataplane) fn bytes<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
     buffer.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
 /// A 16-bit number in network order.
-pub(super) fn u16_net(buffer: &[u8], at: usize) -> Option<u16> {
+pub(in crate::dataplane) fn u16_net(buffer: &[u8], at: usize) -> Option<u16> {
     bytes(buffer, at).map(u16::from_be_bytes)
 }
 
 /// A 32-bit number in network order.
-pub(super) fn u32_net(buffer: &[u8], at: usize) -> Option<u32> {
+pub(in crate::dataplane) fn u32_net(buffer: &[u8], at: usize) -> Option<u32> {
     bytes(buffer, at).map(u32::from_be_bytes)
 }
 
 /// A 32-bit number in the machine's order.
-pub(super) fn u32_native(buffer: &[u8], at: usize) -> Option<u32> {
+pub(in crate::dataplane) fn u32_native(buffer: &[u8], at: usize) -> Option<u32> {
     bytes(buffer, at).map(u32::from_ne_bytes)
 }
 
-fn u16_native(buffer: &[u8], at: usize) -> Option<u16> {
+/// A 16-bit number in the machine's order.
+pub(in crate::dataplane) fn u16_native(buffer: &[u8], at: usize) -> Option<u16> {
     bytes(buffer, at).map(u16::from_ne_bytes)
 }
 
@@ -185,7 +191,7 @@ mod tests {
     use super::*;
 
     const REQUEST: Request<'static> =
-        Request { protocol: SockProtocol::NetlinkNetFilter, kind: 0, body: &[], table: "tests", module: "none" };
+        Request { protocol: libc::NETLINK_NETFILTER, kind: 0, body: &[], table: "tests", module: "none" };
 
     fn walk(buffer: &[u8]) -> (Result<Progress, Error>, Vec<Vec<u8>>) {
         let mut seen = Vec::new();

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use nix::{libc, sys::socket::SockProtocol};
+use nix::libc;
 
 use super::{
     Error, MAX_ENTRIES, SocketEntry, SocketKind,
@@ -27,7 +27,7 @@ pub(super) fn dump() -> Result<Vec<SocketEntry>, Error> {
         for family in [libc::AF_INET, libc::AF_INET6] {
             let body = request(kind, family as u8);
             let request = Request {
-                protocol: SockProtocol::NetlinkSockDiag,
+                protocol: libc::NETLINK_SOCK_DIAG,
                 kind: SOCK_DIAG_BY_FAMILY,
                 body: &body,
                 table: TABLE,
