@@ -27,7 +27,7 @@ pub const MAX_SCHEDULES: u32 = 4_096;
 /// Devices one compiled policy may hold.
 pub const MAX_DEVICES: u32 = 16_384;
 /// Prefixes one compiled policy may hold.
-pub const MAX_PREFIXES: u32 = 1 << 21;
+pub const MAX_PREFIXES: u32 = 1 << 22;
 /// (interface, tags) pairs one compiled policy may hold.
 pub const MAX_PORTS: u32 = 4_096;
 /// (MAC, zone or network) pairs one compiled policy may hold.

@@ -4,6 +4,7 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod classify;
 pub mod decide;
 pub mod mark;
 pub mod packet;

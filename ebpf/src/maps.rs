@@ -6,12 +6,13 @@ use aya_ebpf::{
 };
 use sekimori_ebpf::{
     abi::{
-        Active, AddrEntry, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
-        IfaceEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_PREFIXES, MAX_RULES,
-        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO,
-        PRIVATE_YES, Place, PortKey, PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS,
-        Schedule, Settings, View, ViewKey, ViewKey4, place_index,
+        Active, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, IfaceEntry,
+        MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS,
+        MacEntry, MacKey, ManagementEntry, NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey,
+        PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
+        ViewKey4, place_index,
     },
+    classify::Line,
     decide::{converse::Work, rules::Cursor},
     packet::Packet,
     tables::{Addr, Tables},
@@ -21,6 +22,8 @@ use crate::steps;
 
 /// Inner arrays may differ in size (`BPF_F_INNER_MAP`).
 const INNER: usize = 1 << 12;
+/// Likewise, and user space maps it (`BPF_F_MMAPABLE`): values then start at a page, so that a line is a cache line.
+const MAPPED: usize = INNER | 1 << 10;
 /// Tries are not preallocated (`BPF_F_NO_PREALLOC`).
 const LAZY: usize = 1;
 
@@ -70,8 +73,7 @@ pub(crate) static G_PORTS: ArrayOfMaps<HashMap<PortKey, u32, { MAX_PORTS as usiz
 #[btf_map]
 pub(crate) static G_NETS: ArrayOfMaps<Array<NetEntry, { MAX_NETS as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
-pub(crate) static G_ADDRS: ArrayOfMaps<LpmTrie<Addr, AddrEntry, { MAX_PREFIXES as usize }, LAZY>, 2> =
-    ArrayOfMaps::new();
+pub(crate) static G_SPACE: ArrayOfMaps<Array<Line, 1, MAPPED>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_MACS: ArrayOfMaps<HashMap<MacKey, MacEntry, { MAX_MACS as usize }>, 2> = ArrayOfMaps::new();
 #[btf_map]
@@ -190,11 +192,20 @@ impl Tables for Maps {
         pointer(G_NETS.get_value(slot(generation), &(net as u32)))
     }
     #[inline(always)]
-    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry {
-        match G_ADDRS.get(slot(generation)) {
-            Some(trie) => pointer(trie.get(&Key::new(128, *addr))),
-            None => core::ptr::null(),
-        }
+    fn line(&self, generation: u32, index: u32) -> *const Line {
+        pointer(G_SPACE.get_value(slot(generation), &index))
+    }
+    #[inline(always)]
+    fn class_further(&self, generation: u32, addr: u32, step: u32) -> u32 {
+        steps::sekimori_class_further(generation, addr, step)
+    }
+    #[inline(always)]
+    fn class6(&self, generation: u32, high: u64, low: u64) -> u32 {
+        steps::sekimori_class6(generation, high, low)
+    }
+    #[inline(always)]
+    fn class6_step(&self, generation: u32, value: u32, key: u64, choice: u32) -> u32 {
+        steps::sekimori_class6_step(generation, value, key, choice)
     }
     #[inline(always)]
     fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {

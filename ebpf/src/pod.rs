@@ -2,10 +2,13 @@
 
 use aya::Pod;
 
-use crate::abi::{
-    Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-    ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
-    View, ViewKey, ViewKey4,
+use crate::{
+    abi::{
+        Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+        ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
+        View, ViewKey, ViewKey4,
+    },
+    classify::Line,
 };
 
 macro_rules! plain {
@@ -25,6 +28,7 @@ plain!(
     FragKey,
     GenConfig,
     IfaceEntry,
+    Line,
     MacEntry,
     MacKey,
     ManagementEntry,

@@ -5,6 +5,7 @@
 
 use sekimori_ebpf::{
     abi::View,
+    classify::{v4, v6},
     decide::{
         converse::{self, Work},
         cut, egress, fast, fragment, identity, local, rules,
@@ -146,4 +147,25 @@ pub(crate) extern "C" fn sekimori_control(packet: *mut Packet, builtin: u32, net
         return Reason::Internal as u32;
     };
     local::control_in(&Maps, packet, builtin, net)
+}
+
+/// The class of an IPv4 address whose first step did not tell.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_class_further(generation: u32, addr: u32, step: u32) -> u32 {
+    v4::further(&Maps, generation, addr, step)
+}
+
+/// The class of an IPv6 address.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_class6(generation: u32, high: u64, low: u64) -> u32 {
+    v6::class(&Maps, generation, high, low)
+}
+
+/// One node of its tree: where it looks within a node must not become part of what the kernel knows of the loop around.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_class6_step(generation: u32, value: u32, key: u64, choice: u32) -> u32 {
+    v6::step(&Maps, generation, value, key, choice)
 }

@@ -9,6 +9,7 @@ use crate::abi::{
     ManagementEntry, NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4,
 };
 use crate::{
+    classify::{self, Line},
     decide::{
         converse::{self, Work},
         cut, egress, fast, fragment, identity, local, rules,
@@ -49,8 +50,16 @@ pub trait Tables {
     fn port(&self, generation: u32, key: &PortKey) -> u16;
     /// The zone or network with this id.
     fn net(&self, generation: u32, net: u16) -> *const NetEntry;
-    /// The longest prefix that holds this address.
-    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry;
+    /// One line of the table of addresses; see [`classify`].
+    fn line(&self, generation: u32, index: u32) -> *const Line;
+    /// What the longest prefix that holds this address says of it.
+    #[inline(always)]
+    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry
+    where
+        Self: Sized,
+    {
+        classify::entry(self, generation, addr)
+    }
     /// Who speaks with this MAC.
     fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry;
     /// The device registered with this address; 0 for none.
@@ -125,6 +134,30 @@ pub trait Tables {
         Self: Sized,
     {
         fast::link(self, packet, near, role);
+    }
+    /// [`classify::v4::further`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn class_further(&self, generation: u32, addr: u32, step: u32) -> u32
+    where
+        Self: Sized,
+    {
+        classify::v4::further(self, generation, addr, step)
+    }
+    /// [`classify::v6::class`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn class6(&self, generation: u32, high: u64, low: u64) -> u32
+    where
+        Self: Sized,
+    {
+        classify::v6::class(self, generation, high, low)
+    }
+    /// [`classify::v6::step`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn class6_step(&self, generation: u32, value: u32, key: u64, choice: u32) -> u32
+    where
+        Self: Sized,
+    {
+        classify::v6::step(self, generation, value, key, choice)
     }
     /// [`rules::next_match`]; a hook like [`Tables::judge`].
     #[inline(always)]

@@ -430,6 +430,7 @@ impl Keeper {
     }
 
     /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops.
+    /// And frees what a switch left behind.
     pub fn drain_events(&mut self) {
         let Ok(dataplane) = self.dataplane.as_mut() else { return };
         let compiled = self.live.as_ref().map(|live| &live.compiled);
@@ -444,6 +445,9 @@ impl Keeper {
         });
         if let Err(error) = drained {
             tracing::debug!(%error, "events could not be read");
+        }
+        if let Err(error) = dataplane.retire() {
+            tracing::warn!(%error, "the tables of the generation before stay until the next apply");
         }
     }
 }

@@ -1,8 +1,16 @@
 //! Why a policy cannot become tables: it asks for more than the tables hold.
 
-use sekimori_ebpf::abi::{MAX_BINDINGS, MAX_MACS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS};
+use std::net::IpAddr;
+
+use sekimori_ebpf::{
+    abi::{MAX_BINDINGS, MAX_MACS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS},
+    classify::{Line, MAX_LINES, NO_CLASS},
+};
 
 use super::registry::{Exhausted, Kind};
+
+/// Largest size of the table of addresses.
+const TABLE_MIB: usize = (MAX_LINES as usize * size_of::<Line>()) >> 20;
 
 /// A limit of the data plane, and what in the policy went past it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +46,18 @@ pub enum CompileError {
         /// Prefixes of that rule.
         of_rule: usize,
     },
+    /// More distinct combinations of what prefixes say than there are numbers for.
+    #[error(
+        "more than {NO_CLASS} different combinations of network and rules that addresses belong to; {at} needs the \
+         first too many: let rules share address groups instead of overlapping in part"
+    )]
+    Classes {
+        /// The first address of the prefix that needed one more.
+        at: IpAddr,
+    },
+    /// The prefixes need more memory than the table of addresses may have.
+    #[error("the table of addresses would exceed {} MiB: aggregate the address lists", TABLE_MIB)]
+    Space,
     /// More distinct combinations of rules than the table holds.
     #[error(
         "more than {MAX_SETS} different combinations of rules; the first too many is needed by {at}: let rules \
@@ -141,6 +161,13 @@ impl CompileError {
                 "アドレス範囲が{count}件あり、上限{MAX_PREFIXES}件を超えています(最多は規則 `{rule}` の{of_rule}件)。\
                  リストを集約してください"
             ),
+            Self::Classes { at } => format!(
+                "アドレスの属するネットワークと規則の組合せが上限{NO_CLASS}通りを超えています(超えた箇所: {at})。\
+                 部分的に重なる指定をやめ、アドレスのグループを共用してください"
+            ),
+            Self::Space => {
+                format!("アドレスの表が上限{TABLE_MIB}MiBを超えます。アドレスのリストを集約してください")
+            }
             Self::Sets { at } => format!(
                 "規則の組合せが上限{MAX_SETS}通りを超えています(超えた箇所: {at})。\
                  部分的に重なる指定をやめ、グループやサービスを共用してください"

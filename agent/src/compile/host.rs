@@ -9,14 +9,15 @@ use std::{
 use ipnet::IpNet;
 use sekimori_ebpf::{
     abi::{
-        Active, AddrEntry, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey,
-        GenConfig, IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, Place,
-        PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4, timeout,
+        Active, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
+        IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey,
+        RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4, timeout,
     },
+    classify::Line,
     tables::{Addr, Tables},
 };
 
-use super::{prefixes::prefix, room::Room, tables::Compiled};
+use super::{prefixes::prefix, room::Room, space::Space, tables::Compiled};
 
 /// Tables in memory.
 ///
@@ -46,8 +47,8 @@ struct Generation {
     schedules: Vec<Schedule>,
     ports: HashMap<PortKey, u16>,
     places: HashMap<(u32, u16), Place>,
-    /// Prefix length → address → position in `tables.addrs`. Walked from the longest.
-    addrs: BTreeMap<u32, HashMap<u128, usize>>,
+    /// `None`: the prefixes do not fit, which `compile` has ruled out.
+    space: Option<Space>,
     macs: HashMap<MacKey, usize>,
     bindings: HashMap<Addr, u32>,
 }
@@ -173,10 +174,6 @@ impl HostTables {
 
 impl Generation {
     fn new(number: u32, tables: Compiled, schedules: Vec<Schedule>) -> Self {
-        let mut addrs: BTreeMap<u32, HashMap<u128, usize>> = BTreeMap::new();
-        for (index, (len, addr, _)) in tables.addrs.iter().enumerate() {
-            addrs.entry(*len).or_default().insert(u128::from_be_bytes(*addr), index);
-        }
         Self {
             number,
             config: GenConfig { generation: number, ..tables.config },
@@ -187,21 +184,12 @@ impl Generation {
                 .filter(|(port, _)| port.inner == 0)
                 .map(|(port, net)| place(*port, *net, number))
                 .collect(),
-            addrs,
+            space: Space::build(&tables.addrs).ok(),
             macs: tables.macs.iter().enumerate().map(|(index, (key, _))| (*key, index)).collect(),
             bindings: tables.bindings.iter().copied().collect(),
             tables,
             schedules,
         }
-    }
-
-    fn addr(&self, addr: &Addr) -> Option<&AddrEntry> {
-        let addr = u128::from_be_bytes(*addr);
-        self.addrs
-            .iter()
-            .rev()
-            .find_map(|(&len, table)| table.get(&(addr & mask(len))))
-            .map(|&at| &self.tables.addrs[at].2)
     }
 }
 
@@ -244,8 +232,8 @@ impl Tables for HostTables {
     fn net(&self, generation: u32, net: u16) -> *const NetEntry {
         pointer(self.generation(generation).and_then(|live| live.tables.nets.get(usize::from(net))))
     }
-    fn addr(&self, generation: u32, addr: &Addr) -> *const AddrEntry {
-        pointer(self.generation(generation).and_then(|live| live.addr(addr)))
+    fn line(&self, generation: u32, index: u32) -> *const Line {
+        pointer(self.generation(generation).and_then(|live| live.space.as_ref()?.line(index)))
     }
     fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {
         pointer(self.generation(generation).and_then(|live| live.macs.get(key).map(|&at| &live.tables.macs[at].1)))

@@ -1,5 +1,5 @@
 //! Policy to tables: `registry` keeps numbers stable, `prefixes`, `services`, `nets` and `rules` fill one table
-//! each, `sets` stores every combination of rules once, `schedule` lays hours on the data plane's clock, and
+//! each, `sets` stores every combination of rules once, `space` lays prefixes out for the data plane, `schedule` lays hours on the data plane's clock, and
 //! `host` lets the decision run on the result outside the kernel.
 
 pub mod error;
@@ -13,6 +13,7 @@ mod rules;
 pub mod schedule;
 pub mod services;
 pub mod sets;
+pub mod space;
 pub mod tables;
 
 #[cfg(test)]
@@ -71,6 +72,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
     let rules = rules::entries(policy, &slots, &net_ids, &mut plans)?;
     let sets = sets.into_list();
     listed::mark(&mut addrs, &nets, &sets, &rules);
+    space::fits(&addrs)?;
     *registry = numbers;
     Ok(Compiled {
         hash: policy.hash,

@@ -4,6 +4,8 @@
 //! and delete batch ops").
 
 use std::{
+    collections::HashMap,
+    hash::Hash,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
@@ -12,6 +14,7 @@ use aya::maps::{Map, MapData};
 
 use super::{
     error::{Error, While},
+    mapped,
     syscall::bpf,
 };
 
@@ -29,8 +32,6 @@ pub enum Kind {
     Hash = 1,
     /// `BPF_MAP_TYPE_ARRAY`.
     Array = 2,
-    /// `BPF_MAP_TYPE_LPM_TRIE`.
-    LpmTrie = 11,
 }
 
 #[repr(C)]
@@ -137,9 +138,61 @@ impl Building {
         Ok(())
     }
 
+    /// Writes an array that was created with `BPF_F_MMAPABLE`, and reads it back.
+    pub fn fill_mapped<V: aya::Pod + PartialEq>(&self, values: &[V]) -> Result<(), Error> {
+        mapped::write(&self.fd, values).doing(format!("fill {}", self.name))?;
+        if mapped::holds(&self.fd, values).doing(format!("read back {}", self.name))? {
+            return Ok(());
+        }
+        Err(Error::new(format!("verify {}", self.name), "an entry reads back differently"))
+    }
+
+    /// Reads a hash back and compares: these entries, and no others.
+    pub fn verify_hash<K: aya::Pod + Eq + Hash, V: aya::Pod + PartialEq>(
+        &self,
+        keys: &[K],
+        values: &[V],
+    ) -> Result<(), Error> {
+        let differs = |why: &str| Error::new(format!("verify {}", self.name), why);
+        let mut expected: HashMap<K, V> = keys.iter().copied().zip(values.iter().copied()).collect();
+        // A batch is whole buckets, so a place to go on from is a bucket and not a key.
+        let (mut from, mut to) = (0u32, 0u32);
+        for turn in 0.. {
+            let mut found = (zeroed::<K>(CHUNK), zeroed::<V>(CHUNK));
+            let mut batch = Batch {
+                in_batch: if turn == 0 { 0 } else { (&raw const from) as u64 },
+                out_batch: (&raw mut to) as u64,
+                keys: found.0.as_mut_ptr() as u64,
+                values: found.1.as_mut_ptr() as u64,
+                count: u32::try_from(CHUNK).unwrap_or(0),
+                map_fd: self.raw_fd(),
+                ..Batch::default()
+            };
+            let end = match bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+                other => other.map(|_| false).doing(format!("read back {}", self.name))?,
+            };
+            for (key, value) in found.0.iter().zip(&found.1).take(batch.count as usize) {
+                if expected.remove(key) != Some(*value) {
+                    return Err(differs("an entry reads back differently"));
+                }
+            }
+            if end {
+                break;
+            }
+            from = to;
+        }
+        if expected.is_empty() { Ok(()) } else { Err(differs("an entry is missing")) }
+    }
+
     /// The finished map, for aya's typed handles.
     pub fn finish(self) -> Result<Map, Error> {
         let data = MapData::from_fd(self.fd).doing(format!("use {}", self.name))?;
         Map::from_map_data(data).doing(format!("use {}", self.name))
     }
+}
+
+fn zeroed<T: aya::Pod>(count: usize) -> Vec<T> {
+    // SAFETY: `T` is plain data, for which zeroes are a value.
+    vec![unsafe { std::mem::zeroed() }; count]
 }

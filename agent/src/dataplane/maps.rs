@@ -4,10 +4,11 @@ use std::path::Path;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
+    Active, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
     ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
     View, ViewKey, ViewKey4,
 };
+use sekimori_ebpf::classify::Line;
 
 use super::error::{Error, While};
 
@@ -30,7 +31,7 @@ pub const NAMES: &[&str] = &[
     "G_CONFIG",
     "G_PORTS",
     "G_NETS",
-    "G_ADDRS",
+    "G_SPACE",
     "G_MACS",
     "G_BINDINGS",
     "G_DEVICES",
@@ -95,8 +96,8 @@ handles! {
     ports: Generations<HashMap<MapData, PortKey, u32>> = "G_PORTS",
     /// Generation: nets.
     nets: Generations<Array<MapData, NetEntry>> = "G_NETS",
-    /// Generation: prefixes.
-    addrs: Generations<LpmTrie<MapData, Addr, AddrEntry>> = "G_ADDRS",
+    /// Generation: classes of addresses.
+    space: Generations<Array<MapData, Line>> = "G_SPACE",
     /// Generation: MACs.
     macs: Generations<HashMap<MapData, MacKey, MacEntry>> = "G_MACS",
     /// Generation: registered addresses.

@@ -9,6 +9,7 @@ pub mod fastpath;
 pub mod guard;
 pub mod interfaces;
 pub mod link;
+mod mapped;
 pub mod maps;
 pub mod markbits;
 pub mod object;
@@ -31,8 +32,8 @@ use std::{
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
-    Active, Counter, Event, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey, RuleCounter, STATE_OPENING, Schedule,
-    Settings, View, ViewKey,
+    Active, Counter, Event, FRAG_TIMEOUT, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey, RuleCounter,
+    STATE_OPENING, Schedule, Settings, View, ViewKey,
 };
 
 pub use canary::Canary;
@@ -148,6 +149,10 @@ const RELEASE_TRIES: u32 = 40;
 /// See [`RELEASE_TRIES`].
 const RELEASE_WAIT: Duration = Duration::from_millis(25);
 
+/// How long the generation before stays for packets it has marked: they need milliseconds from one hook to the other, but
+/// fragments may wait between the hooks for the rest of their datagram.
+const RETIRE_AFTER: Duration = Duration::from_secs(FRAG_TIMEOUT + 5);
+
 /// The data plane of one instance.
 pub struct Dataplane {
     options: Options,
@@ -164,6 +169,8 @@ pub struct Dataplane {
     /// What the place table holds.
     places: places::Written,
     fast: fastpath::Memory,
+    /// When the generation before may be freed.
+    retire: Option<Instant>,
 }
 
 /// One IPv6 view has room for so many of IPv4.
@@ -200,6 +207,7 @@ impl Dataplane {
         }
         let mut dataplane = Self::adopt(options)?;
         dataplane.adopted = adopted;
+        dataplane.retire = Some(Instant::now() + RETIRE_AFTER);
         Ok(dataplane)
     }
 
@@ -224,6 +232,7 @@ impl Dataplane {
             ports: Vec::new(),
             places: places::Written::default(),
             fast: fastpath::Memory::default(),
+            retire: None,
         })
     }
 
@@ -243,6 +252,7 @@ impl Dataplane {
         staged.place(&mut self.maps, generation)?;
         let wanted = Active { generation, base: generation };
         self.maps.active.set(0, wanted, 0).doing("switch the generation")?;
+        self.retire = Some(Instant::now() + RETIRE_AFTER);
         let now = stage::active(&self.maps)?;
         if now != wanted {
             let now = now.generation;
@@ -448,6 +458,19 @@ impl Dataplane {
             }
         }
         Ok(())
+    }
+
+    /// Frees the memory of the generation before, once it is old enough; to be called now and then.
+    pub fn retire(&mut self) -> Result<(), Error> {
+        if self.retire.is_none_or(|due| Instant::now() < due) {
+            return Ok(());
+        }
+        self.retire = None;
+        let generation = stage::active(&self.maps)?.generation;
+        if generation != 0 {
+            stage::retire(&mut self.maps, generation)?;
+        }
+        self.canaries.as_mut().map_or(Ok(()), private::Instance::retire)
     }
 
     /// Live views at `now` (`CLOCK_BOOTTIME` nanoseconds).

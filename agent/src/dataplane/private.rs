@@ -102,6 +102,11 @@ impl Instance {
         Ok(())
     }
 
+    /// See [`stage::retire`].
+    pub fn retire(&mut self) -> Result<(), Error> {
+        stage::retire(&mut self.maps, self.generation)
+    }
+
     /// Replaces the settings.
     pub fn settings(&mut self, settings: &Settings) -> Result<(), Error> {
         self.maps.settings.set(0, *settings, 0).doing("write the settings")

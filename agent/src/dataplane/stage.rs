@@ -1,32 +1,34 @@
 //! Staging: a generation's tables are built beside the live ones, read back, and only then named active.
 
-use std::thread;
+use std::{hash::Hash, thread};
 
-use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError, lpm_trie::Key};
+use aya::maps::{Array, HashMap, InnerMap, MapData, MapError};
 use sekimori_ebpf::abi::{
-    Active, AddrEntry, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_PREFIXES,
-    MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS,
-    Schedule,
+    Active, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES,
+    MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS, Schedule,
 };
+use sekimori_ebpf::classify::Line;
 
 use super::{
     batch::{Building, Kind},
     error::{Error, While},
-    maps::{Addr, Maps, prefix_key},
+    maps::{Addr, Maps},
 };
-use crate::compile::tables::Compiled;
+use crate::compile::{space::Space, tables::Compiled};
 
 /// Inner arrays may differ in size.
 const BPF_F_INNER_MAP: u32 = 1 << 12;
-/// Tries are not preallocated.
-const BPF_F_NO_PREALLOC: u32 = 1;
+/// User space maps the array to fill it.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// What the prefixes are called in errors.
+const SPACE: &str = "the table of addresses";
 
 /// The inner maps of one generation, filled and read back but not yet reachable by any packet.
 pub struct Staged {
     config: Array<MapData, GenConfig>,
     ports: HashMap<MapData, PortKey, u32>,
     nets: Array<MapData, NetEntry>,
-    addrs: LpmTrie<MapData, Addr, AddrEntry>,
+    space: Array<MapData, Line>,
     macs: HashMap<MapData, MacKey, MacEntry>,
     bindings: HashMap<MapData, Addr, u32>,
     devices: Array<MapData, DeviceEntry>,
@@ -50,7 +52,7 @@ fn array<V: aya::Pod + PartialEq>(name: &str, values: &[V], most: u32) -> Result
     Array::try_from(map.finish()?).doing(format!("use {name}"))
 }
 
-fn hash<K: aya::Pod, V: aya::Pod + PartialEq>(
+fn hash<K: aya::Pod + Eq + Hash, V: aya::Pod + PartialEq>(
     name: &str,
     most: u32,
     entries: &[(K, V)],
@@ -61,28 +63,15 @@ fn hash<K: aya::Pod, V: aya::Pod + PartialEq>(
     let map = Building::create::<K, V>(Kind::Hash, name, most, 0)?;
     let (keys, values): (Vec<K>, Vec<V>) = entries.iter().copied().unzip();
     map.fill(&keys, &values)?;
-    let map = HashMap::try_from(map.finish()?).doing(format!("use {name}"))?;
-    for (key, value) in entries {
-        if map.get(key, 0).doing(format!("read back {name}"))? != *value {
-            return Err(Error::new(format!("verify {name}"), "an entry reads back differently"));
-        }
-    }
-    Ok(map)
+    map.verify_hash(&keys, &values)?;
+    HashMap::try_from(map.finish()?).doing(format!("use {name}"))
 }
 
-fn trie(entries: &[(u32, Addr, AddrEntry)]) -> Result<LpmTrie<MapData, Addr, AddrEntry>, Error> {
-    let name = "the prefix table";
-    let map = Building::create::<Key<Addr>, AddrEntry>(Kind::LpmTrie, name, MAX_PREFIXES, BPF_F_NO_PREALLOC)?;
-    let keys: Vec<Key<Addr>> = entries.iter().map(|(length, addr, _)| prefix_key(*length, *addr)).collect();
-    let values: Vec<AddrEntry> = entries.iter().map(|(_, _, entry)| *entry).collect();
-    map.fill(&keys, &values)?;
-    let map = LpmTrie::try_from(map.finish()?).doing(format!("use {name}"))?;
-    for (key, value) in keys.iter().zip(&values) {
-        if map.get(key, 0).doing(format!("read back {name}"))? != *value {
-            return Err(Error::new(format!("verify {name}"), "a prefix reads back differently"));
-        }
-    }
-    Ok(map)
+fn lines(values: &[Line], name: &str) -> Result<Array<MapData, Line>, Error> {
+    let len = u32::try_from(values.len()).unwrap_or(u32::MAX);
+    let map = Building::create::<u32, Line>(Kind::Array, name, len, BPF_F_INNER_MAP | BPF_F_MMAPABLE)?;
+    map.fill_mapped(values)?;
+    Array::try_from(map.finish()?).doing(format!("use {name}"))
 }
 
 impl Staged {
@@ -100,11 +89,12 @@ impl Staged {
             + tables.sets.len()
             + tables.rules.len()
             + schedules.len();
+        let space = Space::build(&tables.addrs).doing(format!("lay out {SPACE}"))?;
         Ok(Self {
             config: array("the generation", &[config], 1)?,
             ports: hash("the ports", MAX_PORTS, &ports)?,
             nets: array("the nets", &tables.nets, MAX_NETS)?,
-            addrs: trie(&tables.addrs)?,
+            space: lines(space.lines(), SPACE)?,
             macs: hash("the MAC table", MAX_MACS, &tables.macs)?,
             bindings: hash("the bindings", MAX_BINDINGS, &tables.bindings)?,
             devices: array("the devices", &tables.devices, MAX_DEVICES)?,
@@ -130,7 +120,7 @@ impl Staged {
             let placed = [
                 scope.spawn(|| set(&mut maps.ports, slot, &self.ports)),
                 scope.spawn(|| set(&mut maps.nets, slot, &self.nets)),
-                scope.spawn(|| set(&mut maps.addrs, slot, &self.addrs)),
+                scope.spawn(|| set(&mut maps.space, slot, &self.space)),
                 scope.spawn(|| set(&mut maps.macs, slot, &self.macs)),
                 scope.spawn(|| set(&mut maps.bindings, slot, &self.bindings)),
                 scope.spawn(|| set(&mut maps.devices, slot, &self.devices)),
@@ -149,6 +139,14 @@ impl Staged {
 pub fn replace_schedules(maps: &mut Maps, generation: u32, schedules: &[Schedule]) -> Result<(), Error> {
     let inner = array("the schedules", schedules, MAX_SCHEDULES)?;
     maps.schedules.set(generation & 1, &inner, 0).doing("replace the schedules")
+}
+
+/// Frees the table of addresses of the generation before `generation`, by far the largest of its tables: an empty one takes
+/// its place. Only when no packet is left that was marked by that generation. The kernel frees an array page by page, in a
+/// thread of its own.
+pub fn retire(maps: &mut Maps, generation: u32) -> Result<(), Error> {
+    let empty = lines(&[Line::default()], SPACE)?;
+    maps.space.set((generation ^ 1) & 1, &empty, 0).doing("retire the generation before")
 }
 
 /// The number after `generation`; 0 is kept for "no policy".
