@@ -193,7 +193,7 @@ pub struct AddrEntry {
     pub src_set: u16,
     /// Rule set satisfied by the address as a destination.
     pub dst_set: u16,
-    /// [`ADDR_BROADCAST`] | [`ADDR_LISTED`].
+    /// [`ADDR_BROADCAST`] and the others.
     pub flags: u16,
 }
 /// The directed broadcast address of a zone's or network's prefix.
@@ -201,6 +201,9 @@ pub const ADDR_BROADCAST: u16 = 1;
 /// Some rule may permit a packet from or to the address, as far as address and owner decide; without it the address has
 /// no business here.
 pub const ADDR_LISTED: u16 = 2;
+/// Some rule may permit a packet from the address, as far as address and owner decide; without it the address may at most
+/// answer.
+pub const ADDR_OPENS: u16 = 4;
 
 /// Key of the MAC table: who speaks with this MAC in this zone or network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

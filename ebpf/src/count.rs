@@ -57,9 +57,9 @@ pub(crate) fn count_out(packet: &Packet) {
     }
 }
 
-/// Counts a packet from an unlisted address, unless there is room to sample it: then false.
+/// Counts a packet dropped at a glance, unless there is room to sample it: then false.
 #[inline(always)]
-pub(crate) fn unsampled(packet: &Packet) -> bool {
+pub(crate) fn unsampled(packet: &Packet, reason: u32) -> bool {
     let rate = match SETTINGS.get(0) {
         Some(settings) => settings.event_rate as u64,
         None => 0,
@@ -71,7 +71,7 @@ pub(crate) fn unsampled(packet: &Packet) -> bool {
             return false;
         }
     }
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(packet.net, DIR_IN, Reason::Unlisted as u32)) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(packet.net, DIR_IN, reason & 127)) {
         // SAFETY: as in `count`.
         let counter = unsafe { &mut *counter };
         counter.packets += 1;

@@ -281,6 +281,14 @@ impl Tables for Maps {
         FLOWS4.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
     }
     #[inline(always)]
+    fn opening4(&self, key: &ViewKey4) -> bool {
+        OPENING4.get_ptr(key).is_some()
+    }
+    #[inline(always)]
+    fn opening6(&self, key: &ViewKey) -> bool {
+        OPENING6.get_ptr(key).is_some()
+    }
+    #[inline(always)]
     fn established6(&self, key: &ViewKey) -> *mut View {
         FLOWS6.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
     }

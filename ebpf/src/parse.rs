@@ -187,7 +187,11 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
         )
     {
         packet.ordinary = 1;
+        packet.proto = head[9];
         packet.src = mapped([head[12], head[13], head[14], head[15]]);
+        packet.dst = mapped([head[16], head[17], head[18], head[19]]);
+        packet.sport = u16::from_be_bytes([ports[0], ports[1]]);
+        packet.dport = u16::from_be_bytes([ports[2], ports[3]]);
     }
     let header = ((head[0] & 0xf) as usize) * 4;
     let total = u16::from_be_bytes([head[2], head[3]]) as usize;
@@ -290,7 +294,11 @@ fn ipv6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) -> Checked<()> 
         && ordinary_v6(head[0], head[6], dst[0], u32::from_be_bytes([ports[0], ports[1], ports[2], ports[3]]))
     {
         packet.ordinary = 1;
+        packet.proto = head[6];
         packet.src = src;
+        packet.dst = dst;
+        packet.sport = u16::from_be_bytes([ports[0], ports[1]]);
+        packet.dport = u16::from_be_bytes([ports[2], ports[3]]);
     }
     let length = u16::from_be_bytes([head[4], head[5]]) as usize;
     if head[0] >> 4 != 6 || length + 40 > bytes.wire_len() - offset || (length == 0 && head[6] == 0) {

@@ -72,8 +72,8 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
         reason = glance_v6(md, scratch);
     }
     let packet = &mut scratch.packet;
-    if reason == Reason::Unlisted as u32 && !private() {
-        if unsampled(packet) {
+    if (reason == Reason::Unlisted as u32 || reason == Reason::NoRule as u32) && !private() {
+        if unsampled(packet, reason) {
             return xdp_action::XDP_DROP;
         }
         // To be sampled: the event wants every field.

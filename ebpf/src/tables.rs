@@ -90,6 +90,10 @@ pub trait Tables {
     fn view(&self, key: &ViewKey) -> *mut View;
     /// The view with this key in the established room.
     fn established4(&self, key: &ViewKey4) -> *mut View;
+    /// Whether a view with this key is in the opening room.
+    fn opening4(&self, key: &ViewKey4) -> bool;
+    /// Whether a view with this key is in the opening room.
+    fn opening6(&self, key: &ViewKey) -> bool;
     /// The view with this key in the established room.
     fn established6(&self, key: &ViewKey) -> *mut View;
     /// Puts a view into the established or the opening room; false if the table refused.

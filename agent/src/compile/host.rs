@@ -284,6 +284,12 @@ impl Tables for HostTables {
     fn established4(&self, key: &ViewKey4) -> *mut View {
         self.established.get(&key.long())
     }
+    fn opening4(&self, key: &ViewKey4) -> bool {
+        !self.opening.get(&key.long()).is_null()
+    }
+    fn opening6(&self, key: &ViewKey) -> bool {
+        !self.opening.get(key).is_null()
+    }
     fn established6(&self, key: &ViewKey) -> *mut View {
         self.established.get(key)
     }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use sekimori_ebpf::abi::{ADDR_LISTED, AddrEntry, NET_BOX, NetEntry, RULE_PUBLISHED, RuleEntry, RuleSet};
+use sekimori_ebpf::abi::{ADDR_LISTED, ADDR_OPENS, AddrEntry, NET_BOX, NetEntry, RULE_PUBLISHED, RuleEntry, RuleSet};
 
-/// Sets [`ADDR_LISTED`] where, as far as owner and address decide, a rule may permit a packet from or to the address. The
+/// Sets [`ADDR_LISTED`] and [`ADDR_OPENS`] where, as far as owner and address decide, a rule may permit a packet from or to the address. The
 /// real server of a published one speaks from an address its rule does not hold: it gets an entry of its own.
 pub(super) fn mark(
     addrs: &mut Vec<(u32, [u8; 16], AddrEntry)>,
@@ -15,15 +15,17 @@ pub(super) fn mark(
     for rule in rules.iter().filter(|rule| rule.flags & RULE_PUBLISHED != 0) {
         name(addrs, rule.real_addr);
     }
-    let mut known: HashMap<(u16, u16, u16), bool> = HashMap::new();
+    let mut known: HashMap<(u16, u16, u16), u16> = HashMap::new();
     for (len, addr, entry) in addrs {
-        let listed = *known.entry((entry.owner, entry.src_set, entry.dst_set)).or_insert_with(|| {
-            let Some(net) = nets.get(usize::from(entry.owner)) else { return false };
-            entry.owner == NET_BOX || meet(sets, entry.src_set, net.from_set) || meet(sets, entry.dst_set, net.to_set)
+        entry.flags |= *known.entry((entry.owner, entry.src_set, entry.dst_set)).or_insert_with(|| {
+            let Some(net) = nets.get(usize::from(entry.owner)) else { return 0 };
+            let opens = meet(sets, entry.src_set, net.from_set);
+            let listed = opens || entry.owner == NET_BOX || meet(sets, entry.dst_set, net.to_set);
+            (if opens { ADDR_OPENS } else { 0 }) | (if listed { ADDR_LISTED } else { 0 })
         });
         let serves =
             *len == 128 && rules.iter().any(|rule| rule.flags & RULE_PUBLISHED != 0 && rule.real_addr == *addr);
-        if listed || serves {
+        if serves {
             entry.flags |= ADDR_LISTED;
         }
     }

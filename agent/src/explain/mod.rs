@@ -198,9 +198,11 @@ fn judge_first(
         },
         mac: text(sender),
         nearest: match judged.reason {
-            Reason::NoRule | Reason::RuleClosed => nearest(tables, &judged.work.question),
-            // Refused before any rule was asked: ask them all the same.
-            Reason::Unlisted => nearest(tables, &way_in_by_rules(tables, &frame, ifindex, now).work.question),
+            Reason::NoRule | Reason::RuleClosed if own => nearest(tables, &judged.work.question),
+            // It may have been refused before any rule was asked: ask them all the same.
+            Reason::NoRule | Reason::RuleClosed | Reason::Unlisted => {
+                nearest(tables, &way_in_by_rules(tables, &frame, ifindex, now).work.question)
+            }
             _ => None,
         },
     })

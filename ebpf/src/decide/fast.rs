@@ -6,16 +6,17 @@
 
 use crate::{
     abi::{
-        ADDR_LISTED, IFACE_FAST_IN, IFACE_FAST_OUT, IFACE_VLAN, OUT_BRIDGED, OUT_ROUTED, Place, ROLE_INITIATOR,
-        ROLE_RESPONDER, STATE_ESTABLISHED, View, ViewKey, ViewKey4, proto, tick, timeout,
+        ADDR_LISTED, ADDR_OPENS, AddrEntry, IFACE_FAST_IN, IFACE_FAST_OUT, IFACE_VLAN, OUT_BRIDGED, OUT_ROUTED, Place,
+        ROLE_INITIATOR, ROLE_RESPONDER, STATE_ESTABLISHED, View, ViewKey, ViewKey4, proto, tick, timeout,
     },
     bytes::{Bytes, be16, be32, mac_at, mac_number, word},
+    classify::{self, NO_CLASS},
     decide::{converse::marked, flow},
     mark,
     packet::{FRAG_NONE, NO_SCALE, Packet, ethertype, tcp},
-    parse::{is_v4, mapped, ordinary_v4, ordinary_v6},
+    parse::{is_v4, ordinary_v4, ordinary_v6},
     reason::Reason,
-    tables::{Addr, Tables},
+    tables::Tables,
 };
 
 /// The glance decides nothing: parse and judge the long way.
@@ -121,19 +122,16 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
         return ASK;
     }
     let (src, dst) = (word::<12, 20>(head), word::<16, 20>(head));
-    if unlisted(tables, packet, &mapped(src.to_ne_bytes())) {
+    let step = classify::v4::first(tables, packet.generation, u32::from_be(src));
+    let class = if step <= NO_CLASS { step } else { tables.class_further(packet.generation, u32::from_be(src), step) };
+    let business = business(tables, packet, classify::class(tables, packet.generation, class));
+    if business & ADDR_LISTED == 0 {
         packet.out_rule = 0;
         return Reason::Unlisted as u32;
     }
-    let total = be16::<2, 20>(head) as u32;
-    if total < 28 || total + AT as u32 > packet.len || !sums_up(head) {
-        return ASK;
-    }
     packet.proto = head[9];
-    packet.ttl = head[8];
-    if !transport_fits(bytes.at::<20>(AT + 20), transport, total - 20, packet) {
-        return ASK;
-    }
+    packet.sport = be16::<0, 8>(transport);
+    packet.dport = be16::<2, 8>(transport);
     let key = ViewKey4 {
         peer: src,
         far: dst,
@@ -147,6 +145,20 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     };
     let view = tables.established4(&key);
     if view.is_null() {
+        if business & ADDR_OPENS == 0 && !tables.opening4(&key) && !adopting(tables, packet.now) {
+            packet.out_rule = 0;
+            return Reason::NoRule as u32;
+        }
+        packet.glanced = (business & ADDR_OPENS != 0) as u8;
+        return ASK;
+    }
+    let total = be16::<2, 20>(head) as u32;
+    packet.ttl = head[8];
+    let sound = total >= 28
+        && total + AT as u32 <= packet.len
+        && sums_up(head)
+        && transport_fits(bytes.at::<20>(AT + 20), transport, total - 20, packet);
+    if !sound {
         return ASK;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
@@ -183,19 +195,17 @@ fn v6<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     if place.is_null() {
         return ASK;
     }
-    if unlisted(tables, packet, src) {
+    let business = business(tables, packet, tables.addr(packet.generation, src));
+    if business & ADDR_LISTED == 0 {
         packet.out_rule = 0;
         return Reason::Unlisted as u32;
     }
-    let length = be16::<4, 8>(head) as u32;
-    if length < 8 || length + 40 + AT as u32 > packet.len || is_v4(src) {
+    if is_v4(src) {
         return ASK;
     }
     packet.proto = head[6];
-    packet.ttl = head[7];
-    if !transport_fits(bytes.at::<20>(AT + 40), transport, length, packet) {
-        return ASK;
-    }
+    packet.sport = be16::<0, 8>(transport);
+    packet.dport = be16::<2, 8>(transport);
     let mut key = ViewKey {
         peer: *src,
         far: *dst,
@@ -209,6 +219,19 @@ fn v6<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     };
     let view = tables.established6(&key);
     if view.is_null() {
+        if business & ADDR_OPENS == 0 && !tables.opening6(&key) && !adopting(tables, packet.now) {
+            packet.out_rule = 0;
+            return Reason::NoRule as u32;
+        }
+        packet.glanced = (business & ADDR_OPENS != 0) as u8;
+        return ASK;
+    }
+    let length = be16::<4, 8>(head) as u32;
+    packet.ttl = head[7];
+    let sound = length >= 8
+        && length + 40 + AT as u32 <= packet.len
+        && transport_fits(bytes.at::<20>(AT + 40), transport, length, packet);
+    if !sound {
         return ASK;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
@@ -226,17 +249,24 @@ fn v6<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     reason
 }
 
-/// Whether the source lives here and no rule names it.
+/// What business rules give a source with this entry: [`ADDR_LISTED`] and [`ADDR_OPENS`]. One that lives elsewhere, or has no
+/// entry, is not judged by this.
 #[inline(always)]
-pub fn unlisted<T: Tables>(tables: &T, packet: &mut Packet, src: &Addr) -> bool {
-    packet.glanced = 1;
-    let entry = tables.addr(packet.generation, src);
+pub fn business<T: Tables>(_: &T, packet: &Packet, entry: *const AddrEntry) -> u16 {
     if entry.is_null() {
-        return false;
+        return ADDR_LISTED | ADDR_OPENS;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let entry = unsafe { &*entry };
-    entry.owner == packet.net && entry.flags & ADDR_LISTED == 0
+    if entry.owner == packet.net { entry.flags } else { ADDR_LISTED | ADDR_OPENS }
+}
+
+/// Whether mid-stream packets may open flows now (first attachment).
+#[inline(always)]
+pub fn adopting<T: Tables>(tables: &T, now: u64) -> bool {
+    let settings = tables.settings();
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    settings.is_null() || now < unsafe { (*settings).adopt_until }
 }
 
 /// RFC 1071 over a header without options.
@@ -257,8 +287,6 @@ fn sums_up(head: &[u8; 20]) -> bool {
 /// Whether this is UDP of the right length, or a TCP segment in the middle of a conversation; reads what tracking needs.
 #[inline(always)]
 fn transport_fits(tcp_head: Option<&[u8; 20]>, head: &[u8; 8], len: u32, packet: &mut Packet) -> bool {
-    packet.sport = be16::<0, 8>(head);
-    packet.dport = be16::<2, 8>(head);
     if packet.proto == proto::UDP {
         return be16::<4, 8>(head) as u32 == len;
     }
