@@ -1,14 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use sekimori_ebpf::{
-    classify::{self, NO_CLASS},
-    tables::Tables as _,
-};
+use sekimori_ebpf::{classify::NO_CLASS, tables::Tables as _};
 
 use super::*;
 use crate::compile::{
@@ -256,87 +250,5 @@ fn a_table_is_little_larger_than_its_prefixes() {
         let each = lines as f64 / list.0.len() as f64;
         println!("{name}: {each:.2} lines a prefix");
         assert!(each < bound, "{name}: {each}");
-    }
-}
-
-/// Not a test of right and wrong: `cargo test --release -p sekimori -- --ignored --nocapture space::tests::cost`.
-#[test]
-#[ignore = "a measurement"]
-fn cost() {
-    let mut random = Random::new(4);
-    for count in [10u64, 1_000, 100_000, 1_000_000] {
-        for (shape, v4) in [("mixed", true), ("scattered /32", true), ("/32-/64", false), ("scattered /128", false)] {
-            let mut list = List::new();
-            let mut prefixes = Vec::new();
-            for _ in 0..count {
-                let (a, b) = (random.next(), random.next());
-                let len = match (shape, a >> 62) {
-                    ("mixed", 0) => 24,
-                    ("mixed", 1) => 28,
-                    ("/32-/64", quarter) => [32, 48, 48, 64][quarter as usize],
-                    (_, _) => {
-                        if v4 {
-                            32
-                        } else {
-                            128
-                        }
-                    }
-                };
-                let addr = u128::from(a) << 64 | u128::from(b);
-                let addr = if v4 { MAPPED_ROOT | addr & 0xffff_ffff } else { (1 << 125) | addr >> 3 };
-                let len = if v4 { len + 96 } else { len };
-                list.0.insert((v4, addr & mask(len), len), says(b & 3));
-                prefixes.push((addr & mask(len), len));
-            }
-            let entries = list.prefixes();
-            drop(list);
-            let start = Instant::now();
-            let space = Space::build(&entries).unwrap();
-            let took = start.elapsed();
-            let lines = space.lines().len();
-            let host = host(entries);
-            let time = |kind: &str, probes: &[[u8; 16]]| {
-                let mut best = f64::MAX;
-                let mut sum = 0u32;
-                for _ in 0..5 {
-                    let start = Instant::now();
-                    for probe in probes {
-                        let probe = std::hint::black_box(probe);
-                        // The next lookup waits for this one, as packets do not; the time is latency, not throughput.
-                        let mut addr = *probe;
-                        addr[15] ^= (sum >> 31) as u8;
-                        // SAFETY: the tables stay.
-                        sum = u32::from(unsafe { (*classify::entry(&host, 1, &addr)).owner });
-                    }
-                    best = best.min(start.elapsed().as_secs_f64() * 1e9 / probes.len() as f64);
-                }
-                format!("{kind} {best:.0} ns")
-            };
-            let some = |of: &dyn Fn(&mut Random) -> u128, random: &mut Random| -> Vec<[u8; 16]> {
-                (0..200_000).map(|_| of(random).to_be_bytes()).collect()
-            };
-            let hits = some(&|random| random.pick(&prefixes).0, &mut random);
-            let near = some(
-                &|random| {
-                    let (addr, len) = *random.pick(&prefixes);
-                    addr ^ (1 << (128 - len))
-                },
-                &mut random,
-            );
-            let far = some(
-                &|random| {
-                    let any = u128::from(random.next()) << 64 | u128::from(random.next());
-                    if v4 { MAPPED_ROOT | any & 0xffff_ffff } else { (1 << 125) | any >> 3 }
-                },
-                &mut random,
-            );
-            println!(
-                "{count} {shape}: {}, {}, {}; built in {took:?}, {} KiB",
-                time("hit", &hits),
-                time("near miss", &near),
-                time("far miss", &far),
-                lines / 16
-            );
-        }
     }
 }
