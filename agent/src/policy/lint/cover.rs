@@ -1,14 +1,15 @@
 //! W001 and W002: rules that another rule covers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use ipnet::IpNet;
 use sekimori_ebpf::abi::{proto, service_index};
 
 use super::{
     super::{
+        addresses::Addresses,
         diagnostic::Sink,
         model::{Party, Place, Policy, Rule, Service},
+        prefixes::{Bits, Family, PrefixSet},
         problem::Problem,
         spans::Spans,
     },
@@ -16,11 +17,11 @@ use super::{
 };
 
 /// Prefix comparisons one run may make; a policy of huge, all different sets would take minutes.
-const BUDGET: usize = 20_000_000;
+const BUDGET: usize = 8_000_000;
 
 pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
     let mut search = Search { sets: Vec::new(), known: HashMap::new(), budget: BUDGET };
-    let mut interned: HashMap<&[IpNet], usize> = HashMap::new();
+    let mut interned = HashMap::new();
     let shapes: Vec<Shape<'_>> = policy
         .rules
         .iter()
@@ -59,18 +60,24 @@ struct Shape<'p> {
     services: Vec<(u32, u32)>,
 }
 
+/// Groups by where they are in memory, because looking at a million prefixes a rule would take long; and the rest.
+type Key<'p> = (Vec<*const PrefixSet>, &'p PrefixSet);
+
 struct Search<'p> {
-    sets: Vec<&'p [IpNet]>,
+    sets: Vec<&'p Addresses>,
     /// Whether one set covers another.
     known: HashMap<(usize, usize), bool>,
     budget: usize,
 }
 
 impl<'p> Search<'p> {
-    fn intern(&mut self, party: &'p Party, interned: &mut HashMap<&'p [IpNet], usize>) -> Option<usize> {
-        let prefixes = party.prefixes.as_deref()?;
-        Some(*interned.entry(prefixes).or_insert_with(|| {
-            self.sets.push(prefixes);
+    fn intern(&mut self, party: &'p Party, interned: &mut HashMap<Key<'p>, usize>) -> Option<usize> {
+        let addresses = party.prefixes.as_ref()?;
+        let mut groups: Vec<_> = addresses.groups.iter().map(|group| Arc::as_ptr(&group.prefixes)).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Some(*interned.entry((groups, &addresses.inline)).or_insert_with(|| {
+            self.sets.push(addresses);
             self.sets.len() - 1
         }))
     }
@@ -99,8 +106,7 @@ impl<'p> Search<'p> {
             && self.contains(a.to, b.to)
     }
 
-    /// Whether the set `a` contains the set `b`; no set is everything. Sets are merged, so that one prefix of
-    /// `a` holds each prefix of `b` if any do together.
+    /// Whether the set `a` contains the set `b`; no set is everything.
     fn contains(&mut self, a: Option<usize>, b: Option<usize>) -> bool {
         let (Some(a), b) = (a, b) else { return true };
         let Some(b) = b else { return false };
@@ -110,25 +116,36 @@ impl<'p> Search<'p> {
         if let Some(known) = self.known.get(&(a, b)) {
             return *known;
         }
-        let (outer, inner) = (self.sets[a], self.sets[b]);
-        let mut sorted = true;
-        let mut answer = true;
-        for prefix in inner {
-            if self.budget == 0 {
-                return false;
-            }
-            self.budget -= 1;
-            let after = outer.partition_point(|net| net.addr() <= prefix.addr());
-            let holder = after.checked_sub(1).map(|index| outer[index]);
-            sorted &= holder.is_none_or(|net| net.addr() <= prefix.addr());
-            if !holder.is_some_and(|net| net.contains(prefix)) {
-                answer = false;
-                break;
-            }
+        let outer: Vec<&PrefixSet> = self.sets[a].sets().filter(|set| !set.is_empty()).collect();
+        let (v4, v6): (Vec<_>, Vec<_>) = outer.iter().map(|set| (&set.v4, &set.v6)).unzip();
+        let budget = &mut self.budget;
+        let answer = self.sets[b].sets().all(|inner| {
+            outer.iter().any(|set| std::ptr::eq(*set, inner))
+                || (inner.v4.iter().all(|(addr, len)| held(&v4, addr, len, budget))
+                    && inner.v6.iter().all(|(addr, len)| held(&v6, addr, len, budget)))
+        });
+        if self.budget == 0 {
+            return false;
         }
-        self.known.insert((a, b), answer && sorted);
-        answer && sorted
+        self.known.insert((a, b), answer);
+        answer
     }
+}
+
+/// Whether the sets together hold all of `addr/len`. A set by itself is canonical: what it holds, one prefix holds.
+fn held<A: Bits>(sets: &[&Family<A>], addr: A, len: u8, budget: &mut usize) -> bool {
+    *budget = budget.saturating_sub(sets.len());
+    if *budget == 0 {
+        return false;
+    }
+    if sets.iter().any(|set| set.around(addr, len).is_some()) {
+        return true;
+    }
+    let parts: Vec<&Family<A>> = sets.iter().copied().filter(|set| !set.inside(addr, len).is_empty()).collect();
+    parts.len() > 1
+        && len < A::WIDTH
+        && held(&parts, addr, len + 1, budget)
+        && held(&parts, addr.sibling(len + 1), len + 1, budget)
 }
 
 fn subset(inner: &[Place], outer: &[Place]) -> bool {
