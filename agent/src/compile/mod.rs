@@ -20,6 +20,8 @@ pub mod tables;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
+mod scale_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
