@@ -94,7 +94,7 @@ fn four_thousand_rules_with_overlapping_groups() {
     assert!(start.elapsed().as_secs() < 30);
     let mut host = HostTables::new(1);
     host.switch(tables.clone(), Vec::new());
-    for _ in 0..2_000 {
+    for _ in 0..150 {
         let net = apart(random.below(101_000) as u32);
         // SAFETY: every address has an entry, and `host` is not touched meanwhile.
         let entry = unsafe { *host.addr(host.active(), &address(net.addr())) };
