@@ -64,8 +64,6 @@ pub(super) enum Says {
     Box,
     /// It is a directed broadcast address.
     Broadcast,
-    /// It has business here whatever the rules' addresses say, and so has all inside it.
-    Known,
     /// A real server, which answers by its own address.
     Server,
     /// These rules allow it as a source, and those as a destination.
@@ -114,12 +112,6 @@ impl<'p> Sources<'p> {
             _ => None,
         });
         sources.say(Says::Broadcast, broadcast.collect());
-        // Whoever sends from a link-local address is taken for an inhabitant of the net it enters by, whoever owns
-        // `fe80::/10` in the table: see `identity`.
-        sources.say(
-            Says::Known,
-            Ipv6Net::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10).map(IpNet::V6).into_iter().collect(),
-        );
         let servers = policy.rules.iter().filter_map(|rule| rule.published.as_ref());
         sources
             .say(Says::Server, servers.map(|server| IpNet::from(server.address)).filter(|net| !mapped(net)).collect());

@@ -16,8 +16,6 @@ use super::{
 
 /// Distinct entries one table may have; `space` numbers them.
 pub(super) const MAX_CLASSES: usize = NO_CLASS as usize;
-/// Inside a prefix that is listed whatever the rules say. Never leaves this module.
-const KNOWN: u16 = 1 << 15;
 
 /// A distinct entry, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +88,7 @@ impl<'s, 'p> Classes<'s, 'p> {
 
     /// As the table writes it.
     pub(super) fn entry(&self, class: Class) -> AddrEntry {
-        let entry = self.entries[class.0 as usize];
-        AddrEntry { flags: entry.flags & !KNOWN, ..entry }
+        self.entries[class.0 as usize]
     }
 
     /// The class of a prefix of which `claims` say something, inside one of class `around`.
@@ -123,7 +120,7 @@ impl<'s, 'p> Classes<'s, 'p> {
 
     fn work_out(&mut self, around: Class, speakers: &[u32]) -> Result<Class, Overflow> {
         let before = self.entries[around.0 as usize];
-        let (mut entry, mut flags) = (before, before.flags & KNOWN);
+        let (mut entry, mut flags) = (before, 0);
         let sources = self.sources;
         let says = || speakers.iter().map(|source| &sources.list[*source as usize].says);
         for word in says() {
@@ -132,7 +129,6 @@ impl<'s, 'p> Classes<'s, 'p> {
                 Says::Owner(net) => entry.owner = *net,
                 Says::Box => entry.owner = NET_BOX,
                 Says::Broadcast => flags |= ADDR_BROADCAST,
-                Says::Known => flags |= KNOWN,
                 Says::Server => flags |= ADDR_LISTED,
             }
         }
@@ -165,10 +161,7 @@ impl<'s, 'p> Classes<'s, 'p> {
     fn flags(&self, entry: &AddrEntry, flags: u16) -> u16 {
         let net = self.nets.get(usize::from(entry.owner)).copied().unwrap_or_default();
         let meets = |a: u16, b: u16| self.sets.meet(a, b);
-        let listed = flags & KNOWN != 0
-            || entry.owner == NET_BOX
-            || meets(entry.src_set, net.from_set)
-            || meets(entry.dst_set, net.to_set);
+        let listed = entry.owner == NET_BOX || meets(entry.src_set, net.from_set) || meets(entry.dst_set, net.to_set);
         if listed { flags | ADDR_LISTED } else { flags }
     }
 

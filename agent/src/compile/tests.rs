@@ -137,7 +137,7 @@ fn the_six_sets_say_what_the_rules_say() {
             judge(&host, &question, &mut answer, &mut Cursor::default());
             let matching = naive(&policy, place, src, device, dst, index);
             // Who does not live where the packet enters never gets as far as the rules.
-            let at_home = owner(&policy, src) == Some(place) || (link_local(src) && place != Place::Box);
+            let at_home = owner(&policy, src) == Some(place);
             if !matching.is_empty() {
                 assert!(!at_home || listed(&host, src), "seed {seed}: {src} is not listed\n{policy:#?}");
                 assert!(listed(&host, dst), "seed {seed}: {dst} is not listed\n{policy:#?}");
@@ -173,10 +173,6 @@ fn every_address_lives_where_its_longest_prefix_says() {
     }
 }
 
-fn link_local(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
-}
-
 fn listed(host: &HostTables, addr: IpAddr) -> bool {
     entry(host, &addr.to_string()).flags & ADDR_LISTED != 0
 }
@@ -195,7 +191,6 @@ fn an_address_is_listed_if_a_rule_could_permit_it() {
             let owner = owner(&policy, addr);
             let lives = |places: &[Place]| owner.is_some_and(|owner| places.contains(&owner));
             let expected = owner == Some(Place::Box)
-                || link_local(addr)
                 || policy.rules.iter().any(|rule| {
                     let sends = lives(&rule.from.place) && holds(&rule.from.prefixes, addr);
                     let receives = match &rule.published {
@@ -271,9 +266,7 @@ fn a_prefix_that_adds_nothing_is_no_entry() {
     let mut to = party(&[Place::Net(0)]);
     to.prefixes = Some(nets(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "10.0.0.0/8"]).into());
     policy.rules = vec![rule("r", party(&[Place::Box]), to, &[Service::Tcp(80, 80)])];
-    let table = host(&policy);
-    // Each family's whole, link-local addresses, and the one prefix.
-    assert_eq!(table.compiled().unwrap().addrs.len(), 4);
+    assert_eq!(host(&policy).compiled().unwrap().addrs.len(), 3);
 }
 
 #[test]
