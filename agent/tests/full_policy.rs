@@ -93,7 +93,7 @@ fn rules_are_resolved() {
     let server = rule("office-server");
     assert_eq!(server.from.devices.as_deref(), Some(&[0][..]));
     assert_eq!(server.to.place, [Place::Net(1)]);
-    assert_eq!(server.to.prefixes.as_ref().unwrap()[0].to_string(), "192.168.20.10/32");
+    assert_eq!(server.to.prefixes.as_ref().unwrap().iter().next().unwrap().to_string(), "192.168.20.10/32");
     assert_eq!(rule("manage").to.place, [Place::Box]);
     let published = rule("city-web").published.as_ref().unwrap();
     assert_eq!((published.port, published.net), (Some(8443), 1));

@@ -4,6 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Instant,
 };
 
@@ -20,8 +21,9 @@ use super::{
     keeper::{Caller, Keeper, Live, Mode, report},
     management,
     marks::{Conflict, Marks},
-    rooms::{self, FailedTest, Finding, Numbers},
-    state::{Current, State},
+    memory,
+    rooms::{self, FailedTest, Finding, Numbers, Read},
+    state::{self, Current, Kept, State},
 };
 use crate::{
     api::{
@@ -55,8 +57,8 @@ pub struct Site {
 pub struct Prepared {
     number: u64,
     entry: PathBuf,
-    policy: Policy,
-    compiled: Compiled,
+    policy: Arc<Policy>,
+    compiled: Arc<Compiled>,
     numbers: Numbers,
     warnings: Vec<Finding>,
     note: Option<String>,
@@ -100,39 +102,69 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         let count = warnings.iter().filter(|finding| finding.is_error()).count();
         return Err(invalid(text::apply_invalid(lang, count), warnings, Vec::new()));
     };
-    let (found, note) = rooms::lint(&read, lang);
-    warnings.extend(found);
-    let policy = read.policy;
-    let failed = rooms::failing_tests(&policy, lang).map_err(Reply::failed)?;
-    if !failed.is_empty() {
-        return Err(invalid(text::apply_tests_failed(lang, failed.len()), warnings, failed));
-    }
     let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
+    let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
+    // The disk is slow, and the policy is looked at meanwhile.
+    let (checked, kept) = thread::scope(|scope| {
+        let copy = scope.spawn(|| site.state.keep_files(number, &source, &read.policy.files, &read.policy.digests));
+        let checked = check(site, &read, apply, lang, &mut warnings);
+        (checked, copy.join().unwrap_or_else(|_| Err(state::Error::thread(&source))))
+    });
+    let made = checked.and_then(|checked| {
+        let Kept { entry, as_named } = kept.map_err(|error| failed(error.to_string()))?;
+        let Checked { compiled, numbers, canaries, note } = checked;
+        let policy = Arc::clone(&read.policy);
+        let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, note, source, canaries };
+        // The copy is what a reboot will load: it must be what was just checked. File by file it is; where links lead
+        // elsewhere, only loading it shows what it is as a whole.
+        if !as_named {
+            let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
+            if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
+                return Err(Reply::failed(text::apply_read_twice(lang)));
+            }
+        }
+        Ok(prepared)
+    });
+    made.inspect_err(|_| site.state.discard_files(number))
+}
+
+/// What a policy that may be applied becomes.
+struct Checked {
+    compiled: Arc<Compiled>,
+    numbers: Numbers,
+    canaries: Vec<Canary>,
+    note: Option<String>,
+}
+
+/// Lints, compiles, runs the policy's own tests, and sees whether the administrator still gets in.
+fn check(
+    site: &Site,
+    read: &Read,
+    apply: &Apply,
+    lang: text::Lang,
+    warnings: &mut Vec<Finding>,
+) -> Result<Checked, Reply> {
+    let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
+    let (found, note) = rooms::lint(read, lang);
+    warnings.extend(found);
+    let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
+    let compiled =
+        rooms::compile(&read.policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
+    let compiled = Arc::new(compiled);
+    let failing = rooms::failing_tests(&read.policy, &compiled, lang);
+    if !failing.is_empty() {
+        return Err(invalid(text::apply_tests_failed(lang, failing.len()), std::mem::take(warnings), failing));
+    }
     if let Some(conflict) = site.marks.conflict().map_err(failed)? {
         return Err(Reply::refused(text::apply_failed(lang, conflict.text(lang))));
     }
-    let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
-    let compiled =
-        rooms::compile(&policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
-    let mut evaluator = Evaluator::of(&policy, compiled.clone());
+    let mut evaluator = Evaluator::of(&read.policy, Arc::clone(&compiled));
     if !apply.allow_management_loss
-        && let Some(loss) = management::lost(&policy, &mut evaluator, &site.management, lang)
+        && let Some(loss) = management::lost(&read.policy, &mut evaluator, &site.management, lang)
     {
         return Err(Reply::refused(text::management_lost(lang, loss.path, loss.why)));
     }
-    let canaries = evaluator.canaries();
-
-    // The copy is what a reboot will load: it must be what was just checked.
-    let number = site.state.next_number().map_err(|error| failed(error.to_string()))?;
-    let kept = site.state.keep_files(number, &source, &policy.files).map_err(|error| failed(error.to_string()));
-    let entry = kept.inspect_err(|_| site.state.discard_files(number))?;
-    let prepared = Prepared { number, entry, policy, compiled, numbers, warnings, note, source, canaries };
-    let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
-    if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
-        site.state.discard_files(number);
-        return Err(Reply::failed(text::apply_read_twice(lang)));
-    }
-    Ok(prepared)
+    Ok(Checked { canaries: evaluator.canaries(), compiled, numbers, note })
 }
 
 fn invalid(message: String, findings: Vec<Finding>, failed_tests: Vec<FailedTest>) -> Reply {
@@ -290,7 +322,8 @@ impl Keeper {
             path: self.config.policy.clone(),
             state: if configured { FileState::Same } else { FileState::Unknown },
         };
-        self.live = Some(Live { current, policy: Arc::new(prepared.policy), compiled: Arc::new(prepared.compiled) });
+        let compiled = Arc::new(Arc::unwrap_or_clone(prepared.compiled).lean());
+        self.live = Some(Live { current, policy: prepared.policy, compiled });
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
         self.faults.clear(&Fault::Marks(Conflict::default()));
@@ -382,6 +415,7 @@ impl Keeper {
         self.look_at_marks();
         let number = current.revision.number;
         let revived = self.revive_revision(current).await;
+        memory::give_back();
         self.faults.track(revived, |why| Fault::Revision(number, why));
         // Attached even if the revision could not be read: without a policy everything is dropped, which is
         // what a gate without a keeper has to do.
@@ -425,7 +459,7 @@ impl Keeper {
         }
         // Every name has its number already; a copy, because nothing new may be given out here.
         let mut numbers = self.numbers.clone().ok_or("registry.json cannot be read")?;
-        let compiled = rooms::compile(&policy, &mut numbers)?;
+        let compiled = Arc::new(rooms::compile(&policy, &mut numbers)?);
         let schedules = self.windows(&compiled, &policy);
         let layout = layout(&compiled);
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
@@ -438,7 +472,7 @@ impl Keeper {
             current.layout = layout;
             let kept = self.state.set_current(&current).map_err(|error| error.to_string());
             self.faults.track(kept, |why| Fault::State("revision in force", why));
-            self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
+            self.live = Some(Live { current, policy, compiled: Arc::new(Arc::unwrap_or_clone(compiled).lean()) });
             let message = "the saved revision is in force again".to_owned();
             self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
             return Ok(());
@@ -446,7 +480,7 @@ impl Keeper {
         if let Ok(dataplane) = self.dataplane.as_mut() {
             dataplane.know(&compiled);
         }
-        self.live = Some(Live { current, policy: Arc::new(policy), compiled: Arc::new(compiled) });
+        self.live = Some(Live { current, policy, compiled: Arc::new(Arc::unwrap_or_clone(compiled).lean()) });
         Ok(())
     }
 
@@ -474,7 +508,7 @@ impl Keeper {
 /// before anything is attached.
 fn put(
     dataplane: &mut Dataplane,
-    compiled: &Compiled,
+    compiled: &Arc<Compiled>,
     schedules: &[Schedule],
     canaries: &[Canary],
 ) -> Result<Switched, String> {

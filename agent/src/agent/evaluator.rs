@@ -1,5 +1,7 @@
 //! Verdicts without a packet: the kernel's own source over tables in memory.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, civil, tz::TimeZone};
 use sekimori_ebpf::{
     abi::{IFACE_GUARDED, IfaceEntry},
@@ -70,7 +72,7 @@ impl Explained {
 pub struct Evaluator {
     host: HostTables,
     zone: TimeZone,
-    policy: Policy,
+    policy: Arc<Policy>,
     cut_nets: Vec<u16>,
 }
 
@@ -82,18 +84,18 @@ impl Evaluator {
     pub fn new(policy: &Policy) -> Result<Self, String> {
         let mut numbers = Numbers::none();
         let compiled = rooms::compile(policy, &mut numbers)?;
-        Ok(Self::of(policy, compiled))
+        Ok(Self::of(&Arc::new(policy.clone()), Arc::new(compiled)))
     }
 
     /// Of compiled tables.
-    pub fn of(policy: &Policy, compiled: Compiled) -> Self {
+    pub fn of(policy: &Arc<Policy>, compiled: Arc<Compiled>) -> Self {
         let mut host = HostTables::new(VIEWS);
         let interfaces = compiled.interfaces.clone();
         host.switch(compiled, Vec::new());
         for (_, id) in interfaces {
             host.set_iface(u32::from(id), IfaceEntry { id, flags: IFACE_GUARDED, ..IfaceEntry::default() });
         }
-        Self { host, zone: policy.timezone.clone(), policy: policy.clone(), cut_nets: Vec::new() }
+        Self { host, zone: policy.timezone.clone(), policy: Arc::clone(policy), cut_nets: Vec::new() }
     }
 
     /// What is cut off decides too.

@@ -9,7 +9,8 @@ use super::{
     apply::{self, Refusal},
     evaluator::Evaluator,
     keeper::{Caller, Keeper},
-    rooms::{self, Finding},
+    memory,
+    rooms::{self, Finding, Numbers},
 };
 use crate::{
     api::{
@@ -18,7 +19,6 @@ use crate::{
         server::Handler,
     },
     cli::text::{self, Lang},
-    compile::tables::Compiled,
     record::{Origin, reader},
 };
 
@@ -113,27 +113,41 @@ impl Desk {
             Err(Reply::problem(2, "forbidden", text::path_for_root(lang, site.policy.display())))
         };
         let mut keeper = self.keeper.lock().await;
-        match prepared {
+        let reply = match prepared {
             Ok(prepared) => keeper.commit(prepared, &apply, caller).await,
             Err(reply) => keeper.refused(&apply, caller, reply),
-        }
+        };
+        drop(keeper);
+        memory::give_back();
+        reply
     }
 
     async fn explain(&self, question: Question, lang: Lang) -> Reply {
-        let (live, cut) = {
+        let (live, numbers, cut) = {
             let keeper = self.keeper.lock().await;
-            (keeper.live().cloned(), keeper.cut_tables())
+            (keeper.live().cloned(), keeper.site().numbers, keeper.cut_tables())
         };
         let Some(live) = live else {
             return Reply::failed(text::why_no_policy(lang));
         };
         tokio::task::block_in_place(|| {
-            let mut evaluator = Evaluator::of(&live.policy, Compiled::clone(&live.compiled));
-            evaluator.cut(&cut);
-            match evaluator.ask(&question, lang) {
-                Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
-                Err(why) => Reply::usage(why),
-            }
+            // The tables in force are in the kernel only; every name has its number already, so these are the same.
+            let compiled = numbers
+                .ok_or_else(|| "registry.json cannot be read".to_owned())
+                .and_then(|mut numbers| rooms::compile(&live.policy, &mut numbers));
+            let reply = match compiled {
+                Ok(compiled) => {
+                    let mut evaluator = Evaluator::of(&live.policy, Arc::new(compiled));
+                    evaluator.cut(&cut);
+                    match evaluator.ask(&question, lang) {
+                        Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
+                        Err(why) => Reply::usage(why),
+                    }
+                }
+                Err(why) => Reply::failed(why),
+            };
+            memory::give_back();
+            reply
         })
     }
 }
@@ -170,8 +184,8 @@ pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
         let (warnings, skipped) = rooms::lint(read, lang);
         findings.extend(warnings);
         notes.extend(skipped);
-        match rooms::failing_tests(&read.policy, lang) {
-            Ok(failed) => failed_tests = failed,
+        match rooms::compile(&read.policy, &mut Numbers::none()) {
+            Ok(compiled) => failed_tests = rooms::failing_tests(&read.policy, &Arc::new(compiled), lang),
             Err(why) => return Reply::failed(why),
         }
     }

@@ -43,7 +43,7 @@ pub struct Live {
     pub current: Current,
     /// The policy.
     pub policy: Arc<Policy>,
-    /// Its tables.
+    /// Its tables, without the prefixes.
     pub compiled: Arc<Compiled>,
 }
 

@@ -20,6 +20,7 @@ pub mod keeper;
 pub mod ledger;
 pub mod management;
 pub mod marks;
+mod memory;
 mod nftables;
 pub mod preflight;
 pub mod rooms;

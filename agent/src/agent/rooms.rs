@@ -1,6 +1,6 @@
 //! The agent's one door to the rooms that read and compile policies; `evaluator` is the door to judging.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use sekimori_ebpf::abi::Schedule;
@@ -69,7 +69,7 @@ pub struct FailedTest {
 #[derive(Debug)]
 pub struct Read {
     /// The policy.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// For lints.
     pub spans: Spans,
 }
@@ -78,7 +78,7 @@ pub struct Read {
 pub fn load(path: &Path, lang: Lang) -> (Option<Read>, Vec<Finding>) {
     let loaded = policy::load(path);
     let findings = loaded.diagnostics.iter().map(|diagnostic| finding(diagnostic, lang)).collect();
-    (loaded.policy.map(|policy| Read { policy, spans: loaded.spans }), findings)
+    (loaded.policy.map(|policy| Read { policy: Arc::new(policy), spans: loaded.spans }), findings)
 }
 
 /// Warnings on a valid policy, and why it was not held against this system's routes and addresses, if it was not.
@@ -129,17 +129,14 @@ impl Lang {
     }
 }
 
-/// The policy's own tests that fail.
-///
-/// # Errors
-/// The policy does not compile.
-pub fn failing_tests(policy: &Policy, lang: Lang) -> Result<Vec<FailedTest>, String> {
-    let outcomes = outcome::run_policy_tests(policy, Timestamp::now()).map_err(|error| error.to_string())?;
+/// The policy's own tests that fail on its tables.
+pub fn failing_tests(policy: &Policy, compiled: &Arc<Compiled>, lang: Lang) -> Vec<FailedTest> {
+    let outcomes = outcome::run_tests(policy, Arc::clone(compiled), Timestamp::now());
     let said = |failure: &outcome::Failure| match lang {
         Lang::En => failure.en(),
         Lang::Ja => failure.ja(),
     };
-    Ok(outcomes
+    outcomes
         .into_iter()
         .filter(|outcome| !outcome.ok())
         .map(|outcome| FailedTest {
@@ -149,7 +146,7 @@ pub fn failing_tests(policy: &Policy, lang: Lang) -> Result<Vec<FailedTest>, Str
             line: outcome.at.1,
             column: outcome.at.2,
         })
-        .collect())
+        .collect()
 }
 
 /// Names and their stable numbers.

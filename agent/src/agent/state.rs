@@ -4,12 +4,14 @@
 //! that the gate was opened on purpose, `revisions/N/files` holds the policy files of revision N as they were.
 
 use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt,
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 
 use crate::{
     api::report::Detached,
@@ -53,6 +55,25 @@ pub struct Error {
     /// Why.
     pub source: io::Error,
 }
+
+impl Error {
+    /// Whoever worked on `path` is gone.
+    pub fn thread(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), source: io::Error::other("a thread panicked") }
+    }
+}
+
+/// The kept copy of a policy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What to load, inside the revision's folder.
+    pub entry: PathBuf,
+    /// Every file has in the copy the very name by which it was read: no link led elsewhere.
+    pub as_named: bool,
+}
+
+/// Bytes copied at a time.
+const COPY_CHUNK: usize = 256 << 10;
 
 /// The state folder.
 #[derive(Debug, Clone)]
@@ -150,35 +171,45 @@ impl State {
         Ok(last + 1)
     }
 
-    /// Copies `files` of the policy at `source` (a file or a folder) into the folder of revision `number` and
-    /// returns the entry to load. Files keep their place relative to the policy's folder.
-    pub fn keep_files(&self, number: u64, source: &Path, files: &[PathBuf]) -> Result<PathBuf, Error> {
+    /// Copies `files` of the policy at `source` (a file or a folder), whose contents have these `digests`, into the
+    /// folder of revision `number`. Files keep their place relative to the policy's folder.
+    pub fn keep_files(
+        &self,
+        number: u64,
+        source: &Path,
+        files: &[PathBuf],
+        digests: &[[u8; 32]],
+    ) -> Result<Kept, Error> {
         let fail = |path: &Path, source| Error { path: path.to_path_buf(), source };
         let whole = fs::canonicalize(source).map_err(|error| fail(source, error))?;
-        let (base, entry) = if whole.is_dir() {
+        let folder = whole.is_dir();
+        let (base, entry) = if folder {
             (whole.clone(), PathBuf::from("."))
         } else {
             let name = whole.file_name().unwrap_or_default();
             (whole.parent().unwrap_or(Path::new("/")).to_path_buf(), PathBuf::from(name))
         };
+        let named_from = if folder { Some(source) } else { source.parent() };
+        let mut as_named = true;
         let kept = self.revision_folder(number).join("files");
         make_folder(&kept).map_err(|error| fail(&kept, error))?;
-        for file in files {
+        for (file, digest) in files.iter().zip(digests) {
             let full = fs::canonicalize(file).map_err(|error| fail(file, error))?;
             let inside = full
                 .strip_prefix(&base)
                 .map_err(|_| fail(file, io::Error::other(format!("outside the policy folder {}", base.display()))))?;
+            as_named &= named_from.and_then(|folder| file.strip_prefix(folder).ok()) == Some(inside);
             let target = kept.join(inside);
             if let Some(parent) = target.parent() {
                 make_folder(parent).map_err(|error| fail(parent, error))?;
             }
-            fs::copy(&full, &target)
-                .and_then(|_| fs::File::open(&target)?.sync_all())
-                .and_then(|()| durable::sync_parent(&target))
-                .map_err(|error| fail(&target, error))?;
+            let copied = copy(&full, &target).and_then(|copied| durable::sync_parent(&target).map(|()| copied));
+            if copied.map_err(|error| fail(&target, error))? != *digest {
+                return Err(fail(file, io::Error::other("it changed while it was read; apply again")));
+            }
         }
         durable::sync_parent(&kept).map_err(|error| fail(&kept, error))?;
-        Ok(entry)
+        Ok(Kept { entry, as_named })
     }
 
     /// Forgets the copy of a revision that never came into force.
@@ -218,6 +249,25 @@ impl State {
     }
 }
 
+/// Copies a file durably; the SHA-256 of what was written.
+fn copy(from: &Path, to: &Path) -> io::Result<[u8; 32]> {
+    let mut from = fs::File::open(from)?;
+    let mut to = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; COPY_CHUNK]);
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        digest.update(&buffer[..count]);
+        to.write_all(&buffer[..count])?;
+    }
+    to.sync_all()?;
+    Ok(digest.finalize().into())
+}
+
 fn make_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -243,6 +293,10 @@ mod tests {
         }
     }
 
+    fn digest(text: &str) -> [u8; 32] {
+        Sha256::digest(text).into()
+    }
+
     #[test]
     fn a_revision_is_kept_with_its_list_files() {
         let dir = tempfile::tempdir().unwrap();
@@ -253,18 +307,33 @@ mod tests {
         fs::write(dir.path().join("outside"), "x").unwrap();
         let state = State::new(&dir.path().join("state"));
         let files = [policy.join("a.yaml"), policy.join("lists/cloud.txt")];
+        let digests = [digest("version: 1"), digest("203.0.113.0/24")];
         assert_eq!(state.next_number().unwrap(), 1);
-        assert_eq!(state.keep_files(1, &policy, &files).unwrap(), PathBuf::from("."));
+        let kept = state.keep_files(1, &policy, &files, &digests).unwrap();
+        assert_eq!(kept, Kept { entry: PathBuf::from("."), as_named: true });
         let kept = state.revision_entry(&current(1));
         fs::write(policy.join("a.yaml"), "changed").unwrap();
         assert_eq!(fs::read_to_string(kept.join("a.yaml")).unwrap(), "version: 1");
         assert_eq!(fs::read_to_string(kept.join("lists/cloud.txt")).unwrap(), "203.0.113.0/24");
         assert_eq!(state.next_number().unwrap(), 2);
-        assert!(state.keep_files(2, &policy, &[dir.path().join("outside")]).is_err());
+        assert!(state.keep_files(2, &policy, &files, &digests).is_err(), "another content than was read");
+        assert!(state.keep_files(2, &policy, &[dir.path().join("outside")], &[digest("x")]).is_err());
         state.discard_files(2);
         assert_eq!(state.next_number().unwrap(), 2);
-        let single = state.keep_files(2, &policy.join("a.yaml"), &files[..1]).unwrap();
-        assert_eq!(single, PathBuf::from("a.yaml"));
+        let single = state.keep_files(2, &policy.join("a.yaml"), &files[..1], &[digest("changed")]).unwrap();
+        assert_eq!(single, Kept { entry: PathBuf::from("a.yaml"), as_named: true });
+    }
+
+    #[test]
+    fn a_link_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join("sub/b.yaml"), "x").unwrap();
+        std::os::unix::fs::symlink("sub/b.yaml", dir.path().join("a.yaml")).unwrap();
+        let state = State::new(&dir.path().join("state"));
+        let files = [dir.path().join("a.yaml")];
+        assert!(!state.keep_files(1, dir.path(), &files, &[digest("x")]).unwrap().as_named);
+        assert!(!state.keep_files(2, &files[0], &files, &[digest("x")]).unwrap().as_named);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{keeper::Live, rooms};
+use super::{keeper::Live, memory, rooms};
 use crate::{
     api::report::{FileState, PolicyFile},
     cli::text::Lang,
@@ -51,6 +51,7 @@ impl Watch {
                 None => FileState::Invalid,
             }
         };
+        memory::give_back();
         // The list files may only be known now.
         self.last = Some((self.marks(), now.1));
         Some(PolicyFile { path: self.path.clone(), state })

@@ -7,7 +7,10 @@ use sekimori_ebpf::{
     classify::{Line, MAX_LINES, NO_CLASS},
 };
 
-use super::registry::{Exhausted, Kind};
+use super::{
+    classes::MAX_CLASSES,
+    registry::{Exhausted, Kind},
+};
 
 /// Largest size of the table of addresses.
 const TABLE_MIB: usize = (MAX_LINES as usize * size_of::<Line>()) >> 20;
@@ -35,16 +38,27 @@ pub enum CompileError {
     Numbers(Exhausted),
     /// More prefixes than the table holds.
     #[error(
-        "{count} different prefixes, at most {MAX_PREFIXES} are possible; rule `{rule}` names most of them \
-         ({of_rule}): aggregate its lists"
+        "{count} different prefixes, at most {MAX_PREFIXES} are possible; most of them come from {most}: aggregate \
+         these lists"
     )]
     Prefixes {
         /// Entries needed.
         count: usize,
-        /// The rule with the longest lists; empty if no rule names prefixes.
-        rule: String,
-        /// Prefixes of that rule.
-        of_rule: usize,
+        /// Groups and rules with the longest lists, longest first.
+        most: String,
+    },
+    /// Groups and lists that overlap in more ways than the tables can tell apart.
+    #[error(
+        "the rules' groups and addresses overlap in more than {} different ways; the first too many is at {prefix}, and \
+         most come from {most}: let rules share groups, or make groups that do not overlap in part", .crowd.limit()
+    )]
+    Overlaps {
+        /// What there are too many of.
+        crowd: Crowd,
+        /// The prefix at which there was no room.
+        prefix: String,
+        /// Groups and rules that make the most combinations.
+        most: String,
     },
     /// More distinct combinations of what prefixes say than there are numbers for.
     #[error(
@@ -94,6 +108,25 @@ pub enum CompileError {
         /// The prefix.
         prefix: String,
     },
+}
+
+/// What overlapping groups multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowd {
+    /// Combinations of rules.
+    Sets,
+    /// Combinations of an owner with a set of rules each way.
+    Classes,
+}
+
+impl Crowd {
+    /// How many there may be.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Sets => MAX_SETS as usize,
+            Self::Classes => MAX_CLASSES,
+        }
+    }
 }
 
 /// Tables that a policy fills one entry at a time.
@@ -157,9 +190,13 @@ impl CompileError {
                 kind.ja(),
                 kind.capacity()
             ),
-            Self::Prefixes { count, rule, of_rule } => format!(
-                "アドレス範囲が{count}件あり、上限{MAX_PREFIXES}件を超えています(最多は規則 `{rule}` の{of_rule}件)。\
-                 リストを集約してください"
+            Self::Prefixes { count, most } => format!(
+                "アドレス範囲が{count}件あり、上限{MAX_PREFIXES}件を超えています(多いのは {most})。リストを集約してください"
+            ),
+            Self::Overlaps { crowd, prefix, most } => format!(
+                "規則のグループやアドレスの重なり方が上限{}通りを超えています(超えた最初の箇所: {prefix}、主な原因: {most})。\
+                 グループを共用するか、部分的に重ならないグループに分けてください",
+                crowd.limit()
             ),
             Self::Classes { at } => format!(
                 "アドレスの属するネットワークと規則の組合せが上限{NO_CLASS}通りを超えています(超えた箇所: {at})。\

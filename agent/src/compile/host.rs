@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ptr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -43,7 +44,7 @@ pub struct HostTables {
 struct Generation {
     number: u32,
     config: GenConfig,
-    tables: Compiled,
+    tables: Arc<Compiled>,
     schedules: Vec<Schedule>,
     ports: HashMap<PortKey, u16>,
     places: HashMap<(u32, u16), Place>,
@@ -80,7 +81,8 @@ impl HostTables {
 
     /// Makes `tables` the active generation and returns its number. Views stay, as in the kernel. Every interface
     /// the policy names is guarded, under a kernel index equal to its stable id.
-    pub fn switch(&mut self, tables: Compiled, schedules: Vec<Schedule>) -> u32 {
+    pub fn switch(&mut self, tables: impl Into<Arc<Compiled>>, schedules: Vec<Schedule>) -> u32 {
+        let tables = tables.into();
         self.generations += 1;
         for (_, id) in &tables.interfaces {
             self.ifaces.insert(u32::from(*id), IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() });
@@ -99,7 +101,7 @@ impl HostTables {
 
     /// The active generation's tables.
     pub fn compiled(&self) -> Option<&Compiled> {
-        self.live.as_deref().map(|live| &live.tables)
+        self.live.as_deref().map(|live| live.tables.as_ref())
     }
 
     /// The kernel index of an interface the policy names.
@@ -173,7 +175,7 @@ impl HostTables {
 }
 
 impl Generation {
-    fn new(number: u32, tables: Compiled, schedules: Vec<Schedule>) -> Self {
+    fn new(number: u32, tables: Arc<Compiled>, schedules: Vec<Schedule>) -> Self {
         Self {
             number,
             config: GenConfig { generation: number, ..tables.config },

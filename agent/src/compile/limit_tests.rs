@@ -7,10 +7,11 @@ use sekimori_ebpf::abi::{MAX_BINDINGS, MAX_MACS, MAX_PORTS};
 
 use super::{
     compile,
-    error::{CompileError, Table},
+    error::{CompileError, Crowd, Table},
     registry::Registry,
     testing::{Random, device, external, ip, nets, party, policy, rule, zone},
 };
+use crate::policy::addresses::Addresses;
 use crate::policy::model::{DeviceMode, Mac, Place, Policy, Port, Service};
 
 #[test]
@@ -19,7 +20,7 @@ fn limits_name_the_culprit() {
     base.nets = vec![external("internet", "wan0", &[])];
     let to = |prefixes: Vec<IpNet>| {
         let mut to = party(&[Place::Net(0)]);
-        to.prefixes = Some(prefixes);
+        to.prefixes = Some(prefixes.into());
         to
     };
     let one = |id: String, prefixes: Vec<IpNet>| rule(&id, party(&[Place::Box]), to(prefixes), &[Service::Tcp(1, 1)]);
@@ -41,9 +42,9 @@ fn limits_name_the_culprit() {
     }
     policy.rules = lists.into_iter().enumerate().map(|(index, list)| one(format!("r{index}"), list)).collect();
     let error = compile(&policy, &mut Registry::default()).unwrap_err();
-    let CompileError::Sets { at } = &error else { unreachable!("{error}") };
-    assert!(at.contains("rule `r") && at.contains("/32"), "{at}");
-    assert!(error.ja().contains(at));
+    let CompileError::Overlaps { crowd: Crowd::Sets, prefix, most } = &error else { unreachable!("{error}") };
+    assert!(most.contains("rule `r") && prefix.ends_with("/32"), "{error}");
+    assert!(error.ja().contains(most) && error.ja().contains("16384"), "{}", error.ja());
 
     let mut policy = base;
     let permit = |index: i64| {
@@ -103,7 +104,7 @@ fn a_million_prefixes_in_seconds() {
     let services = [Service::Tcp(443, 443)];
     for index in 0..4 {
         let mut to = party(&[Place::Net(0)]);
-        let half = list.iter().skip(index).step_by(2).copied().collect();
+        let half: Addresses = list.iter().skip(index).step_by(2).copied().collect();
         to.prefixes = Some(half);
         policy.rules.push(rule(&format!("r{index}"), party(&[Place::Box]), to, &services));
     }

@@ -2,9 +2,10 @@
 //! each, `sets` stores every combination of rules once, `space` lays prefixes out for the data plane, `schedule` lays hours on the data plane's clock, and
 //! `host` lets the decision run on the result outside the kernel.
 
+mod claims;
+mod classes;
 pub mod error;
 pub mod host;
-mod listed;
 mod nets;
 pub mod prefixes;
 pub mod registry;
@@ -18,6 +19,8 @@ pub mod tables;
 
 #[cfg(test)]
 mod limit_tests;
+#[cfg(test)]
+mod scale_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -66,13 +69,10 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
     let mut sets = Sets::new();
     let mut plans = Plans::new();
     let nets = nets::table(policy, &net_ids, &mut sets)?;
-    let mut addrs = prefixes::table(policy, &net_ids, &mut sets)?;
+    let addrs = prefixes::table(policy, &net_ids, &nets, &mut sets)?;
     let (devices, device_names) = nets::devices(policy, &net_ids, &device_ids, &mut plans, &mut sets)?;
     let services = services::table(policy, &mut sets)?;
     let rules = rules::entries(policy, &slots, &net_ids, &mut plans)?;
-    let sets = sets.into_list();
-    listed::mark(&mut addrs, &nets, &sets, &rules);
-    space::fits(&addrs)?;
     *registry = numbers;
     Ok(Compiled {
         hash: policy.hash,
@@ -92,7 +92,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
         devices,
         device_names,
         services,
-        sets,
+        sets: sets.into_list(),
         rules,
         rule_ids: policy.rules.iter().map(|rule| rule.id.clone()).collect(),
         schedules: plans.into_list(),

@@ -63,6 +63,17 @@ impl Sets {
         Ok(id)
     }
 
+    /// The set of an id that was given out here.
+    pub(super) fn get(&self, id: u16) -> &RuleSet {
+        self.list.get(usize::from(id)).unwrap_or(&RuleSet::EMPTY)
+    }
+
+    /// Whether two sets have a rule in common.
+    pub(super) fn meet(&self, a: u16, b: u16) -> bool {
+        let (a, b) = (self.get(a), self.get(b));
+        a.summary & b.summary != 0 && a.words.iter().zip(&b.words).any(|(a, b)| a & b != 0)
+    }
+
     pub(super) fn into_list(self) -> Vec<RuleSet> {
         self.list
     }

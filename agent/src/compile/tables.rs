@@ -39,3 +39,11 @@ pub struct Compiled {
     /// What each schedule means, by schedule id; 0 is unused. Turned into windows by `schedule::windows`.
     pub schedules: Vec<super::schedule::Plan>,
 }
+
+impl Compiled {
+    /// Without the prefixes, which are most of it and needed by nobody who only names and counts.
+    pub fn lean(mut self) -> Self {
+        self.addrs = Vec::new();
+        self
+    }
+}

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use crate::policy::addresses::{Addresses, Group};
 use crate::policy::model::{
     Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
     Published, Rule, Service,
@@ -51,6 +52,7 @@ pub(crate) fn policy() -> Policy {
         nets: Vec::new(),
         devices: Vec::new(),
         hours: Vec::new(),
+        groups: Vec::new(),
         rules: Vec::new(),
         builtin: Builtin {
             arp: true,
@@ -65,6 +67,7 @@ pub(crate) fn policy() -> Policy {
         },
         tests: Vec::new(),
         files: Vec::new(),
+        digests: Vec::new(),
         hash: [7; 32],
     }
 }
@@ -121,7 +124,7 @@ pub(crate) fn rule(id: &str, from: Party, to: Party, services: &[Service]) -> Ru
 
 pub(crate) fn publish(id: &str, from: Party, public: &str, services: &[Service], server: Published) -> Rule {
     let public: IpAddr = ip(public);
-    let to = Party { place: Vec::new(), prefixes: Some(vec![public.into()]), devices: None };
+    let to = Party { place: Vec::new(), prefixes: Some(vec![public.into()].into()), devices: None };
     Rule { published: Some(server), ..rule(id, from, to, services) }
 }
 
@@ -129,7 +132,7 @@ pub(crate) fn hours(name: &str, spans: &[(u8, u16, u16)], closed_on_holidays: bo
     Hours { name: name.to_owned(), spans: spans.to_vec(), closed_on_holidays }
 }
 
-const ADDRESSES: [&str; 16] = [
+const ADDRESSES: [&str; 18] = [
     "10.0.0.1",
     "10.0.0.2",
     "10.0.1.1",
@@ -146,8 +149,10 @@ const ADDRESSES: [&str; 16] = [
     "2001:db8:1:2::3",
     "2001:db9::1",
     "2400::1",
+    "fe80::1",
+    "febf::2",
 ];
-const PREFIXES: [&str; 22] = [
+const PREFIXES: [&str; 24] = [
     "10.0.0.0/8",
     "10.0.0.0/16",
     "10.0.0.0/24",
@@ -170,6 +175,8 @@ const PREFIXES: [&str; 22] = [
     "2000::/3",
     "::/0",
     "2400::/12",
+    "fe80::1/128",
+    "fe00::/8",
 ];
 
 pub(crate) fn random_address(random: &mut Random) -> IpAddr {
@@ -194,6 +201,13 @@ pub(crate) fn random_service(random: &mut Random) -> Service {
     }
 }
 
+/// Written in place, by groups that other rules name too, or both.
+fn random_addresses(random: &mut Random, groups: &[Arc<Group>]) -> Addresses {
+    let mut addresses = Addresses::from(if random.chance(60) { random_prefixes(random) } else { Vec::new() });
+    addresses.groups = groups.iter().filter(|_| random.chance(40)).cloned().collect();
+    addresses
+}
+
 fn random_party(random: &mut Random, policy: &Policy, devices: bool) -> Party {
     let mut place: Vec<Place> = (0..policy.nets.len()).filter(|_| random.chance(50)).map(Place::Net).collect();
     if random.chance(30) {
@@ -202,7 +216,7 @@ fn random_party(random: &mut Random, policy: &Policy, devices: bool) -> Party {
     let named = devices && random.chance(30);
     Party {
         place,
-        prefixes: random.chance(60).then(|| random_prefixes(random)),
+        prefixes: random.chance(60).then(|| random_addresses(random, &policy.groups)),
         devices: named.then(|| (0..policy.devices.len()).filter(|_| random.chance(50)).collect()),
     }
 }
@@ -228,6 +242,10 @@ pub(crate) fn random_policy(random: &mut Random) -> Policy {
     for index in 0..random.below(4) as u8 {
         let net = random.below(policy.nets.len() as u64) as usize;
         policy.devices.push(device(&format!("d{index}"), net, [2, 0, 0, 0, 0, index], &[]));
+    }
+    for index in 0..random.below(4) {
+        let prefixes = Arc::new(random_prefixes(random).into_iter().collect());
+        policy.groups.push(Arc::new(Group { name: format!("g{index}"), prefixes }));
     }
     policy.hours = vec![hours("never", &[], false)];
     for index in 0..random.below(12) {

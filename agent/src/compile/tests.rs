@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use sekimori_ebpf::{
     abi::{
-        ADDR_BROADCAST, AddrEntry, DEVICE_HAS_ADDRESSES, MAC_ROUTER, MAX_RULES, NET_BOX, NET_FLAG_LIVE,
-        NET_FLAG_REGISTERED, NET_FLAG_ROUTERS, NET_FLAG_ZONE, RULE_LOG, RULE_PUBLISHED, RULE_TO_BOX, SERVICE_SLOTS,
-        SERVICE_WORDS, proto, service_index,
+        ADDR_BROADCAST, ADDR_LISTED, ADDR_OPENS, AddrEntry, DEVICE_HAS_ADDRESSES, MAC_ROUTER, MAX_RULES, NET_BOX,
+        NET_FLAG_LIVE, NET_FLAG_REGISTERED, NET_FLAG_ROUTERS, NET_FLAG_ZONE, RULE_LOG, RULE_PUBLISHED, RULE_TO_BOX,
+        SERVICE_SLOTS, SERVICE_WORDS, proto, service_index,
     },
     decide::rules::{Answer, Cursor, Question, judge},
     reason::Reason,
@@ -28,6 +27,7 @@ use super::{
         rule, zone,
     },
 };
+use crate::policy::addresses::Addresses;
 use crate::policy::model::{DeviceMode, Mac, Place, Policy, Published, Service};
 
 const CLOCK: Clock = Clock { wall: jiff::Timestamp::UNIX_EPOCH, boottime_ns: 1_000_000_000 };
@@ -70,7 +70,7 @@ fn owner(policy: &Policy, addr: IpAddr) -> Option<Place> {
     index.map(Place::Net)
 }
 
-fn holds(prefixes: &Option<Vec<IpNet>>, addr: IpAddr) -> bool {
+fn holds(prefixes: &Option<Addresses>, addr: IpAddr) -> bool {
     prefixes.as_ref().is_none_or(|list| list.iter().any(|prefix| prefix.contains(&addr)))
 }
 
@@ -136,6 +136,12 @@ fn the_six_sets_say_what_the_rules_say() {
             let mut answer = Answer::default();
             judge(&host, &question, &mut answer, &mut Cursor::default());
             let matching = naive(&policy, place, src, device, dst, index);
+            // Who does not live where the packet enters never gets as far as the rules.
+            let at_home = owner(&policy, src) == Some(place);
+            if !matching.is_empty() {
+                assert!(!at_home || listed(&host, src), "seed {seed}: {src} is not listed\n{policy:#?}");
+                assert!(listed(&host, dst), "seed {seed}: {dst} is not listed\n{policy:#?}");
+            }
             let open = matching.iter().copied().find(|&rule| policy.rules[rule].hours.is_none());
             let expected = match (open, matching.first()) {
                 (Some(rule), _) => (Reason::Rule, rule),
@@ -167,12 +173,45 @@ fn every_address_lives_where_its_longest_prefix_says() {
     }
 }
 
+fn listed(host: &HostTables, addr: IpAddr) -> bool {
+    entry(host, &addr.to_string()).flags & ADDR_LISTED != 0
+}
+
+/// Without the flag no rule can match a packet from or to an address, and with it one can, whatever the device, the
+/// port and the time: as far as owner and address decide.
+#[test]
+fn an_address_is_listed_if_a_rule_could_permit_it() {
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..1_000 {
+        let mut random = Random::new(seed);
+        let policy = random_policy(&mut random);
+        let host = host(&policy);
+        for _ in 0..40 {
+            let addr = random_address(&mut random);
+            let owner = owner(&policy, addr);
+            let lives = |places: &[Place]| owner.is_some_and(|owner| places.contains(&owner));
+            let opens = policy.rules.iter().any(|rule| lives(&rule.from.place) && holds(&rule.from.prefixes, addr));
+            let expected = opens
+                || owner == Some(Place::Box)
+                || policy.rules.iter().any(|rule| match &rule.published {
+                    Some(server) => server.public == addr || server.address == addr,
+                    None => lives(&rule.to.place) && holds(&rule.to.prefixes, addr),
+                });
+            let flags = entry(&host, &addr.to_string()).flags;
+            assert_eq!(flags & ADDR_OPENS != 0, opens, "seed {seed}: {addr}\n{policy:#?}");
+            assert_eq!(listed(&host, addr), expected, "seed {seed}: {addr}\n{policy:#?}");
+            if expected { with += 1 } else { without += 1 }
+        }
+    }
+    assert!(with > 1_000 && without > 1_000, "{with} {without}");
+}
+
 #[test]
 fn all_of_ipv6_is_nothing_of_ipv4() {
     let mut policy = policy();
     policy.nets = vec![external("v6", "wan0", &["::/0"]), external("v4", "wan1", &["0.0.0.0/0"])];
     let mut to = party(&[Place::Net(0), Place::Net(1)]);
-    to.prefixes = Some(nets(&["::/0"]));
+    to.prefixes = Some(nets(&["::/0"]).into());
     policy.rules = vec![rule("r", party(&[Place::Box]), to, &[Service::Tcp(80, 80)])];
     let host = host(&policy);
     assert_eq!(entry(&host, "192.0.2.1").owner, 2);
@@ -225,7 +264,7 @@ fn a_prefix_that_adds_nothing_is_no_entry() {
     policy.nets = vec![external("internet", "wan0", &[])];
     policy.nets[0].is_default = true;
     let mut to = party(&[Place::Net(0)]);
-    to.prefixes = Some(nets(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "10.0.0.0/8"]));
+    to.prefixes = Some(nets(&["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "10.0.0.0/8"]).into());
     policy.rules = vec![rule("r", party(&[Place::Box]), to, &[Service::Tcp(80, 80)])];
     assert_eq!(host(&policy).compiled().unwrap().addrs.len(), 3);
 }

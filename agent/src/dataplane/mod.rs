@@ -26,6 +26,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -480,10 +481,15 @@ impl Dataplane {
 
     /// Makes views of what already runs: the kernel's conntrack table and the box's own sockets, as far as `compiled`
     /// permits. To be called after the first `apply` and before the first `attach`; `now` in `CLOCK_BOOTTIME` nanoseconds.
-    pub fn seed(&mut self, compiled: &Compiled, schedules: &[Schedule], now: u64) -> Result<seeding::Seeded, Error> {
+    pub fn seed(
+        &mut self,
+        compiled: &Arc<Compiled>,
+        schedules: &[Schedule],
+        now: u64,
+    ) -> Result<seeding::Seeded, Error> {
         let mut tables = HostTables::new(1);
         let generation = stage::active(&self.maps)?.generation;
-        tables.switch(compiled.clone(), schedules.to_vec());
+        tables.switch(Arc::clone(compiled), schedules.to_vec());
         let mut unread = Vec::new();
         let mut read = |what: &str, error: seed::Error| unread.push(format!("{what}: {error}"));
         let conntrack = seed::conntrack().unwrap_or_else(|error| {

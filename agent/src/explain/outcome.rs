@@ -1,6 +1,6 @@
 //! A policy's own tests: every `tests:` entry, judged.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use sekimori_ebpf::reason::Verdict;
@@ -14,6 +14,7 @@ use crate::{
         host::HostTables,
         registry::Registry,
         schedule::{Clock, windows},
+        tables::Compiled,
     },
     policy::model::{Place, Policy, PolicyTest},
 };
@@ -118,7 +119,14 @@ impl Failure {
 /// # Errors
 /// The policy does not compile.
 pub fn run_policy_tests(policy: &Policy, now: Timestamp) -> Result<Vec<TestOutcome>, CompileError> {
-    let tables = compile(policy, &mut Registry::default())?;
+    Ok(run_tests(policy, Arc::new(compile(policy, &mut Registry::default())?), now))
+}
+
+/// The same on the policy's tables.
+pub fn run_tests(policy: &Policy, tables: Arc<Compiled>, now: Timestamp) -> Vec<TestOutcome> {
+    if policy.tests.is_empty() {
+        return Vec::new();
+    }
     let plans = tables.schedules.clone();
     let mut host = HostTables::new(VIEWS);
     host.switch(tables, Vec::new());
@@ -131,7 +139,7 @@ pub fn run_policy_tests(policy: &Policy, now: Timestamp) -> Result<Vec<TestOutco
         }
         run(policy, &mut host, test)
     });
-    Ok(outcomes.collect())
+    outcomes.collect()
 }
 
 fn run(policy: &Policy, host: &mut HostTables, test: &PolicyTest) -> TestOutcome {

@@ -48,7 +48,7 @@ fn town_hall() -> Policy {
     let (office, internet) = (party(&[Place::Net(OFFICE)]), party(&[Place::Net(INTERNET)]));
     let web = [Service::Tcp(443, 443), Service::Icmp(8, None), Service::Icmpv6(128, None)];
     let mut cloud = internet.clone();
-    cloud.prefixes = Some(nets(&["198.51.100.0/24"]));
+    cloud.prefixes = Some(nets(&["198.51.100.0/24"]).into());
     let mut timed = rule("cloud-backup", office.clone(), cloud, &[Service::Udp(4500, 4500)]);
     timed.hours = Some(0);
     let mut admin = rule("admin-ssh", office.clone(), party(&[Place::Box]), &[Service::Tcp(22, 22)]);

@@ -36,6 +36,7 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     files: Vec<PathBuf>,
+    digests: Vec<[u8; 32]>,
     hash: Sha256,
 }
 
@@ -43,13 +44,15 @@ impl Sources {
     /// Notes a file: its name inside the folder, its path, and the digest of its contents.
     pub(crate) fn add(&mut self, name: &str, path: PathBuf, digest: [u8; 32]) {
         self.files.push(path);
+        self.digests.push(digest);
         self.hash.update((name.len() as u64).to_be_bytes());
         self.hash.update(name.as_bytes());
         self.hash.update(digest);
     }
 
-    pub(crate) fn finish(self) -> (Vec<PathBuf>, [u8; 32]) {
-        (self.files, self.hash.finalize().into())
+    /// Files, their digests, and the hash over all of it.
+    pub(crate) fn finish(self) -> (Vec<PathBuf>, Vec<[u8; 32]>, [u8; 32]) {
+        (self.files, self.digests, self.hash.finalize().into())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `yaml` → `decode` → `document` → `validate` → `model`; `load` walks the files, `lint` comments on the result.
 
+pub mod addresses;
 pub mod catalogue;
 pub mod decode;
 pub mod diagnostic;
@@ -12,6 +13,7 @@ mod load;
 pub mod model;
 mod nearest;
 pub mod packet;
+pub mod prefixes;
 pub mod problem;
 mod schema;
 mod spans;

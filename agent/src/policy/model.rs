@@ -3,9 +3,11 @@
 //! The document (`document.rs`) says what the YAML said, with spans; `validate.rs` turns one into the other.
 //! Indexes (`NetIndex`, …) are positions in the policy's own vectors, in the order of the document.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
+
+use super::addresses::{Addresses, Group};
 
 /// Position in [`Policy::nets`].
 pub type NetIndex = usize;
@@ -31,6 +33,8 @@ pub struct Policy {
     pub devices: Vec<Device>,
     /// Named hours.
     pub hours: Vec<Hours>,
+    /// Groups, resolved; rules share them.
+    pub groups: Vec<Arc<Group>>,
     /// Permissions, in document order; the first that matches and is open decides.
     pub rules: Vec<Rule>,
     /// The built-in set.
@@ -39,6 +43,8 @@ pub struct Policy {
     pub tests: Vec<PolicyTest>,
     /// Every file read, list files included, in order of reading.
     pub files: Vec<PathBuf>,
+    /// SHA-256 of each of them.
+    pub digests: Vec<[u8; 32]>,
     /// SHA-256 over the names and contents of those files: names the revision.
     pub hash: [u8; 32],
 }
@@ -181,8 +187,8 @@ pub struct Party {
     /// Nets; an address matches if it lives in one of them. For a published server's `to` this is ignored:
     /// the public address decides. Never empty otherwise.
     pub place: Vec<Place>,
-    /// If set, the address must be in one of these prefixes (ranges are already split into prefixes).
-    pub prefixes: Option<Vec<IpNet>>,
+    /// If set, the address must be one of these.
+    pub prefixes: Option<Addresses>,
     /// Only on `from`: if set, the sender must be identified as one of these devices. (Devices named in a
     /// `to` are resolved to their addresses in `prefixes`.)
     pub devices: Option<Vec<DeviceIndex>>,

@@ -136,7 +136,7 @@ fn policy() -> Policy {
         rules: vec![Rule {
             id: "city-web".into(),
             from: party(Place::Net(3), None),
-            to: party(Place::Net(2), Some(vec!["203.0.113.10/32".parse().unwrap()])),
+            to: party(Place::Net(2), Some(vec!["203.0.113.10/32".parse().unwrap()].into())),
             services: vec![Service::Tcp(443, 443)],
             hours: None,
             until: None,
@@ -163,6 +163,8 @@ fn policy() -> Policy {
         },
         tests: Vec::new(),
         files: Vec::new(),
+        digests: Vec::new(),
+        groups: Vec::new(),
         hash: [0; 32],
     }
 }

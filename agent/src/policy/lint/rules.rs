@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        addresses::Addresses,
         diagnostic::Sink,
         model::{DeviceMode, NetKind, Party, Place, Policy, Service},
         problem::Problem,
@@ -43,7 +44,12 @@ fn ports(service: &Service) -> Option<(u16, u16)> {
 
 /// The default network without a condition on addresses (one on everything is none).
 fn anywhere(policy: &Policy, party: &Party) -> bool {
-    let limited = party.prefixes.as_ref().is_some_and(|prefixes| prefixes.iter().all(|prefix| prefix.prefix_len() > 0));
+    let everything = |prefixes: &Addresses| {
+        prefixes
+            .sets()
+            .any(|set| set.v4.get(0).is_some_and(|(_, len)| len == 0) || set.v6.get(0).is_some_and(|(_, len)| len == 0))
+    };
+    let limited = party.prefixes.as_ref().is_some_and(|prefixes| !everything(prefixes));
     let default = |place: &Place| matches!(place, Place::Net(net) if policy.nets[*net].is_default);
     !limited && party.devices.is_none() && party.place.iter().any(default)
 }

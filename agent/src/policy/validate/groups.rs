@@ -1,15 +1,15 @@
 //! Groups: addresses, other groups and list files, resolved to merged prefixes.
 
-use std::{collections::HashMap, path::Path, rc::Rc};
-
-use ipnet::IpNet;
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use super::{
     super::{
+        addresses::Group,
         diagnostic::{Sink, Span},
         document::{File, Member},
         lists::{self, Folder, List, Refused},
         load::Sources,
+        prefixes::{Builder, PrefixSet},
         problem::Problem,
         spans::Declared,
     },
@@ -29,7 +29,7 @@ pub(super) struct Groups {
 enum State {
     Untouched,
     Active,
-    Done(Rc<Vec<IpNet>>),
+    Done(Arc<Group>),
 }
 
 struct Resolver<'a> {
@@ -37,7 +37,7 @@ struct Resolver<'a> {
     groups: Groups,
     folder: &'a Folder,
     sources: &'a mut Sources,
-    lists: HashMap<String, Rc<Vec<IpNet>>>,
+    lists: HashMap<String, Arc<PrefixSet>>,
     budget: &'a mut usize,
     sink: &'a mut Sink,
 }
@@ -63,39 +63,55 @@ pub(super) fn groups(
 }
 
 impl Resolver<'_> {
-    fn resolve(&mut self, index: usize, path: &mut Vec<usize>) -> Rc<Vec<IpNet>> {
-        if let State::Done(prefixes) = &self.groups.resolved[index] {
-            return prefixes.clone();
+    fn resolve(&mut self, index: usize, path: &mut Vec<usize>) -> Arc<PrefixSet> {
+        if let State::Done(group) = &self.groups.resolved[index] {
+            return group.prefixes.clone();
         }
         self.groups.resolved[index] = State::Active;
         path.push(index);
         let document = self.document;
-        let mut prefixes = Vec::new();
+        let mut found = Builder::default();
+        // A group of nothing but one list is that list.
+        let mut whole: Option<Arc<PrefixSet>> = None;
         for member in document.groups.0[index].1.iter().flatten() {
-            match member {
-                Member::Addresses(addresses) => prefixes.extend(&addresses.value.prefixes),
-                Member::File(file) => prefixes.extend(self.list(&file.value.0, file.at).iter()),
-                Member::Group(name) => prefixes.extend(self.other(&name.value.0, name.at, path).iter()),
+            let set = match member {
+                Member::Addresses(addresses) => {
+                    addresses.value.prefixes.iter().for_each(|prefix| found.add(prefix));
+                    None
+                }
+                Member::File(file) => Some(self.list(&file.value.0, file.at)),
+                Member::Group(name) => Some(self.other(&name.value.0, name.at, path)),
+            };
+            if let Some(before) = whole.take() {
+                found.add_all(&before);
             }
-            if !spend(self.budget, 0, prefixes.len(), member_at(member), self.sink) {
-                prefixes.clear();
+            match set {
+                Some(set) if found.is_empty() => whole = Some(set),
+                Some(set) => found.add_all(&set),
+                None => {}
+            }
+            let held = found.len() + whole.as_ref().map_or(0, |set| set.len());
+            if !spend(self.budget, 0, held, member_at(member), self.sink) {
+                found.clear();
+                whole = None;
             }
         }
         path.pop();
-        let merged = Rc::new(IpNet::aggregate(&prefixes));
+        let merged = whole.unwrap_or_else(|| Arc::new(found.finish()));
         let (name, members) = &document.groups.0[index];
         if members.as_ref().is_some_and(Vec::is_empty) {
             self.sink.report(name.at, &Problem::EmptyList).text(&name.value.0);
         }
         spend(self.budget, merged.len(), 0, name.at, self.sink);
-        self.groups.resolved[index] = State::Done(merged.clone());
+        let group = Group { name: name.value.0.clone(), prefixes: merged.clone() };
+        self.groups.resolved[index] = State::Done(Arc::new(group));
         merged
     }
 
-    fn other(&mut self, name: &str, at: Span, path: &mut Vec<usize>) -> Rc<Vec<IpNet>> {
+    fn other(&mut self, name: &str, at: Span, path: &mut Vec<usize>) -> Arc<PrefixSet> {
         let Some(index) = self.groups.index.get(name).copied() else {
             unknown(&self.groups, name, at, self.sink);
-            return Rc::default();
+            return Arc::default();
         };
         self.groups.declared[index].used = true;
         if matches!(self.groups.resolved[index], State::Active) {
@@ -103,25 +119,25 @@ impl Resolver<'_> {
             let mut steps: Vec<&str> = path[from..].iter().map(|i| self.groups.declared[*i].name.as_str()).collect();
             steps.push(name);
             self.sink.report(at, &Problem::Cycle { path: steps.join(" → ") }).text(name);
-            return Rc::default();
+            return Arc::default();
         }
         if path.len() >= MAX_CHAIN {
             self.sink.report(at, &Problem::TooDeep { limit: MAX_CHAIN.to_string() }).text(name);
-            return Rc::default();
+            return Arc::default();
         }
         self.resolve(index, path)
     }
 
-    fn list(&mut self, name: &str, at: Span) -> Rc<Vec<IpNet>> {
+    fn list(&mut self, name: &str, at: Span) -> Arc<PrefixSet> {
         if let Some(known) = self.lists.get(name) {
             return known.clone();
         }
-        let prefixes = Rc::new(self.read(name, at).unwrap_or_default());
+        let prefixes = Arc::new(self.read(name, at).unwrap_or_default());
         self.lists.insert(name.to_owned(), prefixes.clone());
         prefixes
     }
 
-    fn read(&mut self, name: &str, at: Span) -> Option<Vec<IpNet>> {
+    fn read(&mut self, name: &str, at: Span) -> Option<PrefixSet> {
         let file = match self.folder.file(Path::new(name)) {
             Ok(file) => file,
             Err(Refused::Outside) => {
@@ -165,20 +181,25 @@ fn unknown(groups: &Groups, name: &str, at: Span, sink: &mut Sink) {
 }
 
 impl Groups {
-    /// The prefixes of a group a rule names.
-    pub(super) fn find(&mut self, name: &str, at: Span, sink: &mut Sink) -> Option<Rc<Vec<IpNet>>> {
+    /// The group a rule names.
+    pub(super) fn find(&mut self, name: &str, at: Span, sink: &mut Sink) -> Option<Arc<Group>> {
         let Some(index) = self.index.get(name).copied() else {
             unknown(self, name, at, sink);
             return None;
         };
         self.declared[index].used = true;
         match &self.resolved[index] {
-            State::Done(prefixes) => Some(prefixes.clone()),
+            State::Done(group) => Some(group.clone()),
             State::Untouched | State::Active => None,
         }
     }
 
-    pub(super) fn declared(self) -> Vec<Declared> {
-        self.declared
+    /// Where they are declared, and what they stand for.
+    pub(super) fn into_parts(self) -> (Vec<Declared>, Vec<Arc<Group>>) {
+        let done = |state| match state {
+            State::Done(group) => Some(group),
+            State::Untouched | State::Active => None,
+        };
+        (self.declared, self.resolved.into_iter().filter_map(done).collect())
     }
 }

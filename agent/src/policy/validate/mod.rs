@@ -66,9 +66,10 @@ pub(super) fn validate(
     for (span, used) in spans.hours.iter_mut().zip(&hours.used) {
         span.used = *used;
     }
-    spans.groups = groups.declared();
+    let (declared, groups) = groups.into_parts();
+    spans.groups = declared;
     spans.services = services.declared();
-    let (files, hash) = sources.finish();
+    let (files, digests, hash) = sources.finish();
     let policy = Policy {
         organisation: document.organisation.map(|name| name.value.0).unwrap_or_default(),
         timezone,
@@ -77,10 +78,12 @@ pub(super) fn validate(
         nets: nets.list,
         devices: devices.list,
         hours: hours.list,
+        groups,
         rules,
         builtin: builtin(document.builtin.as_ref()),
         tests,
         files,
+        digests,
         hash,
     };
     (policy, spans)

@@ -1,13 +1,17 @@
 //! One end of a rule: places, prefixes, devices.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::{
     super::{
+        addresses::{Addresses, Group},
         decode::{At, OneOrMany},
         diagnostic::{Sink, Span},
         document::{self, PartyLong},
         model::{DeviceIndex, Party, Place},
+        prefixes::Builder,
         problem::Problem,
         spans::PartySpans,
         words::Name,
@@ -92,18 +96,18 @@ impl Resolved {
                 sink.report(devices.at, &Problem::Conflict { one: "box".into(), other: "devices".into() });
             }
         }
-        let mut prefixes: Vec<IpNet> = Vec::new();
+        let mut prefixes = Builder::default();
         for addresses in long.addresses.iter().flat_map(|list| &list.0) {
-            prefixes.extend(&addresses.value.prefixes);
+            addresses.value.prefixes.iter().for_each(|prefix| prefixes.add(prefix));
             let written = (addresses.at, addresses.value.text.clone(), addresses.value.prefixes.clone());
             self.spans.addresses.push(written);
         }
+        let mut groups: Vec<Arc<Group>> = Vec::new();
         for group in long.groups.iter().flat_map(|list| &list.0) {
-            if let Some(found) = context.groups.find(&group.value.0, group.at, sink) {
-                prefixes.extend(found.iter());
-            }
-            if !spend(&mut context.budget, 0, prefixes.len(), group.at, sink) {
-                return;
+            if let Some(found) = context.groups.find(&group.value.0, group.at, sink)
+                && !groups.iter().any(|group| group.name == found.name)
+            {
+                groups.push(found);
             }
         }
         if let Some(devices) = &long.devices {
@@ -111,9 +115,9 @@ impl Resolved {
         }
         let limited = long.addresses.is_some() || long.groups.is_some() || (end == End::To && long.devices.is_some());
         if limited {
-            let merged = IpNet::aggregate(&prefixes);
-            spend(&mut context.budget, merged.len(), 0, long.span, sink);
-            self.party.prefixes = Some(merged);
+            let inline = prefixes.finish();
+            spend(&mut context.budget, inline.len() + groups.len(), 0, long.span, sink);
+            self.party.prefixes = Some(Addresses { groups, inline });
         }
     }
 
@@ -123,7 +127,7 @@ impl Resolved {
         names: &[At<Name>],
         end: End,
         long: &PartyLong,
-        prefixes: &mut Vec<IpNet>,
+        prefixes: &mut Builder,
         context: &Context,
         sink: &mut Sink,
     ) {
@@ -150,7 +154,7 @@ impl Resolved {
                     let problem = Problem::DeviceWithoutAddress { device: name.value.0.clone() };
                     sink.report(name.at, &problem).text(&name.value.0);
                 }
-                prefixes.extend(device.addresses.iter().map(|address| IpNet::from(*address)));
+                device.addresses.iter().for_each(|address| prefixes.add(&IpNet::from(*address)));
             }
             if !found.contains(&index) {
                 found.push(index);

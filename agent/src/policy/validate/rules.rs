@@ -119,7 +119,8 @@ fn family(party: &Party, context: &Context) -> (bool, bool) {
         seen
     };
     if let Some(prefixes) = &party.prefixes {
-        return of(&mut prefixes.iter().map(|prefix| prefix.addr().is_ipv4()));
+        let has = |v4: bool| prefixes.sets().any(|set| if v4 { !set.v4.is_empty() } else { !set.v6.is_empty() });
+        return (has(true), has(false));
     }
     let mut seen = (false, false);
     for place in &party.place {
@@ -193,7 +194,7 @@ fn published(publish: &document::Publish, context: &mut Context, sink: &mut Sink
             sink.report(*at, &problem).text("box");
         }
     }
-    let to = Party { place: vec![Place::Net(net)], prefixes: Some(vec![IpNet::from(public)]), devices: None };
+    let to = Party { place: vec![Place::Net(net)], prefixes: Some(vec![IpNet::from(public)].into()), devices: None };
     families(&from.party, &to, &services, publish.address.at, context, sink);
     let placed = RuleSpans {
         id: publish.id.at,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use sekimori::policy::addresses::Addresses;
 use sekimori::policy::model::{Mac, Place, Policy, Port, Rule, Service};
 
 use super::{
@@ -172,7 +173,7 @@ fn candidate(rng: &mut Rng, policy: &Policy) -> Ends {
         Service::Icmpv6(..) => Some(true),
         _ => rule.as_ref().and_then(|rule| rule.published.as_ref()).map(|published| published.public.is_ipv6()),
     };
-    let src = side(rng, policy, from, rule.as_ref().and_then(|rule| rule.from.prefixes.as_deref()), must_v6);
+    let src = side(rng, policy, from, rule.as_ref().and_then(|rule| rule.from.prefixes.as_ref()), must_v6);
     let src = match rule.as_ref().and_then(|rule| rule.from.devices.as_ref()) {
         Some(devices) if rng.chance(80) => {
             let device = &policy.devices[*rng.pick(devices)];
@@ -183,7 +184,7 @@ fn candidate(rng: &mut Rng, policy: &Policy) -> Ends {
         }
         _ => src,
     };
-    let dst = side(rng, policy, to, rule.as_ref().and_then(|rule| rule.to.prefixes.as_deref()), Some(src.is_ipv6()));
+    let dst = side(rng, policy, to, rule.as_ref().and_then(|rule| rule.to.prefixes.as_ref()), Some(src.is_ipv6()));
     let server = rule
         .and_then(|rule| rule.published)
         .filter(|published| published.address.is_ipv6() == src.is_ipv6())
@@ -215,9 +216,10 @@ fn candidate(rng: &mut Rng, policy: &Policy) -> Ends {
     Ends { from, to, src, dst, mac, far_mac, near, beyond, server, service, sport, dport }
 }
 
-fn side(rng: &mut Rng, policy: &Policy, place: Place, prefixes: Option<&[ipnet::IpNet]>, v6: Option<bool>) -> IpAddr {
+fn side(rng: &mut Rng, policy: &Policy, place: Place, prefixes: Option<&Addresses>, v6: Option<bool>) -> IpAddr {
+    let written: Option<Vec<ipnet::IpNet>> = prefixes.map(|prefixes| prefixes.iter().collect());
     for _ in 0..12 {
-        let candidate = match prefixes.and_then(|prefixes| rng.maybe(prefixes)) {
+        let candidate = match written.as_deref().and_then(|prefixes| rng.maybe(prefixes)) {
             Some(prefix) if rng.chance(80) => {
                 let prefix = *prefix;
                 address_in(rng, &prefix)

@@ -1,9 +1,10 @@
 //! Random valid policies, small and full of edges.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::{Timestamp, ToSpan, civil::date};
+use sekimori::policy::addresses::{Addresses, Group};
 use sekimori::policy::model::{
     Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
     Published, Rule, Service,
@@ -105,8 +106,11 @@ pub fn policy(rng: &mut Rng) -> Policy {
         builtin: builtin(rng),
         tests: Vec::new(),
         files: Vec::new(),
+        digests: Vec::new(),
+        groups: Vec::new(),
         hash: [0; 32],
     };
+    policy.groups = groups(rng);
     policy.rules = rules(rng, &policy);
     for byte in &mut policy.hash {
         *byte = rng.bits() as u8;
@@ -293,6 +297,22 @@ fn some_prefixes(rng: &mut Rng) -> Option<Vec<IpNet>> {
     Some(out)
 }
 
+fn groups(rng: &mut Rng) -> Vec<Arc<Group>> {
+    let group = |(number, list): (usize, Vec<IpNet>)| {
+        Arc::new(Group { name: format!("g{number}"), prefixes: Arc::new(list.into_iter().collect()) })
+    };
+    (0..rng.below(3)).filter_map(|_| some_prefixes(rng)).enumerate().map(group).collect()
+}
+
+/// Written in place, or by groups that other rules name too.
+fn some_addresses(rng: &mut Rng, policy: &Policy) -> Option<Addresses> {
+    let mut addresses = Addresses::from(some_prefixes(rng)?);
+    if rng.chance(40) {
+        addresses.groups = policy.groups.iter().filter(|_| rng.chance(50)).cloned().collect();
+    }
+    Some(addresses)
+}
+
 fn rules(rng: &mut Rng, policy: &Policy) -> Vec<Rule> {
     let zones: Vec<usize> =
         (0..policy.nets.len()).filter(|index| matches!(policy.nets[*index].kind, NetKind::Zone { .. })).collect();
@@ -331,8 +351,8 @@ fn plain(rng: &mut Rng, policy: &Policy, zones: &[usize], externals: &[usize]) -
     };
     Rule {
         id: String::new(),
-        from: Party { place: from, prefixes: some_prefixes(rng), devices },
-        to: Party { place: to, prefixes: some_prefixes(rng), devices: None },
+        from: Party { place: from, prefixes: some_addresses(rng, policy), devices },
+        to: Party { place: to, prefixes: some_addresses(rng, policy), devices: None },
         services: (0..=rng.below(4)).map(|_| service(rng)).collect(),
         hours: if rng.chance(25) && !policy.hours.is_empty() { Some(rng.below(policy.hours.len())) } else { None },
         until: end(rng, 15),
@@ -360,7 +380,7 @@ fn published(rng: &mut Rng, policy: &Policy, zones: &[usize]) -> Rule {
     let services = vec![if tcp { Service::Tcp(single, single) } else { Service::Udp(single, single) }];
     let mut rule = plain(rng, policy, zones, &[]);
     rule.from.place = subset(rng, &(0..policy.nets.len()).map(Place::Net).collect::<Vec<_>>());
-    rule.to = Party { place: vec![Place::Net(zone)], prefixes: Some(vec![IpNet::from(public)]), devices: None };
+    rule.to = Party { place: vec![Place::Net(zone)], prefixes: Some(vec![IpNet::from(public)].into()), devices: None };
     rule.services = services;
     rule.published = Some(Published { public, net: zone, address, port });
     rule

@@ -75,7 +75,7 @@ fn town() -> Policy {
     };
     let dmz = zone("dmz", "dmz0", &["192.168.20.0/24"], DeviceMode::Any);
     let mut web = rule("city-web", INTERNET, Place::Net(2), &[Service::Tcp(443, 443)]);
-    web.to.prefixes = Some(vec!["203.0.113.10/32".parse().unwrap()]);
+    web.to.prefixes = Some(vec!["203.0.113.10/32".parse().unwrap()].into());
     web.published = Some(Published {
         public: "203.0.113.10".parse().unwrap(),
         net: 2,
@@ -116,6 +116,8 @@ fn town() -> Policy {
         },
         tests: Vec::new(),
         files: Vec::new(),
+        digests: Vec::new(),
+        groups: Vec::new(),
         hash: [0; 32],
     }
 }

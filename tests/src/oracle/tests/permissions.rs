@@ -17,9 +17,9 @@ fn rules_by_place_address_device_and_service() {
     court.policy.rules[0].from.devices = Some(Vec::new());
     assert_eq!(to(&mut court, "198.51.100.5", 443), "no_rule");
     court.policy.rules[0].from.devices = None;
-    court.policy.rules[0].from.prefixes = Some(vec!["192.168.10.16/31".parse().unwrap()]);
+    court.policy.rules[0].from.prefixes = Some(vec!["192.168.10.16/31".parse().unwrap()].into());
     assert_eq!(to(&mut court, "198.51.100.5", 443), "rule");
-    court.policy.rules[0].to.prefixes = Some(vec!["198.51.100.4/32".parse().unwrap()]);
+    court.policy.rules[0].to.prefixes = Some(vec!["198.51.100.4/32".parse().unwrap()].into());
     assert_eq!(to(&mut court, "198.51.100.5", 443), "no_rule");
 }
 
