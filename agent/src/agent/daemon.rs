@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use nix::sys::signal::SigSet;
 use rtnetlink::MulticastGroup;
 use tokio::{
+    io::{Interest, unix::AsyncFd},
     net::TcpListener,
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval},
@@ -40,7 +41,9 @@ const SCHEDULES_EVERY: Duration = Duration::from_secs(3600);
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// How often the fast path is looked over although nobody told of a change: BPF programs come and go unannounced.
 const FAST_EVERY: Duration = Duration::from_secs(10);
-/// How often the event ring is emptied.
+/// How long an event ring is waited for; it may have been replaced.
+const RING_EVERY: Duration = Duration::from_secs(30);
+/// How often the event ring is emptied at most.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 /// Netlink messages come in bursts; one attachment answers a burst.
 const LINK_SETTLE: Duration = Duration::from_millis(50);
@@ -245,14 +248,21 @@ async fn keep_socket(config: Config, desk: Desk, shutdown: watch::Receiver<bool>
     }
 }
 
-/// Empties the ring, so that samples do not count as lost; flows of rules with `log` are written to the log.
+/// Empties the ring when something is in it, so that samples do not count as lost; flows of rules with `log` are written
+/// to the log. Under a flood, four times a second.
 async fn drain_events(desk: Desk) {
     let keeper = desk.keeper();
-    let mut ticks = interval(EVENTS_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        // Asked for anew each time: an apply after a detach makes a new ring.
+        if let Some(ring) = keeper.lock().await.events_fd() {
+            // SAFETY: an `OwnedFd` stays open, and the same, until the registration that owns it ends.
+            match unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) } {
+                Ok(ring) => drop(tokio::time::timeout(RING_EVERY, ring.readable()).await),
+                Err(error) => tracing::debug!(error = %io::Error::from(error), "the event ring cannot be waited for"),
+            }
+        }
         keeper.lock().await.drain_events();
+        tokio::time::sleep(EVENTS_EVERY).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! One instance as it is: the data plane, the revision in force, the cut-offs, the record, the clock.
 
 use std::{
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -427,6 +428,11 @@ impl Keeper {
     /// The comparison of the policy on disk with the revision in force.
     pub fn set_policy_file(&mut self, file: PolicyFile) {
         self.policy_file = file;
+    }
+
+    /// A descriptor that becomes readable when events wait; `None` while there is no data plane.
+    pub fn events_fd(&self) -> Option<OwnedFd> {
+        self.dataplane.as_ref().ok()?.events_fd().ok()
     }
 
     /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops.
