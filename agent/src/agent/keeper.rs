@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use sekimori_ebpf::abi::{Schedule, Settings, timeout};
+use tokio::sync::Notify;
 
 use super::{
     clock::{self, HighWater, seconds},
@@ -93,6 +94,7 @@ pub struct Keeper {
     pub(super) applies: (u64, u64),
     pub(super) agent_running: bool,
     pub(super) fast_due: Option<Instant>,
+    pub(super) attached: Arc<Notify>,
     _lock: Lock,
 }
 
@@ -154,6 +156,7 @@ impl Keeper {
             applies: (0, 0),
             agent_running: mode == Mode::Agent,
             fast_due: None,
+            attached: Arc::default(),
             _lock: lock,
         };
         if let Some(torn) = torn {
@@ -180,6 +183,8 @@ impl Keeper {
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
         if mode == Mode::Agent {
+            // What was permitted may have become forbidden while nobody looked.
+            self.hold_fast_path();
             let settings = self.write_settings();
             self.faults.track(settings, |why| Fault::State("settings", why));
         }
@@ -330,7 +335,7 @@ impl Keeper {
             Err(error) => Err(report(&error)),
         };
         self.faults.track(attached.clone(), Fault::Attach);
-        self.fast_path();
+        self.attached.notify_one();
         attached
     }
 
