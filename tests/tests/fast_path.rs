@@ -150,7 +150,9 @@ fn netfilter_rules_of_somebody_else_turn_it_off_where_they_are_met() -> Result<(
 fn whatever_else_acts_on_packets_turns_it_off_until_it_is_gone() -> Result<()> {
     let scene = scene(|_| ())?;
     let none = (false, false);
-    let cases: [(&[&str], &[&str], &str, (bool, bool), &str); 6] = [
+    // What brings it, what takes it away, where it shows, what is left there, why.
+    type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a str, (bool, bool), &'a str);
+    let cases: [Case<'_>; 6] = [
         (&["ip rule add fwmark 7 lookup 100"], &["ip rule del fwmark 7"], "lan0", none, "routing_rule"),
         (
             &[
