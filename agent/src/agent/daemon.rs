@@ -6,8 +6,9 @@ use futures_util::StreamExt;
 use nix::sys::signal::SigSet;
 use rtnetlink::MulticastGroup;
 use tokio::{
+    io::{Interest, unix::AsyncFd},
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 
@@ -40,7 +41,9 @@ const SCHEDULES_EVERY: Duration = Duration::from_secs(3600);
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// How often the fast path is looked over although nobody told of a change: BPF programs come and go unannounced.
 const FAST_EVERY: Duration = Duration::from_secs(10);
-/// How often the event ring is emptied.
+/// How long an event ring is waited for; it may have been replaced.
+const RING_EVERY: Duration = Duration::from_secs(30);
+/// How often the event ring is emptied at most.
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 /// Netlink messages come in bursts; one attachment answers a burst.
 const LINK_SETTLE: Duration = Duration::from_millis(50);
@@ -128,6 +131,7 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
     let mut schedules = ticks(SCHEDULES_EVERY);
     let mut minute = ticks(CLOCK_EVERY);
     let mut fast = ticks(FAST_EVERY);
+    let attached = keeper.lock().await.attached();
     loop {
         let due = keeper.lock().await.fast_due().map(Instant::from_std);
         tokio::select! {
@@ -147,12 +151,13 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             Some(()) = rules.foreign.recv() => {
                 while rules.foreign.try_recv().is_ok() {}
                 keeper.lock().await.netfilter_changed();
+                look_at_fast_path(&keeper).await;
             }
             Some(()) = facts.recv() => {
                 keeper.lock().await.hold_fast_path();
                 tokio::time::sleep(LINK_SETTLE).await;
                 while facts.try_recv().is_ok() {}
-                keeper.lock().await.fast_path();
+                look_at_fast_path(&keeper).await;
             }
             Some(()) = links.recv() => {
                 keeper.lock().await.hold_fast_path();
@@ -168,17 +173,29 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             }
             Some(()) = steps.recv() => keeper.lock().await.clock_stepped(),
             _ = schedules.tick() => keeper.lock().await.refresh_schedules(),
+            () = attached.notified() => look_at_fast_path(&keeper).await,
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                keeper.lock().await.fast_path();
+                look_at_fast_path(&keeper).await;
             }
-            _ = fast.tick() => keeper.lock().await.fast_path(),
+            _ = fast.tick() => look_at_fast_path(&keeper).await,
             _ = minute.tick() => {
                 let mut keeper = keeper.lock().await;
                 keeper.observe_clock();
                 let _ = keeper.attach().await;
-                keeper.fast_path_afresh();
+                // Another look follows the attachment.
+                keeper.forget_rules();
             }
         }
+    }
+}
+
+/// Decides anew where the fast path may be used. What it takes to find out may wait for the kernel, so nobody is kept from
+/// the instance meanwhile: an emergency cut-off least of all.
+async fn look_at_fast_path(keeper: &Mutex<Keeper>) {
+    let question = keeper.lock().await.fast_question();
+    if let Some(question) = question {
+        let answer = tokio::task::block_in_place(|| question.answer());
+        keeper.lock().await.fast_path(answer);
     }
 }
 
@@ -245,14 +262,23 @@ async fn keep_socket(config: Config, desk: Desk, shutdown: watch::Receiver<bool>
     }
 }
 
-/// Empties the ring, so that samples do not count as lost; flows of rules with `log` are written to the log.
+/// Empties the ring when something is in it, so that samples do not count as lost; flows of rules with `log` are written
+/// to the log. Under a flood, four times a second.
 async fn drain_events(desk: Desk) {
     let keeper = desk.keeper();
-    let mut ticks = interval(EVENTS_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        // Asked for anew each time: an apply after a detach makes a new ring.
+        // On a line of its own: the instance must not stay locked while the ring is waited for.
+        let ring = keeper.lock().await.events_fd();
+        if let Some(ring) = ring {
+            // SAFETY: an `OwnedFd` stays open, and the same, until the registration that owns it ends.
+            match unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) } {
+                Ok(ring) => drop(tokio::time::timeout(RING_EVERY, ring.readable()).await),
+                Err(error) => tracing::debug!(error = %io::Error::from(error), "the event ring cannot be waited for"),
+            }
+        }
         keeper.lock().await.drain_events();
+        tokio::time::sleep(EVENTS_EVERY).await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! The fast path of an instance: where it may be used, and saying so.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use tokio::sync::Notify;
 
 use super::{
     fault::Fault,
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     api::report::{FastNet, FastReason, FastWay, Interface},
     cli::text::{self, Lang},
-    dataplane::fastpath::{Choice, Reason, Verdict, Way},
+    dataplane::fastpath::{Answer, Choice, Question, Reason, Verdict, Way},
 };
 
 impl Keeper {
@@ -25,35 +27,39 @@ impl Keeper {
     /// Somebody else's netfilter rules changed.
     pub fn netfilter_changed(&mut self) {
         self.hold_fast_path();
+        self.forget_rules();
+    }
+
+    /// The next look reads the netfilter rules again.
+    pub fn forget_rules(&mut self) {
         if let Ok(dataplane) = self.dataplane.as_mut() {
             dataplane.forget_rules();
         }
-        self.fast_path();
     }
 
-    /// Looks at everything and tells the data plane.
-    pub fn fast_path(&mut self) {
+    /// What has to be found out for [`Self::fast_path`]; `None` where there is nothing to decide.
+    pub fn fast_question(&mut self) -> Option<Question> {
         self.fast_due = None;
-        // A command that changes something leaves the fast path to the agent: it may not stay to take it away again.
-        let Some(interfaces) = self.guarded_names().filter(|_| self.agent_running && self.detached.is_none()) else {
-            return;
-        };
+        self.guarded_names().filter(|_| self.detached.is_none())?;
         let (choice, unknown) = self.fast_choice();
         // Before a policy is in force nobody can know the names.
         let known = if unknown.is_empty() || self.live.is_none() { Ok(()) } else { Err(unknown.join(", ")) };
         self.faults.track(known, Fault::FastExcept);
-        let Ok(dataplane) = self.dataplane.as_mut() else { return };
-        let looked = tokio::task::block_in_place(|| dataplane.fast_path(&interfaces, &choice));
-        let looked = self.faults.track(looked.map_err(|error| report(&error)), |why| Fault::State("fast path", why));
-        self.fast_due = looked.flatten().map(|left| Instant::now() + left);
+        Some(self.dataplane.as_ref().ok()?.fast_question(choice))
     }
 
-    /// Reads the netfilter rules again even though nobody told of a change, and looks at everything.
-    pub fn fast_path_afresh(&mut self) {
-        if let Ok(dataplane) = self.dataplane.as_mut() {
-            dataplane.forget_rules();
-        }
-        self.fast_path();
+    /// Decides by what was found out, and tells the data plane.
+    pub fn fast_path(&mut self, answer: Answer) {
+        let Some(interfaces) = self.guarded_names().filter(|_| self.detached.is_none()) else { return };
+        let Ok(dataplane) = self.dataplane.as_mut() else { return };
+        let decided = dataplane.fast_path(&interfaces, answer).map_err(|error| report(&error));
+        let decided = self.faults.track(decided, |why| Fault::State("fast path", why));
+        self.fast_due = decided.flatten().map(|left| Instant::now() + left);
+    }
+
+    /// Notified after every attachment.
+    pub fn attached(&self) -> Arc<Notify> {
+        Arc::clone(&self.attached)
     }
 
     /// When to look again because something has to stand for a while.
@@ -83,7 +89,7 @@ impl Keeper {
     pub(super) fn fast_report(&self, lang: Lang, interfaces: &mut [Interface]) -> Vec<FastNet> {
         let Ok(dataplane) = &self.dataplane else { return Vec::new() };
         let names: Vec<(String, u16)> = self.guarded_names().unwrap_or_default();
-        let verdicts = dataplane.fast_verdicts(&names, &self.fast_choice().0);
+        let verdicts = dataplane.fast_verdicts(&names, self.fast_choice().0);
         for interface in interfaces.iter_mut() {
             if let Some(verdict) = verdicts.iter().find(|verdict| verdict.name == interface.name) {
                 interface.fast_path = way(verdict, lang);

@@ -1,12 +1,14 @@
 //! One instance as it is: the data plane, the revision in force, the cut-offs, the record, the clock.
 
 use std::{
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use sekimori_ebpf::abi::{Schedule, Settings, timeout};
+use tokio::sync::Notify;
 
 use super::{
     clock::{self, HighWater, seconds},
@@ -92,6 +94,7 @@ pub struct Keeper {
     pub(super) applies: (u64, u64),
     pub(super) agent_running: bool,
     pub(super) fast_due: Option<Instant>,
+    pub(super) attached: Arc<Notify>,
     _lock: Lock,
 }
 
@@ -153,6 +156,7 @@ impl Keeper {
             applies: (0, 0),
             agent_running: mode == Mode::Agent,
             fast_due: None,
+            attached: Arc::default(),
             _lock: lock,
         };
         if let Some(torn) = torn {
@@ -179,6 +183,8 @@ impl Keeper {
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
         if mode == Mode::Agent {
+            // What was permitted may have become forbidden while nobody looked.
+            self.hold_fast_path();
             let settings = self.write_settings();
             self.faults.track(settings, |why| Fault::State("settings", why));
         }
@@ -329,7 +335,7 @@ impl Keeper {
             Err(error) => Err(report(&error)),
         };
         self.faults.track(attached.clone(), Fault::Attach);
-        self.fast_path();
+        self.attached.notify_one();
         attached
     }
 
@@ -427,6 +433,11 @@ impl Keeper {
     /// The comparison of the policy on disk with the revision in force.
     pub fn set_policy_file(&mut self, file: PolicyFile) {
         self.policy_file = file;
+    }
+
+    /// A descriptor that becomes readable when events wait; `None` while there is no data plane.
+    pub fn events_fd(&self) -> Option<OwnedFd> {
+        self.dataplane.as_ref().ok()?.events_fd().ok()
     }
 
     /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::keeper::{Keeper, report};
-use crate::dataplane::guard::Look;
+use crate::dataplane::look::Look;
 use crate::{
     api::report::{Clock, Cutoff, FastWay, Guard, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
 use aya::maps::{Map, MapData};
@@ -56,6 +56,43 @@ struct Batch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// `count` entries of a per-CPU array from `first` on: in order, for each one value a CPU that could exist; and how many
+/// CPUs those are.
+/// Values must be a multiple of 8 bytes, as the kernel pads them to that.
+pub fn per_cpu<V: aya::Pod + Default>(
+    map: &MapData,
+    name: &str,
+    first: u32,
+    count: u32,
+) -> Result<(Vec<V>, usize), Error> {
+    const { assert!(size_of::<V>().is_multiple_of(8)) };
+    let what = || format!("read {name}");
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).doing(what())?;
+    let mut keys = vec![0u32; count as usize];
+    let mut values = vec![V::default(); count as usize * cpus];
+    // The kernel goes on behind the key it is given.
+    let before = first.checked_sub(1);
+    let mut last = 0u32;
+    let mut batch = Batch {
+        in_batch: before.as_ref().map_or(0, |before| std::ptr::from_ref(before) as u64),
+        out_batch: (&raw mut last) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count,
+        map_fd: map.fd().as_fd().as_raw_fd().cast_unsigned(),
+        ..Batch::default()
+    };
+    match bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) {
+        // The end of the map.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => drop(other.doing(what())?),
+    }
+    if batch.count != count || keys.first() != Some(&first) {
+        return Err(Error::new(what(), format!("{} of {count} entries from {first} on came", batch.count)));
+    }
+    Ok((values, cpus))
 }
 
 /// A map that is being built.

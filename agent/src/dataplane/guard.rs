@@ -1,7 +1,7 @@
 //! The second wall: nftables chains that forward only between interfaces guarded right now, and deliver to the box only
 //! what was judged to be for it. They hold where our programs are gone: a recreated interface, a forgotten port.
 
-use nftables::helper::{DEFAULT_ARGS, apply_ruleset_raw, get_current_ruleset_raw};
+use nftables::helper::{DEFAULT_ARGS, apply_ruleset_raw};
 use sekimori_ebpf::mark;
 use serde_json::{Value, json};
 
@@ -126,38 +126,4 @@ pub fn take_down(table: &str) -> Result<(), Error> {
     let payload = json!({ "nftables": commands }).to_string();
     apply_ruleset_raw(&payload, None::<&str>, DEFAULT_ARGS).doing("take down the nftables guard")?;
     Ok(())
-}
-
-/// The guard as it stands.
-#[derive(Debug, Clone, Default)]
-pub struct Look {
-    /// Every chain is there and none of them was emptied.
-    pub up: bool,
-    /// Counter name, packets, bytes.
-    pub counters: Vec<(String, u64, u64)>,
-}
-
-/// Looks at the guard. A table that is not there is a guard that is down, not an error.
-pub fn look(table: &str) -> Look {
-    let mut look = Look { up: true, counters: Vec::new() };
-    for (family, names) in families() {
-        let args = ["list", "table", family, table];
-        let text = get_current_ruleset_raw(None::<&str>, args);
-        let value = text.ok().and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
-        let objects = value["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let chains: &[&str] = if family == "bridge" { &["forward"] } else { &["forward", "input", "output"] };
-        look.up &= chains.iter().all(|chain| {
-            objects.iter().any(|object| object["chain"]["name"] == **chain)
-                && objects.iter().any(|object| object["rule"]["chain"] == **chain)
-        });
-        for object in objects {
-            let counter = &object["counter"];
-            if let Some(name) = counter["name"].as_str().filter(|name| names.contains(name)) {
-                let packets = counter["packets"].as_u64().unwrap_or(0);
-                let bytes = counter["bytes"].as_u64().unwrap_or(0);
-                look.counters.push((name.to_owned(), packets, bytes));
-            }
-        }
-    }
-    look
 }

@@ -9,6 +9,7 @@ pub mod fastpath;
 pub mod guard;
 pub mod interfaces;
 pub mod link;
+pub mod look;
 mod mapped;
 pub mod maps;
 pub mod markbits;
@@ -25,6 +26,7 @@ pub mod system;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -439,14 +441,22 @@ impl Dataplane {
         read::rule_counters(&self.maps)
     }
 
-    /// The nftables guard as it stands: two runs of `nft`, so ask once for one answer.
-    pub fn guard(&self) -> guard::Look {
-        guard::look(&self.options.guard_table())
+    /// The nftables guard as it stands.
+    pub fn guard(&self) -> look::Look {
+        look::look(&self.options.guard_table())
     }
 
     /// Events lost because the ring was full or the rate limit was reached.
     pub fn lost_events(&self) -> Result<u64, Error> {
         read::lost(&self.maps)
+    }
+
+    /// A descriptor that becomes readable when events wait.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn events_fd(&self) -> io::Result<OwnedFd> {
+        self.maps.events.as_fd().try_clone_to_owned()
     }
 
     /// Events waiting in the ring; never blocks.

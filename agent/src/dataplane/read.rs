@@ -1,19 +1,22 @@
 //! Reading back: counters, views, fill.
 
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{HashMap, IterableMap as _, MapData};
 use sekimori_ebpf::{
     abi::{
         Counter, DIR_IN, DIR_OUT, NET_LAST, NET_NONE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, counter_index,
     },
     decide::flow,
-    reason,
+    reason::{self, REASON_SLOTS},
 };
 
 use super::{
-    Fill, NetCounter,
+    Fill, NetCounter, batch,
     error::{Error, While},
     maps::Maps,
 };
+
+/// Slots of rule counters read by one system call.
+const CHUNK: u32 = 1024;
 
 /// Every verdict counter that is not zero: of `nets`, or of every net there can be if that is empty, and of "no net".
 pub fn counters(maps: &Maps, nets: &[u16]) -> Result<Vec<NetCounter>, Error> {
@@ -21,10 +24,14 @@ pub fn counters(maps: &Maps, nets: &[u16]) -> Result<Vec<NetCounter>, Error> {
     let nets = if nets.is_empty() { every.as_slice() } else { nets };
     let mut found = Vec::new();
     for net in std::iter::once(&NET_NONE).chain(nets) {
+        // Both directions of a net lie side by side.
+        let first = counter_index(*net, DIR_IN, 0);
+        let (values, cpus) = batch::per_cpu::<Counter>(maps.counters.map(), "the counters", first, 2 * REASON_SLOTS)?;
         for direction in [DIR_IN, DIR_OUT] {
             for reason in reason::ALL {
                 let reason = *reason as u32;
-                let counter = sum(&maps.counters, counter_index(*net, direction, reason))?;
+                let at = (counter_index(*net, direction, reason) - first) as usize;
+                let counter = sum(values.chunks_exact(cpus).nth(at).unwrap_or_default());
                 if counter.packets != 0 {
                     found.push(NetCounter { net: *net, direction, reason, counter });
                 }
@@ -34,31 +41,39 @@ pub fn counters(maps: &Maps, nets: &[u16]) -> Result<Vec<NetCounter>, Error> {
     Ok(found)
 }
 
-fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> Result<Counter, Error> {
+fn sum(cpus: &[Counter]) -> Counter {
     let mut total = Counter::default();
-    for one in map.get(&index, 0).doing("read a counter")?.iter() {
+    for one in cpus {
         total.packets += one.packets;
         total.bytes += one.bytes;
         total.last = total.last.max(one.last);
     }
-    Ok(total)
+    total
 }
 
 /// Every rule counter that is not zero, by stable slot.
 pub fn rule_counters(maps: &Maps) -> Result<Vec<(u32, RuleCounter)>, Error> {
     let mut found = Vec::new();
-    for slot in 0..RULE_SLOTS {
-        let mut total = RuleCounter::default();
-        for one in maps.rule_counters.get(&slot, 0).doing("read a rule counter")?.iter() {
-            total.packets += one.packets;
-            total.bytes += one.bytes;
-            total.reply_packets += one.reply_packets;
-            total.reply_bytes += one.reply_bytes;
-            total.flows += one.flows;
-            total.last = total.last.max(one.last);
-        }
-        if total != RuleCounter::default() {
-            found.push((slot, total));
+    for first in (0..RULE_SLOTS).step_by(CHUNK as usize) {
+        let (values, cpus) = batch::per_cpu::<RuleCounter>(
+            maps.rule_counters.map(),
+            "the rule counters",
+            first,
+            CHUNK.min(RULE_SLOTS - first),
+        )?;
+        for (slot, cpus) in (first..).zip(values.chunks_exact(cpus)) {
+            let mut total = RuleCounter::default();
+            for one in cpus {
+                total.packets += one.packets;
+                total.bytes += one.bytes;
+                total.reply_packets += one.reply_packets;
+                total.reply_bytes += one.reply_bytes;
+                total.flows += one.flows;
+                total.last = total.last.max(one.last);
+            }
+            if total != RuleCounter::default() {
+                found.push((slot, total));
+            }
         }
     }
     Ok(found)

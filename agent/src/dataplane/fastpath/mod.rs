@@ -13,6 +13,7 @@ mod wall;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -59,13 +60,62 @@ pub struct Verdict {
     pub objections: Vec<Objection>,
 }
 
+/// Since when nothing speaks against (interface, flag).
+type Since = BTreeMap<(u32, u16), Instant>;
+
+/// What has to be found out, and what is known already. Answering it takes no instance, for it may take its time.
+#[derive(Debug)]
+pub struct Question {
+    choice: Choice,
+    hooks: Option<Vec<Hook>>,
+    own_table: String,
+    links: PathBuf,
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub struct Answer {
+    choice: Choice,
+    /// `None`: could not be read.
+    hooks: Option<Vec<Hook>>,
+    facts: Facts,
+}
+
+impl Question {
+    /// Asks the kernel, in the network namespace of the calling thread. Blocks.
+    pub fn answer(self) -> Answer {
+        if self.choice.off {
+            // With nothing to decide, nothing is asked.
+            return Answer { choice: self.choice, hooks: None, facts: Facts::default() };
+        }
+        let hooks = self.hooks.map_or_else(|| foreign_rules(&self.own_table), Ok);
+        let kept = hooks.as_ref().ok().cloned();
+        let facts = kernel::facts(hooks, &attach::own_programs(&self.links));
+        Answer { choice: self.choice, hooks: kept, facts }
+    }
+}
+
+impl Answer {
+    fn objections(&self, asked: Asked) -> Vec<Objection> {
+        if self.choice.off {
+            vec![Objection::new(Reason::Configured, "", Way::Both)]
+        } else {
+            objections(&self.facts, asked)
+        }
+    }
+}
+
+fn foreign_rules(own: &str) -> Result<Vec<Hook>, String> {
+    let ruleset: Value = markbits::ruleset().map_err(|error| error.to_string())?;
+    Ok(wall::hooks(&ruleset, own))
+}
+
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Netfilter rules as last read; `None`: read them again.
     hooks: Option<Vec<Hook>>,
-    /// Since when nothing speaks against (interface, flag).
-    since: BTreeMap<(u32, u16), Instant>,
+    since: Since,
     verdicts: Vec<Verdict>,
     /// The epoch to come back to after a hold.
     epoch: u32,
@@ -90,21 +140,21 @@ impl Dataplane {
         self.fast.hooks = None;
     }
 
-    /// Looks at everything, takes away what is forbidden now, and gives what has long enough been permitted. Returns
-    /// after how long to look again because something is waiting for its time.
+    /// What has to be found out about the kernel.
+    pub fn fast_question(&self, choice: Choice) -> Question {
+        let links = self.options.links_dir();
+        Question { choice, hooks: self.fast.hooks.clone(), own_table: self.options.guard_table(), links }
+    }
+
+    /// Takes away what is forbidden now, and gives what has long enough been permitted. Returns after how long to look
+    /// again because something is waiting for its time.
     ///
     /// # Errors
     /// The maps cannot be read or written; what could not be found out about the kernel is an objection instead.
-    pub fn fast_path(&mut self, interfaces: &[(String, u16)], choice: &Choice) -> Result<Option<Duration>, Error> {
-        let hooks = match self.fast.hooks.take() {
-            Some(hooks) => Ok(hooks),
-            None if choice.off => Ok(Vec::new()),
-            None => self.foreign_rules(),
-        };
-        if !choice.off {
-            self.fast.hooks = hooks.as_ref().ok().cloned();
-        }
-        let (mut verdicts, waiting) = self.judge(interfaces, choice, hooks)?;
+    pub fn fast_path(&mut self, interfaces: &[(String, u16)], answer: Answer) -> Result<Option<Duration>, Error> {
+        self.fast.hooks.clone_from(&answer.hooks);
+        let (mut verdicts, waiting, since) = self.judge(interfaces, &answer);
+        self.fast.since = since;
         let mut lost = false;
         let mut any = false;
         for verdict in verdicts.iter_mut().filter(|verdict| verdict.ifindex != 0) {
@@ -146,21 +196,21 @@ impl Dataplane {
 
     /// The verdicts of the last look. Without one (a command while no agent runs): what the data plane has been told,
     /// and what is to be said about it now.
-    pub fn fast_verdicts(&self, interfaces: &[(String, u16)], choice: &Choice) -> Vec<Verdict> {
+    pub fn fast_verdicts(&self, interfaces: &[(String, u16)], choice: Choice) -> Vec<Verdict> {
         if !self.fast.verdicts.is_empty() {
             return self.fast.verdicts.clone();
         }
-        let facts = self.facts(self.foreign_rules());
+        let answer = self.fast_question(choice).answer();
         let on = self.maps.fast.get(&0, 0).is_ok_and(|epoch| epoch != 0);
         let about = |(name, _): &(String, u16)| {
-            let asked = self.asked(name, choice);
+            let asked = self.asked(name, &answer.choice);
             let held = self.maps.ifaces.get(&asked.ifindex, 0).map_or(0, |entry| entry.flags);
             Verdict {
                 name: name.clone(),
                 ifindex: asked.ifindex,
                 way_in: on && held & IFACE_FAST_IN != 0,
                 way_out: on && held & IFACE_FAST_OUT != 0,
-                objections: objections(&facts, asked),
+                objections: answer.objections(asked),
             }
         };
         interfaces.iter().map(about).collect()
@@ -170,15 +220,6 @@ impl Dataplane {
     pub(super) fn guarded_entry(&self, index: u32, id: u16) -> IfaceEntry {
         let held = self.maps.ifaces.get(&index, 0).ok().filter(|held| held.id == id).map_or(0, |held| held.flags);
         IfaceEntry { id, flags: IFACE_GUARDED | held & BOTH, ..IfaceEntry::default() }
-    }
-
-    fn foreign_rules(&self) -> Result<Vec<Hook>, String> {
-        let ruleset: Value = markbits::ruleset().map_err(|error| error.to_string())?;
-        Ok(wall::hooks(&ruleset, &self.options.guard_table()))
-    }
-
-    fn facts(&self, hooks: Result<Vec<Hook>, String>) -> Facts {
-        kernel::facts(hooks, &attach::own_programs(&self.options.links_dir()))
     }
 
     fn asked(&self, name: &str, choice: &Choice) -> Asked {
@@ -191,24 +232,14 @@ impl Dataplane {
         }
     }
 
-    fn judge(
-        &mut self,
-        interfaces: &[(String, u16)],
-        choice: &Choice,
-        hooks: Result<Vec<Hook>, String>,
-    ) -> Result<(Vec<Verdict>, Option<Duration>), Error> {
-        // With nothing to find out, nothing is asked.
-        let facts = if choice.off { Facts::default() } else { self.facts(hooks) };
+    fn judge(&self, interfaces: &[(String, u16)], answer: &Answer) -> (Vec<Verdict>, Option<Duration>, Since) {
         let now = Instant::now();
         let mut since = BTreeMap::new();
         let mut waiting: Option<Duration> = None;
         let mut verdicts = Vec::new();
         for (name, _) in interfaces {
-            let asked = self.asked(name, choice);
-            let mut found = objections(&facts, asked);
-            if choice.off {
-                found = vec![Objection::new(Reason::Configured, "", Way::Both)];
-            }
+            let asked = self.asked(name, &answer.choice);
+            let mut found = answer.objections(asked);
             let held = self.maps.ifaces.get(&asked.ifindex, 0).map_or(0, |entry| entry.flags);
             let mut settle = |flag: u16, forbidden: bool| {
                 if forbidden {
@@ -238,8 +269,7 @@ impl Dataplane {
             }
             verdicts.push(Verdict { name: name.clone(), ifindex: asked.ifindex, way_in, way_out, objections: found });
         }
-        self.fast.since = since;
-        Ok((verdicts, waiting))
+        (verdicts, waiting, since)
     }
 
     /// A new epoch after a loss; the one before a hold where nothing was lost.
