@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod host;
+mod limit_room;
 mod listed;
 mod nets;
 pub mod prefixes;
@@ -16,6 +17,8 @@ pub mod sets;
 pub mod space;
 pub mod tables;
 
+#[cfg(test)]
+mod conversation_tests;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
@@ -94,6 +97,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
         services,
         sets,
         rules,
+        limits: rules::limits(policy),
         rule_ids: policy.rules.iter().map(|rule| rule.id.clone()).collect(),
         schedules: plans.into_list(),
     })

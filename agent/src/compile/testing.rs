@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::policy::model::{
-    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
-    Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, Hours, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place,
+    Policy, Port, Published, Rule, Service,
 };
 
 /// A repeatable stream of numbers (splitmix64).
@@ -115,6 +115,7 @@ pub(crate) fn rule(id: &str, from: Party, to: Party, services: &[Service]) -> Ru
         purpose: String::new(),
         owner: String::new(),
         log: false,
+        limits: Limits::default(),
         published: None,
     }
 }
