@@ -8,7 +8,7 @@ use sekimori::policy::{
     Spans, lint,
     lint::{InterfaceAddress, Route, System},
     load,
-    model::{DeviceMode, L2Control, NetKind, Place, Policy, Port, Service},
+    model::{DeviceMode, L2Control, Limits, NetKind, Place, Policy, Port, Rate, Service},
 };
 
 fn full() -> (Policy, Spans) {
@@ -39,6 +39,19 @@ fn places_ports_and_owners() {
     assert_eq!(external.survey["date"], "2026-04-01");
     assert_eq!(policy.builtin.lldp, L2Control::Forward);
     assert!(!policy.builtin.mld && policy.builtin.arp);
+}
+
+#[test]
+fn limits_are_the_rules_own() {
+    let (policy, _) = full();
+    let expected = Limits {
+        flows: Some(5_000),
+        flows_per_host: Some(200),
+        new: Some(Rate { cost: 2_000_000, burst: 1_000 }),
+        new_per_host: Some(Rate { cost: 100_000_000, burst: 10 }),
+    };
+    assert_eq!(policy.rules[0].limits, expected);
+    assert!(policy.rules.iter().skip(1).all(|rule| rule.limits == Limits::default()));
 }
 
 #[test]

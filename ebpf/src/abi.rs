@@ -281,6 +281,88 @@ pub const RULE_LOG: u32 = 1;
 pub const RULE_PUBLISHED: u32 = 1 << 1;
 /// The destination is the box.
 pub const RULE_TO_BOX: u32 = 1 << 2;
+/// The rule has a [`LimitEntry`].
+pub const RULE_LIMITED: u32 = 1 << 3;
+
+/// What a rule limits; all zero for a rule without limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LimitEntry {
+    /// New conversations: nanoseconds each one takes; 0 for no limit.
+    pub new_cost: u64,
+    /// How far ahead of the clock they may get: burst times `new_cost`.
+    pub new_most: u64,
+    /// The same for those of one host.
+    pub host_cost: u64,
+    /// As `new_most`.
+    pub host_most: u64,
+    /// Conversations at once; 0 for no limit.
+    pub flows: u32,
+    /// The same for those of one host.
+    pub flows_per_host: u32,
+}
+
+/// How far one host's new conversations under one rule have got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct HostPace {
+    /// The host.
+    pub host: [u8; 16],
+    /// `CLOCK_BOOTTIME` nanoseconds at which nothing is owed any more.
+    pub until: u64,
+    /// Stable slot of the rule.
+    pub slot: u32,
+    /// Zero.
+    pub pad: u32,
+}
+/// Hosts that share a set.
+pub const HOST_PACES: usize = 8;
+/// Sets of hosts; a power of two.
+pub const HOST_PACE_SETS: u32 = 8_192;
+/// The same in a private instance.
+pub const HOST_PACE_SETS_PRIVATE: u32 = 1_024;
+/// Hosts whose hash is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct HostPaceSet {
+    /// 1 while a processor writes here.
+    pub lock: u64,
+    /// In no order.
+    pub hosts: [HostPace; HOST_PACES],
+}
+
+/// A place that a conversation holds: one of those its rule, or its rule for one host, has to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seat {
+    /// The conversation's view.
+    pub key: ViewKey,
+    /// Stable slot of the rule.
+    pub slot: u32,
+    /// Who opened the conversation; whose place it is, in the half for hosts.
+    pub host: [u8; 16],
+    /// [`View::opened`] of the conversation that holds it; 0 for nobody.
+    pub opened: u64,
+    /// Number of the place, below the limit.
+    pub index: u32,
+    /// Zero.
+    pub pad: u32,
+}
+/// Places that share a set.
+pub const SEATS: usize = 4;
+/// Sets of places, one half for rules and one for hosts; a power of two.
+pub const SEAT_SETS: u32 = 65_536;
+/// The same in a private instance.
+pub const SEAT_SETS_PRIVATE: u32 = 8_192;
+/// Places whose hash is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SeatSet {
+    /// 1 while a processor decides here.
+    pub lock: u64,
+    /// In no order.
+    pub seats: [Seat; SEATS],
+}
 
 /// When a timed permission is open, in `CLOCK_BOOTTIME` nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -788,6 +870,9 @@ mod tests {
         assert_eq!(size_of::<DeviceEntry>(), 16);
         assert_eq!(size_of::<RuleSet>(), 8 + 8 * RULE_WORDS);
         assert_eq!(size_of::<RuleEntry>(), 32);
+        assert_eq!(size_of::<LimitEntry>(), 40);
+        assert_eq!(size_of::<HostPaceSet>(), 8 + 32 * HOST_PACES);
+        assert_eq!(size_of::<SeatSet>(), 8 + 80 * SEATS);
         assert_eq!(size_of::<Schedule>(), 8 + 16 * SCHEDULE_WINDOWS);
         assert_eq!(size_of::<GenConfig>(), 16);
         assert_eq!(size_of::<Settings>(), 56);

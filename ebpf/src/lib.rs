@@ -3,6 +3,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod atomic;
 pub mod bytes;
 pub mod classify;
 pub mod decide;

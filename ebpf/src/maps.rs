@@ -2,16 +2,19 @@
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
+    helpers::bpf_get_prandom_u32,
     macros::btf_map,
 };
 use sekimori_ebpf::{
     abi::{
-        Active, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, IfaceEntry,
-        MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS,
-        MacEntry, MacKey, ManagementEntry, NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey,
-        PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SERVICE_WORDS, Schedule, Settings, View, ViewKey,
-        ViewKey4, place_index,
+        Active, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, HOST_PACE_SETS,
+        HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS,
+        MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry,
+        NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext, RULE_SLOTS,
+        RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat, SeatSet,
+        Settings, View, ViewKey, ViewKey4, place_index,
     },
+    atomic,
     classify::Line,
     decide::{converse::Work, rules::Cursor},
     packet::Packet,
@@ -87,6 +90,8 @@ pub(crate) static G_SETS: ArrayOfMaps<Array<RuleSet, { MAX_SETS as usize }, INNE
 #[btf_map]
 pub(crate) static G_RULES: ArrayOfMaps<Array<RuleEntry, MAX_RULES, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
+pub(crate) static G_LIMITS: ArrayOfMaps<Array<LimitEntry, MAX_RULES, INNER>, 2> = ArrayOfMaps::new();
+#[btf_map]
 pub(crate) static G_SCHEDULES: ArrayOfMaps<Array<Schedule, { MAX_SCHEDULES as usize }, INNER>, 2> = ArrayOfMaps::new();
 
 #[btf_map]
@@ -99,6 +104,15 @@ pub(crate) static FLOWS6: LruHashMap<ViewKey, View, 65_536> = LruHashMap::new();
 pub(crate) static OPENING6: LruHashMap<ViewKey, View, 65_536> = LruHashMap::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragKey, FragEntry, 4096> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static RULE_PACES: Array<u64, { RULE_SLOTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static HOST_PACES: Array<HostPaceSet, { HOST_PACE_SETS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static SEATS: Array<SeatSet, { SEAT_SETS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static SECRET: Array<u64, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counter, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
@@ -242,6 +256,10 @@ impl Tables for Maps {
         pointer(G_RULES.get_value(slot(generation), &(rule as u32)))
     }
     #[inline(always)]
+    fn limit(&self, generation: u32, rule: u16) -> *const LimitEntry {
+        pointer(G_LIMITS.get_value(slot(generation), &(rule as u32)))
+    }
+    #[inline(always)]
     fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule {
         pointer(G_SCHEDULES.get_value(slot(generation), &schedule))
     }
@@ -319,6 +337,63 @@ impl Tables for Maps {
     #[inline(always)]
     fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool {
         FRAGMENTS.insert(key, entry, 0).is_ok()
+    }
+    #[inline(always)]
+    fn rule_pace(&self, slot: u32) -> *mut u64 {
+        RULE_PACES.get_ptr_mut(slot).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn host_paces(&self, hash: u32) -> *mut HostPaceSet {
+        let sets = if private() { HOST_PACE_SETS_PRIVATE } else { HOST_PACE_SETS };
+        HOST_PACES.get_ptr_mut(hash & (sets - 1)).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn seat_set(&self, half: u32, hash: u32) -> u32 {
+        let half_size = if private() { SEAT_SETS_PRIVATE / 2 } else { SEAT_SETS / 2 };
+        half * half_size + (hash & (half_size - 1))
+    }
+    #[inline(always)]
+    fn seats(&self, number: u32) -> *mut SeatSet {
+        SEATS.get_ptr_mut(number).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn secret(&self) -> u64 {
+        let Some(secret) = SECRET.get_ptr_mut(0) else { return 0 };
+        // SAFETY: a value the kernel just returned, aligned; volatile, because other processors write it.
+        let known = unsafe { core::ptr::read_volatile(secret) };
+        if known != 0 {
+            return known;
+        }
+        // SAFETY: no arguments, no preconditions.
+        let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
+        let drawn = (high as u64) << 32 | low as u64 | 1;
+        // SAFETY: as above, and nobody writes it but by atomic operations.
+        let before = unsafe { atomic::replace_if(secret, 0, drawn) };
+        if before == 0 { drawn } else { before }
+    }
+    #[inline(always)]
+    fn admit(&self, work: &Work, now: u64, what: u32) -> u32 {
+        steps::sekimori_admit(work, now, what)
+    }
+    #[inline(always)]
+    fn claim(&self, work: &Work, now: u64, most: u32, per_host: u32) -> u32 {
+        steps::sekimori_claim(work, now, most, per_host)
+    }
+    #[inline(always)]
+    fn paces(&self, work: &Work, now: u64, take: u32) -> bool {
+        steps::sekimori_paces(work, now, take) != 0
+    }
+    #[inline(always)]
+    fn enter(&self, work: &Work, what: u32) -> bool {
+        steps::sekimori_enter(work, what) != 0
+    }
+    #[inline(always)]
+    fn sit(&self, work: &Work, now: u64, number: u32, index: u32, per_host: u32) -> u32 {
+        steps::sekimori_sit(work, now, number, index, per_host)
+    }
+    #[inline(always)]
+    fn held(&self, place: &Seat, key: &ViewKey, now: u64) -> u32 {
+        steps::sekimori_held(place, key, now)
     }
     #[inline(always)]
     fn judge(&self, work: &mut Work) {

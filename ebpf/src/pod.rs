@@ -4,9 +4,9 @@ use aya::Pod;
 
 use crate::{
     abi::{
-        Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-        ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
-        View, ViewKey, ViewKey4,
+        Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry,
+        LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter,
+        RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
     },
     classify::Line,
 };
@@ -27,12 +27,15 @@ plain!(
     FragEntry,
     FragKey,
     GenConfig,
+    HostPaceSet,
     IfaceEntry,
+    LimitEntry,
     Line,
     MacEntry,
     MacKey,
     ManagementEntry,
     NetEntry,
+    SeatSet,
     Place,
     PortKey,
     RuleCounter,

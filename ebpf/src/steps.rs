@@ -4,11 +4,11 @@
 //! Their arguments are numbers and pointers to plain structs, which the kernel checks for null and size at each call.
 
 use sekimori_ebpf::{
-    abi::View,
+    abi::{Seat, View, ViewKey},
     classify::{v4, v6},
     decide::{
         converse::{self, Work},
-        cut, egress, fast, fragment, identity, local, rules,
+        cut, egress, fast, fragment, identity, limit, local, rules,
     },
     packet::Packet,
     reason::Reason,
@@ -168,4 +168,58 @@ pub(crate) extern "C" fn sekimori_class6(generation: u32, high: u64, low: u64) -
 #[inline(never)]
 pub(crate) extern "C" fn sekimori_class6_step(generation: u32, value: u32, key: u64, choice: u32) -> u32 {
     v6::step(&Maps, generation, value, key, choice)
+}
+
+/// What a rule limits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_admit(work: *const Work, now: u64, what: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(work) = (unsafe { work.as_ref() }) else { return Reason::Internal as u32 };
+    limit::admit(&Maps, work, now, what)
+}
+
+/// A place for a conversation.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_claim(work: *const Work, now: u64, most: u32, per_host: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(work) = (unsafe { work.as_ref() }) else { return 0 };
+    limit::claim(&Maps, work, now, most, per_host)
+}
+
+/// Whether the rates let one more begin.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_paces(work: *const Work, now: u64, take: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(work) = (unsafe { work.as_ref() }) else { return 0 };
+    limit::paces(&Maps, work, now, take) as u32
+}
+
+/// The view of an admitted conversation.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_enter(work: *const Work, what: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(work) = (unsafe { work.as_ref() }) else { return 0 };
+    limit::enter(&Maps, work, what) as u32
+}
+
+/// One place for a conversation.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_sit(work: *const Work, now: u64, number: u32, index: u32, per_host: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(work) = (unsafe { work.as_ref() }) else { return u32::MAX };
+    limit::sit(&Maps, work, now, number, index, per_host)
+}
+
+/// Whether a place is held.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_held(place: *const Seat, key: *const ViewKey, now: u64) -> u32 {
+    // SAFETY: as above.
+    let (Some(place), Some(key)) = (unsafe { (place.as_ref(), key.as_ref()) }) else { return 1 };
+    limit::held(&Maps, place, key, now)
 }

@@ -5,14 +5,15 @@
 //! readable until the decision returns.
 
 use crate::abi::{
-    Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-    ManagementEntry, NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4,
+    Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
+    MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, Seat, SeatSet, Settings,
+    View, ViewKey, ViewKey4,
 };
 use crate::{
     classify::{self, Line},
     decide::{
         converse::{self, Work},
-        cut, egress, fast, fragment, identity, local, rules,
+        cut, egress, fast, fragment, identity, limit, local, rules,
     },
     packet::Packet,
 };
@@ -72,6 +73,8 @@ pub trait Tables {
     fn set(&self, generation: u32, set: u16) -> *const RuleSet;
     /// A rule.
     fn rule(&self, generation: u32, rule: u16) -> *const RuleEntry;
+    /// What a rule limits.
+    fn limit(&self, generation: u32, rule: u16) -> *const LimitEntry;
     /// A schedule.
     fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule;
 
@@ -104,6 +107,17 @@ pub trait Tables {
     fn frag(&self, key: &FragKey) -> *mut FragEntry;
     /// Remembers a fragmented datagram; false if the table refused.
     fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool;
+
+    /// Until when what the rule with this stable slot admitted is used up, `CLOCK_BOOTTIME` nanoseconds.
+    fn rule_pace(&self, slot: u32) -> *mut u64;
+    /// The hosts with this hash, whatever its size.
+    fn host_paces(&self, hash: u32) -> *mut HostPaceSet;
+    /// The number of the set of places with this hash, in the half for rules (0) or for hosts (1).
+    fn seat_set(&self, half: u32, hash: u32) -> u32;
+    /// The set of places with this number.
+    fn seats(&self, number: u32) -> *mut SeatSet;
+    /// A number nobody outside can know, the same as long as the tables above live.
+    fn secret(&self) -> u64;
 
     /// [`rules::judge`]. A hook, because the kernel verifies a function that stands alone once, and an inlined one again for
     /// every state it is reached in.
@@ -223,5 +237,53 @@ pub trait Tables {
         Self: Sized,
     {
         local::control_in(self, packet, builtin, net)
+    }
+    /// [`limit::admit`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn admit(&self, work: &Work, now: u64, what: u32) -> u32
+    where
+        Self: Sized,
+    {
+        limit::admit(self, work, now, what)
+    }
+    /// [`limit::claim`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn claim(&self, work: &Work, now: u64, most: u32, per_host: u32) -> u32
+    where
+        Self: Sized,
+    {
+        limit::claim(self, work, now, most, per_host)
+    }
+    /// [`limit::paces`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn paces(&self, work: &Work, now: u64, take: u32) -> bool
+    where
+        Self: Sized,
+    {
+        limit::paces(self, work, now, take)
+    }
+    /// [`limit::enter`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn enter(&self, work: &Work, what: u32) -> bool
+    where
+        Self: Sized,
+    {
+        limit::enter(self, work, what)
+    }
+    /// [`limit::sit`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn sit(&self, work: &Work, now: u64, number: u32, index: u32, per_host: u32) -> u32
+    where
+        Self: Sized,
+    {
+        limit::sit(self, work, now, number, index, per_host)
+    }
+    /// [`limit::held`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn held(&self, place: &Seat, key: &ViewKey, now: u64) -> u32
+    where
+        Self: Sized,
+    {
+        limit::held(self, place, key, now)
     }
 }

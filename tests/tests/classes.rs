@@ -84,6 +84,7 @@ fn tables(list: &Prefixes) -> Compiled {
         services: vec![0; SERVICE_WORDS as usize],
         sets: vec![RuleSet::EMPTY],
         rules: Vec::new(),
+        limits: Vec::new(),
         rule_ids: Vec::new(),
         schedules: Vec::new(),
     }

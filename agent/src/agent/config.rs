@@ -10,7 +10,10 @@ use std::{
 use ipnet::IpNet;
 use sekimori_ebpf::abi::MAX_MANAGEMENT;
 
-use super::document::{At, Node};
+use super::{
+    document::{At, Node},
+    timeouts::Timeouts,
+};
 use crate::{
     cutoff::object::read_mac,
     dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
@@ -48,6 +51,8 @@ pub struct Config {
     pub mark_shift: u32,
     /// Sizes of the conversation tables.
     pub flows: Flows,
+    /// How long conversations may be idle.
+    pub timeouts: Timeouts,
     /// Established flows may be forwarded by the way in where nothing would be missed.
     pub fast_path: bool,
     /// Interfaces, zones and networks where they may not.
@@ -120,6 +125,7 @@ impl Config {
             "adopt_seconds",
             "mark_shift",
             "flows",
+            "timeouts",
             "fast_path",
             "fast_path_except",
         ])? {
@@ -145,6 +151,7 @@ impl Config {
                 "adopt_seconds" => config.adopt_seconds = within(value, 0, 3600)?,
                 "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
+                "timeouts" => config.timeouts = Timeouts::read(value)?,
                 "fast_path" => {
                     config.fast_path = match value.text("auto or off")? {
                         "auto" => true,
@@ -178,6 +185,7 @@ impl Config {
             adopt_seconds: 60,
             mark_shift: 8,
             flows: Flows { established: 262_144, opening: 65_536 },
+            timeouts: Timeouts::default(),
             fast_path: true,
             fast_path_except: BTreeSet::new(),
         }
@@ -308,6 +316,7 @@ xdp: native
 adopt_seconds: 0
 mark_shift: 8
 flows: {established: 4096, opening: 2048}
+timeouts: {tcp_established: 1d, udp_stream: 3m}
 fast_path: off
 fast_path_except: [lan0, guest]
 ";
@@ -322,6 +331,7 @@ fast_path_except: [lan0, guest]
         assert_eq!(config.roles, Roles { operator: "staff".into(), viewer: "watch".into() });
         assert_eq!(config.xdp, XdpChoice::Native);
         assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
+        assert_eq!(config.timeouts, Timeouts([60, 86_400, 120, 10, 30, 180, 30, 120]));
         assert!(!config.fast_path);
         assert_eq!(config.fast_path_except, BTreeSet::from(["guest".to_owned(), "lan0".to_owned()]));
     }
@@ -355,6 +365,7 @@ fast_path_except: [lan0, guest]
             ("mark_shift: 10\n", 1, 13, "0 to 9"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
+            ("timeouts: {tcp_opening: 1m, icmp: 30}\n", 1, 35, "2h4m"),
             ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),
             ("management:\n  - interface: lan0\n    port: 22\n", 2, 5, "sources"),
             ("management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n", 2, 5, "port"),

@@ -25,7 +25,7 @@ use crate::{
         port::{self, Enters},
     },
     policy::{
-        model::{L4Spec, Mac, PacketSpec, Place, Policy},
+        model::{L4Spec, Limits, Mac, PacketSpec, Place, Policy, Rule},
         packet,
     },
 };
@@ -56,6 +56,9 @@ pub struct Explained {
     pub mac: String,
     /// The rule that came closest and the conditions it lacked.
     pub nearest: Option<(String, Vec<String>)>,
+    /// The rule has limits: whether they leave room now is not asked.
+    #[serde(default)]
+    pub limited: bool,
     /// All of it for people, several lines.
     pub text: String,
 }
@@ -131,7 +134,19 @@ impl Evaluator {
             explanation.verdict = Verdict::Drop;
             explanation.reason = Reason::CutNetwork;
         }
-        Ok(explained(&explanation, lang))
+        let mut explained = explained(&explanation, lang);
+        explained.limited = explanation.verdict == Verdict::Pass && self.limits(explanation.rule.as_deref());
+        if explained.limited {
+            explained.text.push('\n');
+            explained.text.push_str(&text::explain_limited(lang));
+        }
+        Ok(explained)
+    }
+
+    /// Whether this rule has limits.
+    fn limits(&self, rule: Option<&str>) -> bool {
+        let limited = |known: &Rule| Some(known.id.as_str()) == rule && known.limits != Limits::default();
+        self.policy.rules.iter().any(limited)
     }
 
     fn cut_on_the_way_out(&self, leaves: Option<&str>) -> bool {
@@ -249,6 +264,7 @@ fn explained(explanation: &Explanation, lang: Lang) -> Explained {
         device: explanation.device.clone(),
         mac: explanation.mac.clone(),
         nearest: conditions(lang),
+        limited: false,
         text: lines.join("\n"),
     }
 }
@@ -257,6 +273,34 @@ fn explained(explanation: &Explanation, lang: Lang) -> Explained {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_said_and_not_asked() {
+        let read = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("policy.yaml");
+            std::fs::write(&path, text).unwrap();
+            crate::policy::load(&path).policy.unwrap()
+        };
+        let minimal = include_str!("../../../policies/minimal.yaml");
+        let limited =
+            minimal.replace("  - id: office-web\n", "  - id: office-web\n    limits: {flows: 1, new: 1/h burst 1}\n");
+        assert_ne!(minimal, limited);
+        for (text, said) in [(minimal, false), (limited.as_str(), true)] {
+            let policy = read(text);
+            let test = policy.tests.iter().find(|test| test.rule.as_deref() == Some("office-web")).unwrap();
+            let Place::Net(net) = test.enters else { unreachable!() };
+            let packet = "tcp 192.168.1.11:40000 > 198.51.100.5:443".to_owned();
+            let interface = policy.nets[net].ports[0].interface.clone();
+            let question = Question { packet, interface, mac: None, at: None };
+            let mut evaluator = Evaluator::new(&policy).unwrap();
+            for _ in 0..3 {
+                let explained = evaluator.ask(&question, Lang::En).unwrap();
+                assert_eq!((explained.pass(), explained.limited), (true, said), "{explained:?}");
+                assert_eq!(explained.text.contains("limits"), said, "{}", explained.text);
+            }
+        }
+    }
 
     #[test]
     fn instants_as_administrators_write_them() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sekimori_ebpf::abi::{Schedule, Settings, timeout};
+use sekimori_ebpf::abi::{Schedule, Settings};
 use tokio::sync::Notify;
 
 use super::{
@@ -262,11 +262,14 @@ impl Keeper {
             runtime.adopt_until = clock::boottime_ns().saturating_add(span);
             self.state.set_runtime(&runtime).map_err(|error| error.to_string())?;
         }
+        for warning in self.config.timeouts.warnings(Lang::En) {
+            tracing::warn!("{warning}");
+        }
         let settings = Settings {
             adopt_until: runtime.adopt_until,
             mark_shift: self.config.mark_shift,
             event_rate: EVENT_RATE,
-            timeouts: timeout::DEFAULTS,
+            timeouts: self.config.timeouts.0,
             ..Settings::default()
         };
         dataplane.set_settings(&settings).map_err(|error| report(&error))

@@ -27,4 +27,5 @@ pub mod rooms;
 pub mod signals;
 pub mod state;
 pub mod status;
+pub mod timeouts;
 pub mod watch;

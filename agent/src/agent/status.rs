@@ -2,7 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::keeper::{Keeper, report};
+use super::{
+    keeper::{Keeper, report},
+    timeouts::Timeouts,
+};
 use crate::dataplane::look::Look;
 use crate::{
     api::report::{Clock, Cutoff, FastWay, Guard, Interface, Permission, Record, Revision, Status, Table},
@@ -44,6 +47,7 @@ impl Keeper {
             guard,
             cutoffs: self.cutoffs(),
             tables: self.tables(),
+            timeouts: self.timeouts().by_name(),
             permissions: self.live.as_ref().map(|live| permissions(&live.policy, Timestamp::now())).unwrap_or_default(),
             clock: Clock {
                 synchronised: clock::synchronised(),
@@ -100,6 +104,7 @@ impl Keeper {
         if !behind.is_zero() {
             weak.push(text::clock_behind(lang, behind.as_secs()));
         }
+        weak.extend(self.timeouts().warnings(lang));
         (no.is_empty(), no.into_iter().chain(weak).collect())
     }
 
@@ -162,6 +167,11 @@ impl Keeper {
                 in_force: written && !unknown.contains(&cut.object),
             })
             .collect()
+    }
+
+    /// The idle limits in force; those of the configuration if there is no data plane.
+    fn timeouts(&self) -> Timeouts {
+        self.dataplane.as_ref().map_or(self.config.timeouts, |dataplane| Timeouts::of(&dataplane.settings()))
     }
 
     /// How full the tables are.

@@ -1,6 +1,6 @@
 //! What a status says.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,9 @@ pub struct Status {
     pub cutoffs: Vec<Cutoff>,
     /// How full the tables are.
     pub tables: Vec<Table>,
+    /// Idle limits of conversations in seconds, by name.
+    #[serde(default)]
+    pub timeouts: BTreeMap<String, u32>,
     /// Permissions and registrations that ended or end soon.
     pub permissions: Vec<Permission>,
     /// The clock.

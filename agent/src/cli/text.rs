@@ -107,6 +107,7 @@ texts! {
     why_no_guard() "the nftables guard is not up: forwarding by unguarded interfaces is not stopped" "nftables の防護壁がありません。監視対象外インターフェース間の転送は止まりません";
     missing_interface(name) "{name} does not exist now; it is attached when it comes" "{name} は現在存在しません。現れたときに接続します";
     generic_interface(name) "{name} runs in generic mode (slow)" "{name} は汎用モードです(低速)";
+    short_timeout(name, is, floor, standard) "timeouts: {name} is {is}; {standard} asks for at least {floor}, and conversations idle for less may be dropped" "timeouts: {name} が {is} です。{standard} の下限 {floor} より短く、正常な通信が途中で切れることがあります";
     tcx_missing() "the way out is not attached" "出口側が接続されていません";
     xdp_missing() "the way in is not attached" "入口側が接続されていません";
     h_agent(state, version) "agent        {state}, version {version}" "エージェント {state}、版 {version}";
@@ -194,6 +195,7 @@ texts! {
     explain_way(from, to) "  way      {from} -> {to}" "  経路     {from} -> {to}";
     explain_sender(mac, device) "  sender   {mac}, device {device}" "  送信元   {mac}、端末 {device}";
     explain_nearest(rule, failed) "  nearest  {rule}, but for: {failed}" "  最も近い規則  {rule}(不一致: {failed})";
+    explain_limited() "  limits   the rule limits conversations; whether there is room now is not looked at" "  制限     この規則には通信数の制限があります(現在の空きは調べていません)";
     not_a_mac(text) "`{text}` is not a MAC address like 02:00:00:00:10:17" "`{text}` はMACアドレスではありません(例 02:00:00:00:10:17)";
     not_an_instant(text) "`{text}` is no time; write 2026-12-01T10:00 or 2026-12-01T10:00:00+09:00" "`{text}` は時刻ではありません(例 2026-12-01T10:00)";
     policy_invalid(path) "{path} has errors; nothing was judged" "{path} に誤りがあります。判定していません";

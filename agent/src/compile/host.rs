@@ -11,14 +11,14 @@ use ipnet::IpNet;
 use sekimori_ebpf::{
     abi::{
         Active, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
-        IFACE_GUARDED, IfaceEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey,
-        RuleEntry, RuleSet, Schedule, Settings, View, ViewKey, ViewKey4, timeout,
+        HostPaceSet, IFACE_GUARDED, IfaceEntry, LimitEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry,
+        NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4, timeout,
     },
     classify::Line,
     tables::{Addr, Tables},
 };
 
-use super::{prefixes::prefix, room::Room, space::Space, tables::Compiled};
+use super::{limit_room::LimitRoom, prefixes::prefix, room::Room, space::Space, tables::Compiled};
 
 /// Tables in memory.
 ///
@@ -37,6 +37,7 @@ pub struct HostTables {
     established: Room<ViewKey, View>,
     opening: Room<ViewKey, View>,
     frags: Room<FragKey, FragEntry>,
+    limits: LimitRoom,
 }
 
 /// One generation, with the indexes that the kernel's map types bring along.
@@ -76,6 +77,7 @@ impl HostTables {
             established: Room::new(flows),
             opening: Room::new(flows),
             frags: Room::new(flows),
+            limits: LimitRoom::default(),
         }
     }
 
@@ -154,11 +156,12 @@ impl HostTables {
         self.established.all().into_iter().map(|(key, view)| (key, view, true)).chain(opening).collect()
     }
 
-    /// Forgets all views and fragments.
+    /// Forgets all views and fragments, and what limits admitted.
     pub fn clear_flows(&mut self) {
         self.established.clear();
         self.opening.clear();
         self.frags.clear();
+        self.limits = LimitRoom::default();
     }
 
     /// Frees what decisions removed since the last call. Without it removed entries pile up.
@@ -256,6 +259,9 @@ impl Tables for HostTables {
     fn rule(&self, generation: u32, rule: u16) -> *const RuleEntry {
         pointer(self.generation(generation).and_then(|live| live.tables.rules.get(usize::from(rule))))
     }
+    fn limit(&self, generation: u32, rule: u16) -> *const LimitEntry {
+        pointer(self.generation(generation).and_then(|live| live.tables.limits.get(usize::from(rule))))
+    }
     fn schedule(&self, generation: u32, schedule: u32) -> *const Schedule {
         pointer(self.generation(generation).and_then(|live| live.schedules.get(schedule as usize)))
     }
@@ -306,6 +312,22 @@ impl Tables for HostTables {
     }
     fn frag_insert(&self, key: &FragKey, entry: &FragEntry) -> bool {
         self.frags.insert(key, entry)
+    }
+
+    fn rule_pace(&self, slot: u32) -> *mut u64 {
+        self.limits.rule(slot)
+    }
+    fn host_paces(&self, hash: u32) -> *mut HostPaceSet {
+        self.limits.hosts(hash)
+    }
+    fn seat_set(&self, half: u32, hash: u32) -> u32 {
+        LimitRoom::seat_set(half, hash)
+    }
+    fn seats(&self, number: u32) -> *mut SeatSet {
+        self.limits.seats(number)
+    }
+    fn secret(&self) -> u64 {
+        1
     }
 }
 

@@ -6,6 +6,7 @@ mod claims;
 mod classes;
 pub mod error;
 pub mod host;
+mod limit_room;
 mod nets;
 pub mod prefixes;
 pub mod registry;
@@ -17,6 +18,8 @@ pub mod sets;
 pub mod space;
 pub mod tables;
 
+#[cfg(test)]
+mod conversation_tests;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
@@ -94,6 +97,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
         services,
         sets: sets.into_list(),
         rules,
+        limits: rules::limits(policy),
         rule_ids: policy.rules.iter().map(|rule| rule.id.clone()).collect(),
         schedules: plans.into_list(),
     })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use sekimori_ebpf::abi::{MAX_SCHEDULES, RULE_LOG, RULE_PUBLISHED, RULE_TO_BOX, RuleEntry};
+use sekimori_ebpf::abi::{LimitEntry, MAX_SCHEDULES, RULE_LIMITED, RULE_LOG, RULE_PUBLISHED, RULE_TO_BOX, RuleEntry};
 
 use super::{
     error::{CompileError, named},
@@ -11,7 +11,7 @@ use super::{
     registry::Kind,
     schedule::Plan,
 };
-use crate::policy::model::{HoursIndex, Place, Policy};
+use crate::policy::model::{HoursIndex, Limits, Place, Policy, Rate};
 
 /// Interns plans. Schedule 0 is unused: it stands for "always".
 #[derive(Debug)]
@@ -61,6 +61,9 @@ pub(super) fn entries(
         let schedule = plans.number(rule.hours, rule.until, || named(Kind::Rule, &rule.id))?;
         let log = if rule.log { RULE_LOG } else { 0 };
         let mut entry = RuleEntry { slot, flags: log, schedule, ..RuleEntry::default() };
+        if rule.limits != Limits::default() {
+            entry.flags |= RULE_LIMITED;
+        }
         if let Some(published) = &rule.published {
             entry.flags |= RULE_PUBLISHED;
             entry.real_port = published.port.unwrap_or(0);
@@ -72,4 +75,24 @@ pub(super) fn entries(
         entries.push(entry);
     }
     Ok(entries)
+}
+
+/// What the rules limit, in document order; empty if none does.
+pub(super) fn limits(policy: &Policy) -> Vec<LimitEntry> {
+    if policy.rules.iter().all(|rule| rule.limits == Limits::default()) {
+        return Vec::new();
+    }
+    let pace = |rate: Option<Rate>| rate.map_or((0, 0), |rate| (rate.cost, rate.cost * u64::from(rate.burst)));
+    let entry = |limits: Limits| {
+        let ((new_cost, new_most), (host_cost, host_most)) = (pace(limits.new), pace(limits.new_per_host));
+        LimitEntry {
+            new_cost,
+            new_most,
+            host_cost,
+            host_most,
+            flows: limits.flows.unwrap_or(0),
+            flows_per_host: limits.flows_per_host.unwrap_or(0),
+        }
+    };
+    policy.rules.iter().map(|rule| entry(rule.limits)).collect()
 }

@@ -1,6 +1,8 @@
 //! What `compile` produces: every table of one generation as plain data, ready to be staged.
 
-use sekimori_ebpf::abi::{AddrEntry, DeviceEntry, GenConfig, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet};
+use sekimori_ebpf::abi::{
+    AddrEntry, DeviceEntry, GenConfig, LimitEntry, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet,
+};
 
 /// The tables of one generation. Vectors indexed by id hold an entry for every id from 0.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub struct Compiled {
     pub sets: Vec<RuleSet>,
     /// Rules in document order (the index is the bit in the sets).
     pub rules: Vec<RuleEntry>,
+    /// What rules limit, in the same order; empty if none does.
+    pub limits: Vec<LimitEntry>,
     /// Rule ids, in the same order.
     pub rule_ids: Vec<String>,
     /// What each schedule means, by schedule id; 0 is unused. Turned into windows by `schedule::windows`.

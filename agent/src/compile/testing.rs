@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::policy::addresses::{Addresses, Group};
 use crate::policy::model::{
-    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
-    Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, Hours, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place,
+    Policy, Port, Published, Rule, Service,
 };
 
 /// A repeatable stream of numbers (splitmix64).
@@ -118,6 +118,7 @@ pub(crate) fn rule(id: &str, from: Party, to: Party, services: &[Service]) -> Ru
         purpose: String::new(),
         owner: String::new(),
         log: false,
+        limits: Limits::default(),
         published: None,
     }
 }

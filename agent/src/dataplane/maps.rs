@@ -4,9 +4,9 @@ use std::path::Path;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    Active, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, IfaceEntry, MacEntry, MacKey,
-    ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, Settings,
-    View, ViewKey, ViewKey4,
+    Active, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
+    MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet,
+    Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
 
@@ -38,12 +38,17 @@ pub const NAMES: &[&str] = &[
     "G_SERVICES",
     "G_SETS",
     "G_RULES",
+    "G_LIMITS",
     "G_SCHEDULES",
     "FLOWS4",
     "OPENING4",
     "FLOWS6",
     "OPENING6",
     "FRAGMENTS",
+    "RULE_PACES",
+    "HOST_PACES",
+    "SEATS",
+    "SECRET",
     "COUNTERS",
     "RULE_COUNTERS",
     "EVENTS",
@@ -110,6 +115,8 @@ handles! {
     sets: Generations<Array<MapData, RuleSet>> = "G_SETS",
     /// Generation: rules.
     rules: Generations<Array<MapData, RuleEntry>> = "G_RULES",
+    /// Generation: limits.
+    limits: Generations<Array<MapData, LimitEntry>> = "G_LIMITS",
     /// Generation: schedules.
     schedules: Generations<Array<MapData, Schedule>> = "G_SCHEDULES",
     /// Established views of IPv4.
@@ -122,6 +129,12 @@ handles! {
     opening6: HashMap<MapData, ViewKey, View> = "OPENING6",
     /// Fragmented datagrams.
     fragments: HashMap<MapData, FragKey, FragEntry> = "FRAGMENTS",
+    /// What rules admitted.
+    rule_paces: Array<MapData, u64> = "RULE_PACES",
+    /// What hosts were admitted.
+    host_paces: Array<MapData, HostPaceSet> = "HOST_PACES",
+    /// Places of conversations.
+    seats: Array<MapData, SeatSet> = "SEATS",
     /// Verdict counters.
     counters: PerCpuArray<MapData, Counter> = "COUNTERS",
     /// Rule counters.

@@ -1,7 +1,7 @@
 //! The BPF object, built beforehand and carried in the binary.
 
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use sekimori_ebpf::abi::PRIVATE_YES;
+use sekimori_ebpf::abi::{HOST_PACE_SETS_PRIVATE, PRIVATE_YES, SEAT_SETS_PRIVATE};
 
 /// The object's bytes, aligned as the ELF reader wants them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekimori.bpf.o"));
@@ -29,6 +29,8 @@ pub fn load_private(flows: u32) -> Result<Ebpf, aya::EbpfError> {
         .map_max_entries("FLOWS6", flows)
         .map_max_entries("OPENING6", flows)
         .map_max_entries("FRAGMENTS", 1024)
+        .map_max_entries("HOST_PACES", HOST_PACE_SETS_PRIVATE)
+        .map_max_entries("SEATS", SEAT_SETS_PRIVATE)
         .load(OBJECT)
 }
 

@@ -7,7 +7,10 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use sekimori_ebpf::{
-    abi::{Active, IFACE_GUARDED, IfaceEntry, PrivateContext, Schedule, Settings, timeout},
+    abi::{
+        Active, HOST_PACE_SETS_PRIVATE, HostPaceSet, IFACE_GUARDED, IfaceEntry, PrivateContext, RULE_SLOTS, Schedule,
+        Settings, timeout,
+    },
     reason::{Reason, Verdict},
 };
 
@@ -61,6 +64,8 @@ pub struct Instance {
     ebpf: Ebpf,
     maps: Maps,
     generation: u32,
+    /// Some policy had limits: there is something to forget.
+    limited: bool,
     places: places::Written,
 }
 
@@ -75,7 +80,7 @@ impl Instance {
         let maps = Maps::open(|name| {
             ebpf.take_map(name).ok_or_else(|| Error::new("load a private instance", format!("no map {name}")))
         })?;
-        let mut instance = Self { ebpf, maps, generation: 0, places: places::Written::default() };
+        let mut instance = Self { ebpf, maps, generation: 0, limited: false, places: places::Written::default() };
         instance.settings(&Settings { timeouts: timeout::DEFAULTS, ..Settings::default() })?;
         Ok(instance)
     }
@@ -90,6 +95,7 @@ impl Instance {
     /// Activates tables that were staged for another instance: canaries run over the very maps that will go live.
     pub fn adopt(&mut self, staged: &Staged, generation: u32, tables: &Compiled) -> Result<(), Error> {
         staged.place(&mut self.maps, generation)?;
+        self.limited |= staged.limited;
         let ports = &tables.ports;
         for (_, id) in &tables.interfaces {
             let entry = IfaceEntry { id: *id, flags: IFACE_GUARDED, ..IfaceEntry::default() };
@@ -135,7 +141,27 @@ impl Instance {
         clear(&mut self.maps.opening4)?;
         clear(&mut self.maps.flows6)?;
         clear(&mut self.maps.opening6)?;
-        clear(&mut self.maps.fragments)
+        clear(&mut self.maps.fragments)?;
+        // Places are free without their conversations.
+        self.slacken()
+    }
+
+    /// Forgets what rates admitted.
+    fn slacken(&mut self) -> Result<(), Error> {
+        if !self.limited {
+            return Ok(());
+        }
+        for slot in 0..RULE_SLOTS {
+            if self.maps.rule_paces.get(&slot, 0).doing("read a rate")? != 0 {
+                self.maps.rule_paces.set(slot, 0, 0).doing("forget a rate")?;
+            }
+        }
+        for set in 0..HOST_PACE_SETS_PRIVATE {
+            if self.maps.host_paces.get(&set, 0).doing("read a host's rate")? != HostPaceSet::default() {
+                self.maps.host_paces.set(set, HostPaceSet::default(), 0).doing("forget a host's rate")?;
+            }
+        }
+        Ok(())
     }
 
     /// Judges a frame that comes in by the interface with this id. Frames longer than [`LONGEST`] are judged by their head.

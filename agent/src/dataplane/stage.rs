@@ -4,8 +4,8 @@ use std::{hash::Hash, thread};
 
 use aya::maps::{Array, HashMap, InnerMap, MapData, MapError};
 use sekimori_ebpf::abi::{
-    Active, DeviceEntry, GenConfig, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES,
-    MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS, Schedule,
+    Active, DeviceEntry, GenConfig, LimitEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_RULES,
+    MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS, Schedule,
 };
 use sekimori_ebpf::classify::Line;
 
@@ -35,7 +35,10 @@ pub struct Staged {
     services: Array<MapData, u64>,
     sets: Array<MapData, RuleSet>,
     rules: Array<MapData, RuleEntry>,
+    limits: Array<MapData, LimitEntry>,
     schedules: Array<MapData, Schedule>,
+    /// Some rule has limits.
+    pub limited: bool,
     /// Entries written.
     pub entries: u64,
 }
@@ -88,6 +91,7 @@ impl Staged {
             + tables.services.len()
             + tables.sets.len()
             + tables.rules.len()
+            + tables.limits.len()
             + schedules.len();
         let space = Space::build(&tables.addrs).doing(format!("lay out {SPACE}"))?;
         Ok(Self {
@@ -101,7 +105,9 @@ impl Staged {
             services: array("the services", &tables.services, SERVICE_WORDS)?,
             sets: array("the rule sets", &tables.sets, MAX_SETS)?,
             rules: array("the rules", &tables.rules, u32::try_from(MAX_RULES).unwrap_or(0))?,
+            limits: array("the limits", &tables.limits, u32::try_from(MAX_RULES).unwrap_or(0))?,
             schedules: array("the schedules", schedules, MAX_SCHEDULES)?,
+            limited: !tables.limits.is_empty(),
             entries: entries as u64,
         })
     }
@@ -127,6 +133,7 @@ impl Staged {
                 scope.spawn(|| set(&mut maps.services, slot, &self.services)),
                 scope.spawn(|| set(&mut maps.sets, slot, &self.sets)),
                 scope.spawn(|| set(&mut maps.rules, slot, &self.rules)),
+                scope.spawn(|| set(&mut maps.limits, slot, &self.limits)),
                 scope.spawn(|| set(&mut maps.schedules, slot, &self.schedules)),
             ];
             let panicked = || Error::new("place a staged table", "a thread panicked");

@@ -9,8 +9,8 @@ use super::{
     model::{DeviceMode, L2Control, Mac},
     problem::Problem,
     words::{
-        Addresses, Beyond, Client, Clock, Days, Host, Ident, Interface, Name, OpenOnHolidays, Pass, PortNumber, Prefix,
-        Prose, Server, ServiceWord, TestTime, Until, Version, Vlan,
+        Addresses, Beyond, Client, Clock, Count, Days, Host, Ident, Interface, Name, OpenOnHolidays, Pass, PortNumber,
+        Prefix, Prose, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
     },
     yaml::{Node, Value},
 };
@@ -158,6 +158,8 @@ document! {
         owner: At<Prose>,
         /// Emit an event for each conversation.
         log: Option<At<bool>>,
+        /// How many conversations at once, and how fast new ones may begin.
+        limits: Option<Limits>,
     }
 
     /// A place with conditions; all that are given must hold.
@@ -198,6 +200,20 @@ document! {
         owner: At<Prose>,
         /// Emit an event for each conversation.
         log: Option<At<bool>>,
+        /// How many conversations at once, and how fast new ones may begin.
+        limits: Option<Limits>,
+    }
+
+    /// Limits of a rule on the conversations it permits; what is not given is not limited.
+    pub struct Limits("limits") {
+        /// Conversations at once, 1 to 65536.
+        flows: Option<At<Count>>,
+        /// Conversations at once of one initiating address, 1 to 65536.
+        flows_per_host: Option<At<Count>>,
+        /// New conversations: 500/s, 100/min, 20/h, with `burst N` if another burst than that of one second (at least 5) is meant.
+        new: Option<At<Rate>>,
+        /// New conversations of one initiating address, as `new`.
+        new_per_host: Option<At<Rate>>,
     }
 
     /// Where a published service leads.

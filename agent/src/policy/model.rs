@@ -177,8 +177,32 @@ pub struct Rule {
     pub owner: String,
     /// Emit an event for each flow it opens.
     pub log: bool,
+    /// How many conversations, and how fast.
+    pub limits: Limits,
     /// Set on published servers: where DNAT (or plain routing) must lead.
     pub published: Option<Published>,
+}
+
+/// How many conversations a rule permits at once, and how fast new ones may begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// At once; at least 1.
+    pub flows: Option<u32>,
+    /// At once from one address; at least 1.
+    pub flows_per_host: Option<u32>,
+    /// New ones.
+    pub new: Option<Rate>,
+    /// New ones from one address.
+    pub new_per_host: Option<Rate>,
+}
+
+/// A rate with its burst. `cost * burst` fits 63 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Nanoseconds that each new conversation takes, rounded up; at least 1.
+    pub cost: u64,
+    /// How many may begin at one instant after a pause; at least 1.
+    pub burst: u32,
 }
 
 /// One end of a rule. All three conditions must hold.

@@ -113,6 +113,8 @@ problems! {
     "E067" PublishService { service } "only TCP and UDP can be published, not `{service}`" "公開できるのはTCPとUDPだけです(「{service}」は不可)";
     "E068" PublishPort "`port` needs exactly one service with one port" "port を指定できるのは、ポート1つのサービスを1つだけ書いたときです";
     "E069" ServerIsBox { address } "`{address}` is the box itself: use a rule to `box`" "「{address}」は自機です。宛先を box とする規則を書いてください";
+    "E085" LimitsNothing "`limits` limits nothing: give `flows`, `flows_per_host`, `new` or `new_per_host`" "limits に何も指定されていません(flows、flows_per_host、new、new_per_host のいずれかを書いてください)";
+    "E086" LimitNeverActs { one, other } "`{one}` allows more than `{other}`: it would never act" "「{one}」が「{other}」より緩いため、効くことがありません";
 
     // Lists and tests.
     "E070" OutsideFolder { file } "`{file}` leads out of the policy folder" "「{file}」は方針フォルダーの外を指しています";

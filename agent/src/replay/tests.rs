@@ -17,8 +17,8 @@ use super::{
     run,
 };
 use crate::policy::model::{
-    Builtin, Device, DeviceMode, External, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
-    Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy,
+    Port, Published, Rule, Service,
 };
 
 /// One question put to the judge.
@@ -143,6 +143,7 @@ fn policy() -> Policy {
             purpose: "規程第51条第5項".into(),
             owner: "広報課".into(),
             log: false,
+            limits: Limits::default(),
             published: Some(Published {
                 public: "203.0.113.10".parse().unwrap(),
                 net: 2,

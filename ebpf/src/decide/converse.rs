@@ -8,6 +8,7 @@ use crate::{
     decide::{
         flow,
         identity::device_towards,
+        limit,
         rules::{self, Answer, Cursor, Question},
     },
     mark,
@@ -256,7 +257,7 @@ fn expires<T: Tables>(tables: &T, packet: &Packet) -> bool {
 /// Opens the view that a permitted first packet (or an adopted one) makes here.
 #[inline(always)]
 fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, adopting: bool, swapped: bool) -> u32 {
-    let Work { key, question, answer, view, .. } = work;
+    let Work { question, answer, view, .. } = &mut *work;
     let incoming = packet.direction == DIR_IN;
     let role = if incoming {
         if swapped {
@@ -283,7 +284,14 @@ fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, 
     packet.out_slot = answer.slot as u32 + 1;
     packet.out_side = side_of(role, packet.direction) + 1;
     packet.out_mark = marked(packet.generation, role, packet.direction, answer.net, answer.rule);
+    let limited = limit::limited(answer.flags) && role != ROLE_RESPONDER;
     if !flow::conversational(packet) {
+        if limited {
+            let refused = tables.admit(work, packet.now, limit::ONE_WAY);
+            if refused != 0 {
+                return refused;
+            }
+        }
         return Reason::Rule as u32;
     }
     flow::fresh(view, role, packet);
@@ -298,12 +306,20 @@ fn open<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, opens: u8, 
             crate::tcp::open(view, packet);
         }
     }
-    // A view of this key in the other room is dead or restarted; it must not be found first.
-    tables.view_remove(key, !adopting);
-    if !tables.view_insert(key, view, adopting) {
-        return Reason::TableFull as u32;
+    if limited {
+        let what = if adopting { limit::ADOPTS } else { limit::OPENS };
+        let refused = tables.admit(work, packet.now, what);
+        if refused != 0 {
+            return refused;
+        }
+    } else {
+        // A view of this key in the other room is dead or restarted; it must not be found first.
+        tables.view_remove(&work.key, !adopting);
+        if !tables.view_insert(&work.key, &work.view, adopting) {
+            return Reason::TableFull as u32;
+        }
     }
-    packet.out_opened = if answer.flags & RULE_LOG != 0 { 2 } else { 1 };
+    packet.out_opened = if work.answer.flags & RULE_LOG != 0 { 2 } else { 1 };
     if adopting { Reason::Adopted as u32 } else { Reason::Rule as u32 }
 }
 

@@ -8,6 +8,7 @@ pub mod flow;
 pub mod fragment;
 pub mod identity;
 pub mod ingress;
+pub mod limit;
 pub mod local;
 pub mod remark;
 

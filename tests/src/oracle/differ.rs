@@ -181,8 +181,8 @@ pub fn report(seed: u64, policy_number: usize, policy: &Policy, steps: &[Step], 
 fn rule_lines(policy: &Policy) -> Vec<String> {
     let line = |rule: &Rule| {
         format!(
-            "rule {} from {:?} to {:?} services {:?} hours {:?} until {:?} published {:?}",
-            rule.id, rule.from, rule.to, rule.services, rule.hours, rule.until, rule.published
+            "rule {} from {:?} to {:?} services {:?} hours {:?} until {:?} limits {:?} published {:?}",
+            rule.id, rule.from, rule.to, rule.services, rule.hours, rule.until, rule.limits, rule.published
         )
     };
     policy.rules.iter().map(line).collect()

@@ -202,6 +202,7 @@ pub fn open(
         what: What::of(packet, transport),
         deadline: permit.deadline,
         revision: state.revision,
+        opened: now,
         seen: now,
         answered: false,
         tcp,

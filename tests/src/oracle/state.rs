@@ -6,7 +6,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use sekimori::policy::model::{Mac, Place, Port};
 
-use super::{rules::What, tcp::Track};
+use super::{
+    limits::{Pace, Place as Taken},
+    rules::What,
+    tcp::Track,
+};
 
 /// Everything outside the policy.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +25,10 @@ pub struct OracleState {
     pub views: Vec<View>,
     /// Datagrams whose first fragment passed.
     pub datagrams: Vec<Datagram>,
+    /// Places that conversations took under rules with limits.
+    pub places: Vec<Taken>,
+    /// Paces of rules with limits.
+    pub paces: Vec<Pace>,
     /// What passing packets carry to the way out, by event number.
     pub marks: BTreeMap<usize, Mark>,
 }
@@ -117,6 +125,8 @@ pub struct View {
     pub deadline: Option<Timestamp>,
     /// [`OracleState::revision`] of the last judgement.
     pub revision: u64,
+    /// First packet.
+    pub opened: Timestamp,
     /// Last packet that passed.
     pub seen: Timestamp,
     /// Both sides spoke.

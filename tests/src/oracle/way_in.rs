@@ -10,6 +10,7 @@ use super::{
     frame::Frame,
     identity::{identify, net_of},
     ip::Packet,
+    limits,
     rules::{Question, What, permit},
     sanity,
     state::{Mark, OracleState, Role},
@@ -126,6 +127,7 @@ fn conversation(
     let question =
         Question { from: Place::Net(net), src: packet.src, dst: packet.dst, device, what: What::of(packet, transport) };
     let permit = permit(policy, &question, now)?;
+    limits::admit(policy, state, &permit.rule, packet.src, key.as_ref(), now)?;
     let mark = match permit.net {
         Place::Box => Mark::Local,
         net => Mark::Forward { rule: permit.rule.clone(), net },

@@ -8,6 +8,7 @@ use super::{
     frame::Frame,
     identity::net_of,
     ip::Packet,
+    limits,
     rules::{Permit, Question, What, permit},
     sanity,
     state::{Mark, OracleState, Role},
@@ -260,6 +261,7 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
     if permit.net != Place::Net(net) {
         return Err(Reason::WrongWay);
     }
+    limits::admit(policy, state, &permit.rule, packet.src, key.as_ref(), now)?;
     let rule = Some(permit.rule.clone());
     if let Some(key) = key {
         flows::open(state, key, Role::BoxOut, permit, None, (packet, transport), now);

@@ -11,7 +11,7 @@ use super::{
         decode::At,
         diagnostic::{Sink, Span},
         document::{self, File},
-        model::{Party, Place, Published, Rule, Service},
+        model::{Limits, Party, Place, Published, Rule, Service},
         problem::Problem,
         spans::{PartySpans, RuleSpans, Spans},
         words::Ident,
@@ -82,6 +82,7 @@ fn ordinary(rule: &document::Rule, context: &mut Context, sink: &mut Sink) -> Op
         purpose: rule.purpose.value.0.clone(),
         owner: rule.owner.value.0.clone(),
         log: rule.log.as_ref().is_some_and(|log| log.value),
+        limits: limits(rule.limits.as_ref(), sink),
         published: None,
     };
     Some((rule, placed))
@@ -213,9 +214,38 @@ fn published(publish: &document::Publish, context: &mut Context, sink: &mut Sink
         purpose: publish.purpose.value.0.clone(),
         owner: publish.owner.value.0.clone(),
         log: publish.log.as_ref().is_some_and(|log| log.value),
+        limits: limits(publish.limits.as_ref(), sink),
         published: Some(Published { public, net, address: real, port }),
     };
     Some((rule, placed))
+}
+
+/// What is not given is not limited.
+fn limits(given: Option<&document::Limits>, sink: &mut Sink) -> Limits {
+    let Some(given) = given else { return Limits::default() };
+    let limits = Limits {
+        flows: given.flows.as_ref().map(|count| count.value.0),
+        flows_per_host: given.flows_per_host.as_ref().map(|count| count.value.0),
+        new: given.new.as_ref().map(|rate| rate.value.0),
+        new_per_host: given.new_per_host.as_ref().map(|rate| rate.value.0),
+    };
+    // A value that could not be read is missing here, and was reported.
+    if limits == Limits::default() && sink.errors() == 0 {
+        sink.report(given.span, &Problem::LimitsNothing);
+    }
+    if let (Some(all), Some(host), Some(at)) = (limits.flows, limits.flows_per_host, &given.flows_per_host)
+        && host > all
+    {
+        let problem = Problem::LimitNeverActs { one: "flows_per_host".into(), other: "flows".into() };
+        sink.report(at.at, &problem).text(&host.to_string());
+    }
+    if let (Some(all), Some(host), Some(at)) = (limits.new, limits.new_per_host, &given.new_per_host)
+        && host.cost < all.cost
+        && host.burst >= all.burst
+    {
+        sink.report(at.at, &Problem::LimitNeverActs { one: "new_per_host".into(), other: "new".into() });
+    }
+    limits
 }
 
 /// The real port, if it differs from the public one.

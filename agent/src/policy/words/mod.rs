@@ -1,5 +1,6 @@
 //! The scalars of a policy: names and texts here, the rest by kind.
 
+mod limit;
 mod net;
 mod service;
 mod time;
@@ -8,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 pub(crate) use self::net::addresses;
 pub use self::{
+    limit::{Count, Rate},
     net::{Addresses, Beyond, Client, Host, Interface, Prefix, Server, Vlan},
     service::{PortNumber, ServiceWord},
     time::{Clock, Days, Moment, OpenOnHolidays, TestTime, Until},

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use jiff::{Timestamp, ToSpan, civil::date};
 use sekimori::policy::addresses::{Addresses, Group};
 use sekimori::policy::model::{
-    Builtin, Device, DeviceMode, External, Hours, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port,
-    Published, Rule, Service,
+    Builtin, Device, DeviceMode, External, Hours, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place,
+    Policy, Port, Published, Rate, Rule, Service,
 };
 
 use super::rng::Rng;
@@ -126,6 +126,11 @@ pub fn revised(rng: &mut Rng, policy: &Policy) -> Policy {
         next.rules.remove(gone);
     } else {
         next.rules = rules(rng, &next);
+    }
+    for rule in &mut next.rules {
+        if rng.chance(30) {
+            rule.limits = limits(rng);
+        }
     }
     if rng.chance(30) {
         next.builtin = builtin(rng);
@@ -359,8 +364,27 @@ fn plain(rng: &mut Rng, policy: &Policy, zones: &[usize], externals: &[usize]) -
         purpose: String::new(),
         owner: String::new(),
         log: rng.chance(30),
+        limits: limits(rng),
         published: None,
     }
+}
+
+/// Small enough to be reached by a handful of conversations, a second or a day apart.
+fn limits(rng: &mut Rng) -> Limits {
+    let mut limits = Limits::default();
+    if rng.chance(60) {
+        return limits;
+    }
+    let count = |rng: &mut Rng| rng.chance(50).then(|| 1 + rng.below(4) as u32);
+    limits.flows = count(rng);
+    limits.flows_per_host = count(rng);
+    let rate = |rng: &mut Rng| {
+        let cost = *rng.pick(&[1, 333_333_334, 2_000_000_000, 20_000_000_000, 3_600_000_000_000]);
+        rng.chance(40).then(|| Rate { cost, burst: 1 + rng.below(3) as u32 })
+    };
+    limits.new = rate(rng);
+    limits.new_per_host = rate(rng);
+    limits
 }
 
 fn published(rng: &mut Rng, policy: &Policy, zones: &[usize]) -> Rule {

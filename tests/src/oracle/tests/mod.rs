@@ -53,6 +53,7 @@ fn rule(id: &str, from: Place, to: Place, services: &[Service]) -> Rule {
         purpose: String::new(),
         owner: String::new(),
         log: false,
+        limits: Limits::default(),
         published: None,
     }
 }
