@@ -17,6 +17,7 @@ pub mod hours;
 pub mod identity;
 pub mod ip;
 pub mod kernel;
+pub mod listed;
 pub mod rules;
 pub mod sanity;
 pub mod state;

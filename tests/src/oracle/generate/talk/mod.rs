@@ -2,6 +2,7 @@
 
 mod odd;
 mod pieces;
+mod stranger;
 mod tcp;
 mod told;
 mod translated;
@@ -71,6 +72,7 @@ pub fn history(rng: &mut Rng, policy: &Policy, packets: usize) -> Vec<Step> {
             0..=3 => talker.neighbour(),
             4..=5 => talker.pieces(),
             6 => talker.odd(),
+            7..=8 => talker.stranger(),
             _ => talker.conversation(),
         }
     }
