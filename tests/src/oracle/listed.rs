@@ -37,7 +37,8 @@ pub fn ordinary_source(frame: &Frame) -> Option<IpAddr> {
             let plain = body[0] >> 4 == 6 && body[24] != 0xff;
             let mut source = [0; 16];
             source.copy_from_slice(&body[8..24]);
-            (plain && speaks(body[6], &body[40..48], (546, 547))).then_some(IpAddr::V6(Ipv6Addr::from(source)))
+            (plain && speaks(body[6], &body[40..48], (546, 547)))
+                .then_some(IpAddr::V6(Ipv6Addr::from(source)).to_canonical())
         }
         _ => None,
     }

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod ip;
 pub mod kernel;
 pub mod listed;
+pub mod million;
 pub mod rules;
 pub mod sanity;
 pub mod state;

@@ -146,24 +146,29 @@ impl Talker<'_> {
             ip.extensions.push((*rng.pick(&[0u8, 60, 43, 6, 17]), vec![0, 1, 4, 0, 0, 0, 0]));
         }
         let mut body = ip.bytes(&bytes);
-        let least = if six { 48 } else { 28 };
-        match rng.below(14) {
-            0 => body.truncate(least - 1),
-            1 => body.truncate(least),
-            2 => body.truncate(*rng.pick(&[0usize, 1, 19, 20, 39, 40, 44])),
-            3 => body[0] = *rng.pick(&[0x44u8, 0x46, 0x4f, 0x55, 0x65, 0x05, 0x45, 0x60, 0x6f, 0x70]),
-            4 => {
-                let value = rng.bits() as u8;
-                let at = if six { *rng.pick(&[1usize, 4, 5, 6, 7]) } else { *rng.pick(&[1usize, 2, 3, 8, 10, 11]) };
-                body[at] = value;
-            }
-            _ => {}
-        }
+        bend(rng, six, &mut body);
         let kind = if rng.chance(3) { *rng.pick(&[0x0800u16, 0x86dd, 0x0806, 0x0801]) } else { ip.kind() };
         let mut frame = ether(BOX_MAC, mac, port, kind, &body);
         if rng.chance(50) {
             mend(&mut frame);
         }
         frame
+    }
+}
+
+/// Sometimes cuts an IP packet short or changes a field of its header.
+pub(super) fn bend(rng: &mut Rng, six: bool, body: &mut Vec<u8>) {
+    let least = if six { 48 } else { 28 };
+    match rng.below(14) {
+        0 => body.truncate(least - 1),
+        1 => body.truncate(least),
+        2 => body.truncate(*rng.pick(&[0usize, 1, 19, 20, 39, 40, 44])),
+        3 => body[0] = *rng.pick(&[0x44u8, 0x46, 0x4f, 0x55, 0x65, 0x05, 0x45, 0x60, 0x6f, 0x70]),
+        4 => {
+            let value = rng.bits() as u8;
+            let at = if six { *rng.pick(&[1usize, 4, 5, 6, 7]) } else { *rng.pick(&[1usize, 2, 3, 6, 8, 10, 11]) };
+            body[at] = value;
+        }
+        _ => {}
     }
 }
