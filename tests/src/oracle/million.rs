@@ -11,7 +11,8 @@ use super::generate::rng::Rng;
 /// Name of the list file.
 pub const LIST: &str = "everybody.txt";
 
-/// A small office, a published server, and the Internet as far as the list goes.
+/// A small office, a published server, and the Internet as far as the list goes. The rule `half` permits nothing that
+/// is sent, and lists half of the addresses: there the rules are asked about those not in the group, elsewhere nobody is.
 pub const POLICY: &str = r#"version: 1
 organisation: million
 timezone: Asia/Tokyo
@@ -36,6 +37,12 @@ rules:
     from: office
     to: {network: internet, groups: [everybody]}
     services: [tcp/443]
+    purpose: p
+    owner: o
+  - id: half
+    from: office
+    to: {network: internet, addresses: [64.0.0.0/2, 2600::/17]}
+    services: [tcp/8443]
     purpose: p
     owner: o
 publish:

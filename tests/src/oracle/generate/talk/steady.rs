@@ -107,8 +107,8 @@ impl Talker<'_> {
         let direction = if self.rng.chance(60) { Forth } else { Back };
         let usual = talk.ends.clone();
         match self.rng.below(12) {
-            0 => talk.ends.mac = self.another_mac(usual.from, usual.mac),
-            1 => talk.ends.far_mac = self.another_mac(usual.to, usual.far_mac),
+            0 | 1 if direction == Forth => talk.ends.mac = self.another_mac(usual.from, usual.mac),
+            0 | 1 => talk.ends.far_mac = self.another_mac(usual.to, usual.far_mac),
             2 if self.rng.chance(40) => talk.ends.near = self.any_port(),
             3 if self.rng.chance(40) => talk.ends.beyond = self.any_port(),
             4 => {
