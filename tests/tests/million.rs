@@ -94,7 +94,8 @@ fn agrees(subject: &mut dyn Subject, policy: &Policy, narrowed: &Narrowed, asked
             let oracle = judge(&narrowed.about(&[ip.src, ip.dst]), &mut OracleState::default(), &event);
             let answer = subject.judge(&event).unwrap().unwrap();
             let what = describe(&event);
-            assert_eq!((oracle.reason, &oracle.rule), (answer.reason, &answer.rule), "{} {what}", subject.name());
+            assert_eq!(oracle.reason, answer.reason, "{} {what}", subject.name());
+            assert!(!oracle.passes() || oracle.rule == answer.rule, "{} {answer:?} {what}", subject.name());
             *seen.entry(oracle.reason).or_default() += 1;
         }
     }
