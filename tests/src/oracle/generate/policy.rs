@@ -244,7 +244,7 @@ fn devices(rng: &mut Rng, nets: &[Net], taken: &[IpAddr]) -> Vec<Device> {
                 mac: Mac([0x02, 0, 0, 0x10, if rng.chance(10) { 0 } else { net as u8 }, n as u8]),
                 addresses,
                 owner: String::new(),
-                until: end(rng, 20),
+                until: end(rng, 30),
             });
         }
     }

@@ -74,7 +74,7 @@ pub fn history(rng: &mut Rng, policy: &Policy, packets: usize) -> Vec<Step> {
             4..=5 => talker.pieces(),
             6 => talker.odd(),
             7..=8 => talker.stranger(),
-            9 => talker.steady(),
+            9..=10 => talker.steady(),
             _ => talker.conversation(),
         }
     }

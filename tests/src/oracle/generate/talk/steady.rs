@@ -207,7 +207,7 @@ impl Talker<'_> {
                     self.steps.push(Step::Switch(Box::new(self.policy.clone()), self.clock));
                 }
             }
-            3 => self.wait_for_an_end(),
+            3 | 16 => self.wait_for_an_end(talk),
             4 => {
                 let seconds = *self.rng.pick(PAUSES);
                 self.clock = self.clock.saturating_add(seconds.seconds()).unwrap_or(self.clock);
@@ -233,13 +233,16 @@ impl Talker<'_> {
         self.steps.push(Step::Overlay(cut, self.state.management.clone()));
     }
 
-    /// Goes to just before, or just after, the next end of a rule or of a registration.
-    fn wait_for_an_end(&mut self) {
-        let ends =
-            self.policy.rules.iter().map(|rule| rule.until).chain(self.policy.devices.iter().map(|one| one.until));
-        let next = ends.flatten().filter(|end| *end > self.clock).min();
+    /// Goes to just before, or just after, the next end of a rule or of a registration, rather of one who talks.
+    fn wait_for_an_end(&mut self, talk: &Talk) {
+        let (rules, devices) = (&self.policy.rules, &self.policy.devices);
+        let talks = |mac: Mac| mac == talk.ends.mac || mac == talk.ends.far_mac;
+        let theirs = devices.iter().filter(|device| talks(device.mac)).map(|device| device.until);
+        let all = rules.iter().map(|rule| rule.until).chain(devices.iter().map(|device| device.until));
+        let first = |ends: Vec<Option<Timestamp>>| ends.into_iter().flatten().filter(|end| *end > self.clock).min();
+        let next = first(theirs.collect()).or_else(|| first(all.collect()));
         let by = *self.rng.pick(&[-3_000i64, -1_500, 0, 10]);
-        if let Some(then) = next.and_then(|end: Timestamp| end.saturating_add(by.milliseconds()).ok()) {
+        if let Some(then) = next.and_then(|end| end.saturating_add(by.milliseconds()).ok()) {
             self.clock = self.clock.max(then);
         }
     }
