@@ -104,5 +104,5 @@ pub fn device_towards(policy: &Policy, net: usize, mac: Mac, addr: IpAddr, now: 
     let fits = |device: &Device| {
         if behind_router { device.addresses.contains(&addr) } else { device.net == net && device.mac == mac }
     };
-    policy.devices.iter().position(|device| fits(device)).filter(|index| !is_ended(&policy.devices[*index], now))
+    policy.devices.iter().position(fits).filter(|index| !is_ended(&policy.devices[*index], now))
 }
