@@ -6,7 +6,12 @@ use std::{env, time::SystemTime};
 use sekimori_ebpf::reason::{self, Reason};
 use sekimori_tests::oracle::{
     differ::{Tally, report, run, shrink},
-    generate::{policy::policy, rng::Rng, talk::history},
+    generate::{
+        policy::policy,
+        rng::Rng,
+        stale::{self, CHANGES, Shape, WORDS},
+        talk::history,
+    },
     host::Host,
     kernel::Kernel,
     subject::Subject,
@@ -23,6 +28,8 @@ const EXCUSED: &[(Reason, &str)] = &[
     (Reason::NoPolicy, "a policy is loaded before the first packet"),
     (Reason::Internal, "a table is missing: never, or the test fails"),
     (Reason::TableFull, "there is room for every view of a history"),
+    (Reason::TooManyFlows, "no rule of these policies limits connections"),
+    (Reason::TooFast, "nor their rate"),
     (Reason::NotLocal, "no step of the judgement says it"),
 ];
 
@@ -95,4 +102,39 @@ fn host_build_agrees() {
 #[test]
 fn loaded_programs_agree() {
     differ(&mut Kernel::load().unwrap(), 250, 600);
+}
+
+/// Every `every`th (`SEKIMORI_EVERY`; the usual numbers share no factor with those of shapes, changes and words) history in which something a judge may remember grows stale. Reports all differences.
+fn nothing_stale(subject: &mut dyn Subject, every: usize) {
+    let mut tally = Tally::default();
+    let mut wrong = Vec::new();
+    let mut number = 0;
+    for shape in Shape::all() {
+        for change in CHANGES {
+            for word in WORDS {
+                number += 1;
+                if number % every != 0 {
+                    continue;
+                }
+                let (policy, steps) = stale::history(shape, *change, word);
+                if let Some(found) = run(&policy, &steps, subject, &mut tally).unwrap() {
+                    let (theirs, ours) = (found.answer.reason.code(), found.oracle.reason.code());
+                    let at = found.event.number;
+                    wrong.push(format!("{change:?} {word:?} {shape:?} packet {at}: {theirs}, the oracle {ours}"));
+                }
+            }
+        }
+    }
+    println!("{} pairs with {}: {:?}", tally.pairs, subject.name(), tally.reasons);
+    assert!(wrong.is_empty(), "{} histories, among them\n{}", wrong.len(), wrong[..wrong.len().min(60)].join("\n"));
+}
+
+#[test]
+fn nothing_stale_in_the_host_build() {
+    nothing_stale(&mut Host::default(), number("SEKIMORI_EVERY", 7));
+}
+
+#[test]
+fn nothing_stale_in_the_loaded_programs() {
+    nothing_stale(&mut Kernel::load().unwrap(), number("SEKIMORI_EVERY", 29));
 }

@@ -148,6 +148,7 @@ pub fn report(seed: u64, policy_number: usize, policy: &Policy, steps: &[Step], 
             }
             Step::Switch(next, now) => {
                 let _ = writeln!(out, "- switch at {now}: rules {:?} builtin {:?}", rule_lines(next), next.builtin);
+                let _ = writeln!(out, "  box {:?}\n{}", next.box_addresses, who(next));
             }
             Step::Overlay(cut, management) => {
                 let _ = writeln!(out, "- overlay {cut:?} {management:?}");
@@ -155,6 +156,19 @@ pub fn report(seed: u64, policy_number: usize, policy: &Policy, steps: &[Step], 
         }
     }
     let _ = writeln!(out, "box {:?} builtin {:?} holidays {:?}", policy.box_addresses, policy.builtin, policy.holidays);
+    out.push_str(&who(policy));
+    for (index, hours) in policy.hours.iter().enumerate() {
+        let _ = writeln!(out, "hours {index} {hours:?}");
+    }
+    for line in rule_lines(policy) {
+        let _ = writeln!(out, "{line}");
+    }
+    out
+}
+
+/// Nets and devices, a line each.
+fn who(policy: &Policy) -> String {
+    let mut out = String::new();
     for (index, net) in policy.nets.iter().enumerate() {
         let _ = writeln!(
             out,
@@ -168,12 +182,6 @@ pub fn report(seed: u64, policy_number: usize, policy: &Policy, steps: &[Step], 
             "device {index} {} net {} {:?} {:?} until {:?}",
             device.name, device.net, device.mac, device.addresses, device.until
         );
-    }
-    for (index, hours) in policy.hours.iter().enumerate() {
-        let _ = writeln!(out, "hours {index} {hours:?}");
-    }
-    for line in rule_lines(policy) {
-        let _ = writeln!(out, "{line}");
     }
     out
 }

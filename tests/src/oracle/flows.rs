@@ -1,12 +1,12 @@
 //! Views: finding, judging again, opening (step 14).
 
 use jiff::{Timestamp, ToSpan};
-use sekimori::policy::model::{Device, Place, Policy, Port};
+use sekimori::policy::model::{Device, Mac, Place, Policy, Port};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
     errors,
-    identity::is_ended,
+    identity::{device_towards, is_ended},
     ip::Packet,
     rules::{Permit, Question, What, permit},
     state::{Key, OracleState, Role, View},
@@ -133,6 +133,15 @@ fn still_permitted(policy: &Policy, state: &mut OracleState, index: usize, now: 
             state.views.remove(index);
             Err(Reason::FlowEnded)
         }
+    }
+}
+
+/// A packet leaves to the side that opened the flow: the device, should the rules be asked, is the one it goes to.
+pub fn answers(policy: &Policy, state: &mut OracleState, index: usize, (net, mac): (usize, Mac), now: Timestamp) {
+    let view = &mut state.views[index];
+    if view.role.peer_initiates() {
+        let found = device_towards(policy, net, mac, view.key.peer.0, now);
+        view.device = found.map(|device| policy.devices[device].name.clone());
     }
 }
 

@@ -97,3 +97,12 @@ pub fn identify(
         other => Ok(other),
     }
 }
+
+/// The device a packet leaves to, if it is registered still.
+pub fn device_towards(policy: &Policy, net: usize, mac: Mac, addr: IpAddr, now: Timestamp) -> Option<usize> {
+    let behind_router = policy.nets[net].routers.contains(&mac);
+    let fits = |device: &Device| {
+        if behind_router { device.addresses.contains(&addr) } else { device.net == net && device.mac == mac }
+    };
+    policy.devices.iter().position(fits).filter(|index| !is_ended(&policy.devices[*index], now))
+}

@@ -127,7 +127,7 @@ impl Chain {
                 0 if !chain.headers.is_empty() => return Err(Reason::Ipv6Extension),
                 60 if seen(60) == 2 => return Err(Reason::Ipv6Extension),
                 44 if seen(44) == 1 => return Err(Reason::FragmentNested),
-                43 | 51 | 59 => return Err(Reason::Ipv6Extension),
+                43 | 51 | 59 | 135 | 139 | 140 | 253 | 254 => return Err(Reason::Ipv6Extension),
                 0 | 44 | 60 => {}
                 _ => return Ok(chain),
             }

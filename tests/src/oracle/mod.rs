@@ -18,6 +18,8 @@ pub mod identity;
 pub mod ip;
 pub mod kernel;
 pub mod limits;
+pub mod listed;
+pub mod million;
 pub mod rules;
 pub mod sanity;
 pub mod state;

@@ -164,6 +164,10 @@ impl Track {
             self.phase = Phase::Closed;
             return Ok(());
         }
+        if tcp.has(flag::RST) && !tcp.has(flag::ACK) && self.sides[1].spoke && tcp.seq == self.sides[1].end {
+            self.phase = Phase::Closed;
+            return Ok(());
+        }
         let syn_ack = tcp.has(flag::SYN | flag::ACK) && !tcp.has(flag::FIN) && !tcp.has(flag::RST);
         if syn_ack && answers_syn {
             self.answer(tcp);

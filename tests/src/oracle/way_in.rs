@@ -10,7 +10,7 @@ use super::{
     frame::Frame,
     identity::{identify, net_of},
     ip::Packet,
-    limits,
+    limits, listed,
     rules::{Question, What, permit},
     sanity,
     state::{Mark, OracleState, Role},
@@ -30,6 +30,7 @@ pub(crate) fn judge(
     let frame = Frame::read(&event.frame)?;
     let port = frame.port(interface);
     let (net, _) = net_of(policy, &port)?;
+    listed::check(policy, state, &frame, net)?;
     let sender = Sender { net, mac: frame.from, now: event.now };
     let nothing = Transport::Unread;
     let mut question =

@@ -1,6 +1,6 @@
 //! Steps at the way out.
 
-use sekimori::policy::model::{L2Control, Place, Policy, Port, Rule};
+use sekimori::policy::model::{L2Control, Mac, Place, Policy, Port, Rule};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
@@ -20,6 +20,8 @@ struct Leaving<'a> {
     event: &'a Event,
     port: &'a Port,
     net: usize,
+    /// Where it goes.
+    mac: Mac,
     packet: &'a Packet,
     transport: &'a Transport,
 }
@@ -83,7 +85,7 @@ pub(crate) fn judge(
     came_from(origin, mark.as_ref())?;
     cut::check(policy, state, &subject)?;
 
-    let leaving = Leaving { event, port: &port, net, packet: &packet, transport: &transport };
+    let leaving = Leaving { event, port: &port, net, mac: frame.to, packet: &packet, transport: &transport };
     let passed = match mark {
         Some(mark) => forwarded(policy, state, &leaving, &mark)?,
         None => own(policy, state, &leaving)?,
@@ -115,7 +117,7 @@ fn passed(reason: Reason, rule: Option<String>) -> Passed {
 
 /// Step 4.
 fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, mark: &Mark) -> Result<Passed, Reason> {
-    let Leaving { event, port, net, packet, transport } = *leaving;
+    let Leaving { event, port, net, packet, transport, .. } = *leaving;
     let now = event.now;
     if *mark == Mark::Local {
         return bridged(policy, packet, transport);
@@ -137,6 +139,7 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
         && let Some(index) = flows::find(state, key, now)
         && state.views[index].role.peer_initiates()
     {
+        flows::answers(policy, state, index, (leaving.net, leaving.mac), now);
         flows::judge_at(policy, state, index, false, packet, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
@@ -211,7 +214,7 @@ fn related(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> R
 
 /// Step 5.
 fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Result<Passed, Reason> {
-    let Leaving { event, port, net, packet, transport } = *leaving;
+    let Leaving { event, port, net, packet, transport, .. } = *leaving;
     let now = event.now;
     if builtins::of_the_box(policy, net, packet, transport)? {
         return Ok(Passed::builtin());
@@ -228,6 +231,7 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         && matches!(state.views[index].role, Role::BoxIn | Role::BoxOut)
         && !flows::is_reopened(state, index, false, transport)
     {
+        flows::answers(policy, state, index, (leaving.net, leaving.mac), now);
         flows::judge_at(policy, state, index, false, packet, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }

@@ -6,6 +6,7 @@ pub mod neighbours;
 pub mod policy;
 pub mod rng;
 pub mod spoil;
+pub mod stale;
 pub mod talk;
 
 use jiff::Timestamp;

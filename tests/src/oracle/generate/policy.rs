@@ -118,10 +118,12 @@ pub fn policy(rng: &mut Rng) -> Policy {
     policy
 }
 
-/// Another revision: same nets and box, other permissions, sometimes fewer devices.
+/// Another revision: other permissions, or other devices, routers and addresses; nets keep their interfaces.
 pub fn revised(rng: &mut Rng, policy: &Policy) -> Policy {
     let mut next = policy.clone();
-    if rng.chance(60) && !next.rules.is_empty() {
+    if rng.chance(40) {
+        reregister(rng, &mut next);
+    } else if rng.chance(60) && !next.rules.is_empty() {
         let gone = rng.below(next.rules.len());
         next.rules.remove(gone);
     } else {
@@ -137,6 +139,43 @@ pub fn revised(rng: &mut Rng, policy: &Policy) -> Policy {
     }
     next.hash[0] = next.hash[0].wrapping_add(1);
     next
+}
+
+/// Who is who changes, and nothing else: what was found out about a sender before holds no longer.
+fn reregister(rng: &mut Rng, policy: &mut Policy) {
+    for _ in 0..=rng.below(3) {
+        let index = rng.below(policy.devices.len());
+        match rng.below(6) {
+            0 => {
+                let net = rng.below(policy.nets.len());
+                policy.nets[net].routers =
+                    if rng.chance(50) { Vec::new() } else { vec![router_mac(net, rng.below(2))] };
+            }
+            1 => {
+                let net = rng.below(policy.nets.len());
+                if let NetKind::Zone { devices } = &mut policy.nets[net].kind {
+                    *devices = *rng.pick(&[DeviceMode::Registered, DeviceMode::Known, DeviceMode::Any]);
+                }
+            }
+            2 if index < policy.devices.len() => policy.devices[index].until = end(rng, 80),
+            3 if index < policy.devices.len() => policy.devices[index].addresses.clear(),
+            4 if index < policy.devices.len() => {
+                let (net, mac) = (policy.devices[index].net, Mac([0x02, 0, 0, 0x11, rng.below(2) as u8, index as u8]));
+                if !policy.devices.iter().any(|device| device.net == net && device.mac == mac) {
+                    policy.devices[index].mac = mac;
+                }
+            }
+            _ => {
+                let found = rng.maybe(&policy.nets).and_then(|net| net.prefixes.first()).copied();
+                let Some(addr) = found.map(|prefix| address_in(rng, &prefix)) else { continue };
+                let registered = policy.devices.iter().any(|device| device.addresses.contains(&addr));
+                let serves = |rule: &Rule| rule.published.as_ref().is_some_and(|published| published.address == addr);
+                if !registered && !policy.box_addresses.contains(&addr) && !policy.rules.iter().any(serves) {
+                    policy.box_addresses.push(addr);
+                }
+            }
+        }
+    }
 }
 
 /// MAC of router `n` of a net.
@@ -210,7 +249,7 @@ fn devices(rng: &mut Rng, nets: &[Net], taken: &[IpAddr]) -> Vec<Device> {
                 mac: Mac([0x02, 0, 0, 0x10, if rng.chance(10) { 0 } else { net as u8 }, n as u8]),
                 addresses,
                 owner: String::new(),
-                until: end(rng, 20),
+                until: end(rng, 30),
             });
         }
     }

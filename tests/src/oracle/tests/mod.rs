@@ -4,6 +4,7 @@
 mod conversations;
 mod headers;
 mod identities;
+mod listed;
 mod permissions;
 
 use jiff::{Timestamp, ToSpan};

@@ -95,7 +95,9 @@ fn the_box_itself() {
     assert_eq!(court.leaves_as("wan0", &query.0, &udp(5_353, 54, 5), Origin::Box), "no_rule");
     assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Unguarded), "unguarded_source");
     assert_eq!(court.leaves_as("wan0", &query.0, &query.1, Origin::Unmarked), "not_judged");
-    court.policy.rules.clear();
+    court.policy.rules.retain(|rule| rule.id != "box-dns");
     court.state.revision += 1;
     assert_eq!(court.internet_sends(&answer.0, &answer.1), "flow_ended");
+    court.policy.rules.clear();
+    assert_eq!(court.internet_sends(&answer.0, &answer.1), "unlisted");
 }

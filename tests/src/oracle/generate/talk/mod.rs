@@ -2,6 +2,8 @@
 
 mod odd;
 mod pieces;
+mod steady;
+mod stranger;
 mod tcp;
 mod told;
 mod translated;
@@ -71,6 +73,8 @@ pub fn history(rng: &mut Rng, policy: &Policy, packets: usize) -> Vec<Step> {
             0..=3 => talker.neighbour(),
             4..=5 => talker.pieces(),
             6 => talker.odd(),
+            7..=8 => talker.stranger(),
+            9..=10 => talker.steady(),
             _ => talker.conversation(),
         }
     }
@@ -102,7 +106,7 @@ impl Talker<'_> {
     }
 
     fn switch(&mut self) {
-        if self.switches < 3 {
+        if self.switches < 5 {
             self.switches += 1;
             self.policy = revised(self.rng, &self.policy);
             self.state.revision += 1;

@@ -11,6 +11,12 @@ use super::{
 };
 use crate::oracle::Origin;
 
+/// Protocols, among them what IANA counts as IPv6 extension headers, and their neighbours.
+const ODD: &[u8] = &[
+    6, 6, 17, 17, 1, 58, 58, 50, 47, 47, 0, 42, 43, 44, 46, 51, 52, 59, 60, 61, 134, 135, 136, 138, 139, 140, 141, 252,
+    253, 254, 255,
+];
+
 impl Talker<'_> {
     /// One such packet, at an end of a conversation a rule may permit.
     pub(super) fn odd(&mut self) {
@@ -26,7 +32,7 @@ impl Talker<'_> {
                 let (kind, code) = (*self.rng.pick(kinds), u8::from(self.rng.chance(10)));
                 (if six != self.rng.chance(4) { 58 } else { 1 }, icmp(kind, code, [0, 7, 0, 1], &[0; 24]))
             }
-            1 => (*self.rng.pick(&[6u8, 17, 1, 58, 50, 47]), vec![3; self.rng.below(24)]),
+            1 => (*self.rng.pick(ODD), vec![3; self.rng.below(24)]),
             _ => (17, udp(ends.sport, ends.dport, 10)),
         };
         let mut ip = Ip::new(ends.src, ends.dst, proto);
