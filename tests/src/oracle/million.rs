@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
-use sekimori::policy::model::Policy;
+use sekimori::policy::{addresses::Addresses, model::Policy};
 
 use super::generate::rng::Rng;
 
@@ -144,7 +144,7 @@ impl Narrowed {
         for rule in &mut slim.rules {
             for party in [&mut rule.from, &mut rule.to] {
                 if let Some(prefixes) = party.prefixes.as_mut().filter(|prefixes| prefixes.len() > LARGE) {
-                    *prefixes = Vec::new();
+                    *prefixes = Addresses::default();
                 }
             }
         }
@@ -158,8 +158,8 @@ impl Narrowed {
         let mut policy = self.policy.clone();
         for rule in &mut policy.rules {
             for party in [&mut rule.from, &mut rule.to] {
-                if party.prefixes.as_ref().is_some_and(Vec::is_empty) {
-                    party.prefixes = Some(named.clone());
+                if party.prefixes.as_ref().is_some_and(Addresses::is_empty) {
+                    party.prefixes = Some(named.clone().into());
                 }
             }
         }

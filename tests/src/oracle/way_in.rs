@@ -30,7 +30,7 @@ pub(crate) fn judge(
     let frame = Frame::read(&event.frame)?;
     let port = frame.port(interface);
     let (net, _) = net_of(policy, &port)?;
-    listed::check(policy, state, &frame, net)?;
+    listed::check(policy, state, &frame, (net, &port), event.now)?;
     let sender = Sender { net, mac: frame.from, now: event.now };
     let nothing = Transport::Unread;
     let mut question =

@@ -178,6 +178,8 @@ impl Shape {
             },
             tests: Vec::new(),
             files: Vec::new(),
+            digests: Vec::new(),
+            groups: Vec::new(),
             hash: [0; 32],
         }
     }

@@ -22,8 +22,8 @@ fn named_by_from_or_to_or_as_a_real_server() {
     assert!(!listed("192.168.20.11"), "beside the real server");
     let mut policy = town();
     for rule in &mut policy.rules {
-        rule.from.prefixes = Some(vec!["192.168.10.16/31".parse().unwrap()]);
-        rule.to.prefixes = Some(vec!["192.0.2.0/24".parse().unwrap()]);
+        rule.from.prefixes = Some(vec!["192.168.10.16/31".parse().unwrap()].into());
+        rule.to.prefixes = Some(vec!["192.0.2.0/24".parse().unwrap()].into());
     }
     let listed = |addr: &str| is_listed(&policy, addr.parse().unwrap());
     assert!(listed("192.168.10.17") && !listed("192.168.10.18"));

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use sekimori::policy::addresses::Addresses;
 use sekimori::policy::model::{Mac, Port, Rule};
 
 use super::{
@@ -70,7 +71,7 @@ impl Talker<'_> {
         let named = |from: bool| -> Vec<IpNet> {
             let party = |rule: &Rule| {
                 let party = if from { &rule.from } else { &rule.to };
-                party.prefixes.clone().unwrap_or_default()
+                party.prefixes.iter().flat_map(Addresses::iter).collect::<Vec<_>>()
             };
             policy.rules.iter().flat_map(party).collect()
         };
