@@ -154,6 +154,7 @@ impl Shape {
             owner: String::new(),
             log: false,
             published: None,
+            limits: sekimori::policy::model::Limits::default(),
         };
         let other = Rule { id: "other".into(), services: vec![Service::Tcp(22, 22)], ..rule.clone() };
         Policy {
