@@ -18,7 +18,7 @@ use super::{
     facts,
     handler::Desk,
     keeper::{Caller, Keeper, Mode},
-    nftables, preflight,
+    memory, nftables, preflight,
     signals::{self, Received},
     watch::Watch,
 };
@@ -72,6 +72,7 @@ fn listen(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
 /// Opens the instance, puts back in force what was, and keeps it until a signal says stop. Returns without
 /// touching the data plane.
 pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
+    memory::start_lean();
     let signals = signals::watch(&blocked).map_err(listen("signals"))?;
     let mut keeper = Keeper::open(config.clone(), Mode::Agent)?;
     let message = format!("agent {} started", env!("CARGO_PKG_VERSION"));
