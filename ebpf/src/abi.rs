@@ -129,6 +129,9 @@ pub struct Place {
     pub mac: [u8; 6],
     /// [`IfaceEntry::id`].
     pub iface: u16,
+    /// Learnt by the data plane: a class of addresses that live here and that no rule names, in the lower half; the
+    /// [`Active::base`] it was learnt under in the upper.
+    pub unlisted: u64,
 }
 /// Entries of the place table.
 pub const PLACES: u32 = 4096;
@@ -833,6 +836,24 @@ pub struct Event {
     pub pad: [u8; 10],
 }
 
+/// One CPU's events and clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Budget {
+    /// The window of the event rate limit.
+    pub second: u64,
+    /// Events sent in it.
+    pub used: u64,
+    /// Events it has room for.
+    pub rate: u64,
+    /// Events not delivered, since the start.
+    pub lost: u64,
+    /// The kernel's `jiffies64` when the clock was last read.
+    pub jiffies: u64,
+    /// What it said, `CLOCK_BOOTTIME` nanoseconds.
+    pub now: u64,
+}
+
 /// The programs' constant `PRIVATE` as built: frames come from interfaces.
 pub const PRIVATE_NO: u32 = 0x4c49_5645;
 /// The same as patched at load: one frame at a time, with [`PrivateContext`].
@@ -883,7 +904,7 @@ mod tests {
         assert_eq!(size_of::<View>(), 64 + 8 + 40 + 24);
         assert_eq!(size_of::<ViewKey4>(), 20);
         assert_eq!(size_of::<Active>(), 8);
-        assert_eq!(size_of::<Place>(), 24);
+        assert_eq!(size_of::<Place>(), 32);
         assert_eq!(size_of::<Counter>(), 24);
         assert_eq!(size_of::<RuleCounter>(), 48);
         assert_eq!(size_of::<FragKey>(), 44);

@@ -2,12 +2,12 @@
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use sekimori_ebpf::{
-    abi::{DIR_IN, DIR_OUT, Event, counter_index},
+    abi::{Budget, DIR_IN, DIR_OUT, Event, counter_index},
     packet::Packet,
     reason::Reason,
 };
 
-use crate::maps::{BUDGET, COUNTERS, EVENTS, LOST, RULE_COUNTERS, SETTINGS};
+use crate::maps::{BUDGET, COUNTERS, EVENTS, RULE_COUNTERS, SETTINGS};
 
 /// Counts a verdict, and samples it if it is a drop or opens a flow that its rule wants logged.
 #[inline(always)]
@@ -57,40 +57,35 @@ pub(crate) fn count_out(packet: &Packet) {
     }
 }
 
+/// This CPU's events and clock.
+#[inline(always)]
+pub(crate) fn budget() -> Option<&'static mut Budget> {
+    // SAFETY: this CPU's own entry, and programs on one CPU do not nest.
+    BUDGET.get_ptr_mut(0).map(|budget| unsafe { &mut *budget })
+}
+
 /// Counts a packet dropped at a glance, unless there is room to sample it: then false.
 #[inline(always)]
-pub(crate) fn unsampled(packet: &Packet, reason: u32) -> bool {
-    let rate = match SETTINGS.get(0) {
-        Some(settings) => settings.event_rate as u64,
-        None => 0,
-    };
-    if let Some(budget) = BUDGET.get_ptr_mut(0) {
-        // SAFETY: as in `count`.
-        let budget = unsafe { &*budget };
-        if budget.second != packet.now >> 30 || budget.used < rate {
-            return false;
-        }
+pub(crate) fn unsampled(packet: &Packet, reason: u32, budget: &mut Budget) -> bool {
+    if budget.used < budget.rate || budget.second != packet.now >> 30 {
+        return false;
     }
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(packet.net, DIR_IN, reason & 127)) {
-        // SAFETY: as in `count`.
-        let counter = unsafe { &mut *counter };
-        counter.packets += 1;
-        counter.bytes += packet.len as u64;
-        counter.last = packet.now;
-    }
-    lost();
+    let Some(counter) = COUNTERS.get_ptr_mut(counter_index(packet.net, DIR_IN, reason & 127)) else { return false };
+    // SAFETY: as in `count`.
+    let counter = unsafe { &mut *counter };
+    counter.packets += 1;
+    counter.bytes += packet.len as u64;
+    counter.last = packet.now;
+    budget.lost += 1;
     true
 }
 
 /// `CLOCK_BOOTTIME` as of the last tick of the kernel's timer: a few milliseconds behind at most, and most of the price of
 /// a clock saved.
 #[inline(always)]
-pub(crate) fn recent_clock() -> u64 {
+pub(crate) fn recent_clock(budget: &mut Budget) -> u64 {
     // SAFETY: no arguments, no preconditions.
     let jiffies = unsafe { bpf_jiffies64() };
-    let Some(budget) = BUDGET.get_ptr_mut(0) else { return boot_clock() };
-    // SAFETY: as in `count`.
-    let budget = unsafe { &mut *budget };
     if budget.jiffies != jiffies {
         budget.jiffies = jiffies;
         budget.now = boot_clock();
@@ -137,31 +132,23 @@ fn sample(packet: &Packet, reason: u32) {
 
 #[inline(always)]
 fn lost() {
-    if let Some(lost) = LOST.get_ptr_mut(0) {
-        // SAFETY: as in `count`.
-        unsafe { *lost += 1 };
+    if let Some(budget) = budget() {
+        budget.lost += 1;
     }
 }
 
 /// At most `event_rate` events a second and CPU.
 #[inline(always)]
 fn within_budget(now: u64) -> bool {
-    let Some(budget) = BUDGET.get_ptr_mut(0) else {
-        return false;
-    };
-    let rate = match SETTINGS.get(0) {
-        Some(settings) => settings.event_rate as u64,
-        None => return false,
-    };
-    // SAFETY: as in `count`.
-    let budget = unsafe { &mut *budget };
+    let (Some(budget), Some(settings)) = (budget(), SETTINGS.get(0)) else { return false };
     // A shift stands for the division: 2^30 ns is a second to 7 %.
     let second = now >> 30;
     if budget.second != second {
         budget.second = second;
         budget.used = 0;
     }
-    if budget.used >= rate {
+    budget.rate = settings.event_rate as u64;
+    if budget.used >= budget.rate {
         return false;
     }
     budget.used += 1;

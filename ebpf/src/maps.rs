@@ -7,12 +7,12 @@ use aya_ebpf::{
 };
 use sekimori_ebpf::{
     abi::{
-        Active, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, HOST_PACE_SETS,
-        HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS,
-        MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry,
-        NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext, RULE_SLOTS,
-        RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat, SeatSet,
-        Settings, View, ViewKey, ViewKey4, place_index,
+        Active, Budget, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
+        HOST_PACE_SETS, HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_DEVICES,
+        MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey,
+        ManagementEntry, NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext,
+        RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat,
+        SeatSet, Settings, View, ViewKey, ViewKey4, place_index,
     },
     atomic,
     classify::Line,
@@ -35,17 +35,6 @@ const LAZY: usize = 1;
 pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     pub(crate) work: Work,
-}
-
-/// Counters of the event rate limit, and the clock as last read.
-#[repr(C)]
-pub(crate) struct Budget {
-    pub(crate) second: u64,
-    pub(crate) used: u64,
-    /// `jiffies64` when the clock was last read.
-    pub(crate) jiffies: u64,
-    /// What it said.
-    pub(crate) now: u64,
 }
 
 #[btf_map]
@@ -121,8 +110,6 @@ pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounter, { RULE_SLOTS as usize 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
 #[btf_map]
-pub(crate) static LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
-#[btf_map]
 pub(crate) static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
 #[btf_map]
@@ -171,8 +158,8 @@ impl Tables for Maps {
         ACTIVE.get(0).copied().unwrap_or_default()
     }
     #[inline(always)]
-    fn place(&self, ifindex: u32, outer: u16) -> *const Place {
-        pointer(PLACES.get(place_index(ifindex, outer)))
+    fn place(&self, ifindex: u32, outer: u16) -> *mut Place {
+        PLACES.get_ptr_mut(place_index(ifindex, outer)).unwrap_or(core::ptr::null_mut())
     }
     #[inline(always)]
     fn fast(&self) -> u32 {

@@ -4,9 +4,9 @@ use aya::Pod;
 
 use crate::{
     abi::{
-        Active, AddrEntry, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry,
-        LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter,
-        RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
+        Active, AddrEntry, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet,
+        IfaceEntry, LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext,
+        RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
     },
     classify::Line,
 };
@@ -21,6 +21,7 @@ macro_rules! plain {
 plain!(
     Active,
     AddrEntry,
+    Budget,
     Counter,
     CutWord,
     DeviceEntry,

@@ -20,7 +20,7 @@ use sekimori_ebpf::{
 
 use crate::{
     context::Window,
-    count::{boot_clock, count, count_out, recent_clock, unsampled},
+    count::{boot_clock, budget, count, count_out, recent_clock, unsampled},
     maps::{IFACES, Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private},
 };
 
@@ -43,7 +43,7 @@ struct Meta {
 /// The way in.
 #[xdp(frags)]
 pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
-    let Some(scratch) = SCRATCH_IN.get_ptr_mut(0) else {
+    let (Some(scratch), Some(budget)) = (SCRATCH_IN.get_ptr_mut(0), budget()) else {
         return xdp_action::XDP_DROP;
     };
     // SAFETY: this CPU's own scratch; softirqs do not nest.
@@ -65,7 +65,7 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
         packet.ifindex = said.ifindex;
         packet.len = if said.len > wire { said.len } else { wire };
     } else {
-        packet.now = recent_clock();
+        packet.now = recent_clock(budget);
     }
     let mut reason = glance(md, scratch);
     if reason == fast::IPV6 {
@@ -73,7 +73,7 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
     }
     let packet = &mut scratch.packet;
     if (reason == Reason::Unlisted as u32 || reason == Reason::NoRule as u32) && !private() {
-        if unsampled(packet, reason) {
+        if unsampled(packet, reason, budget) {
             return xdp_action::XDP_DROP;
         }
         // To be sampled: the event wants every field.

@@ -44,7 +44,8 @@ pub(crate) extern "C" fn sekimori_converse(
     let (Some(packet), Some(work)) = (unsafe { (packet.as_mut(), work.as_mut()) }) else {
         return Reason::Internal as u32;
     };
-    converse::converse(&Maps, packet, work, found, what, opens as u8)
+    // SAFETY: null, or a view the kernel checked at the call.
+    unsafe { converse::converse(&Maps, packet, work, found, what, opens as u8) }
 }
 
 /// The way out in the initiator's direction.
@@ -55,7 +56,8 @@ pub(crate) extern "C" fn sekimori_forward(packet: *mut Packet, work: *mut Work, 
     let (Some(packet), Some(work)) = (unsafe { (packet.as_mut(), work.as_mut()) }) else {
         return Reason::Internal as u32;
     };
-    egress::forward(&Maps, packet, work, found)
+    // SAFETY: as above.
+    unsafe { egress::forward(&Maps, packet, work, found) }
 }
 
 /// What the way out teaches the way in.

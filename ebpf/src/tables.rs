@@ -32,8 +32,8 @@ pub trait Tables {
     }
     /// Where packets with this tag on this interface belong, if the shortcut knows.
     #[inline(always)]
-    fn place(&self, _ifindex: u32, _outer: u16) -> *const Place {
-        core::ptr::null()
+    fn place(&self, _ifindex: u32, _outer: u16) -> *mut Place {
+        core::ptr::null_mut()
     }
     /// The fast path's epoch; 0 while nothing may take it.
     #[inline(always)]
@@ -130,20 +130,24 @@ pub trait Tables {
         rules::judge(self, question, answer, cursor);
     }
     /// [`converse::converse`]; a hook like [`Tables::judge`].
+    #[expect(clippy::not_unsafe_ptr_arg_deref, reason = "a view of this very table")]
     #[inline(always)]
     fn converse(&self, packet: &mut Packet, work: &mut Work, found: *mut View, what: u32, opens: u8) -> u32
     where
         Self: Sized,
     {
-        converse::converse(self, packet, work, found, what, opens)
+        // SAFETY: whoever implements the trait hands out views that stay until the decision returns.
+        unsafe { converse::converse(self, packet, work, found, what, opens) }
     }
     /// [`egress::forward`]; a hook like [`Tables::judge`].
+    #[expect(clippy::not_unsafe_ptr_arg_deref, reason = "a view of this very table")]
     #[inline(always)]
     fn forward(&self, packet: &mut Packet, work: &mut Work, found: *mut View) -> u32
     where
         Self: Sized,
     {
-        egress::forward(self, packet, work, found)
+        // SAFETY: as above.
+        unsafe { egress::forward(self, packet, work, found) }
     }
     /// [`fast::link`]; a hook like [`Tables::judge`].
     #[inline(always)]

@@ -2,6 +2,7 @@
 //! policy's own tests, the oracle's counterpart, fuzzing.
 
 use std::{
+    cell::UnsafeCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ptr,
     sync::Arc,
@@ -48,7 +49,8 @@ struct Generation {
     tables: Arc<Compiled>,
     schedules: Vec<Schedule>,
     ports: HashMap<PortKey, u16>,
-    places: HashMap<(u32, u16), Place>,
+    /// What decisions learn is written into them.
+    places: HashMap<(u32, u16), Box<UnsafeCell<Place>>>,
     /// `None`: the prefixes do not fit, which `compile` has ruled out.
     space: Option<Space>,
     macs: HashMap<MacKey, usize>,
@@ -199,10 +201,11 @@ impl Generation {
 }
 
 /// The shortcut to a port, whose interface's kernel index is its id.
-fn place(port: PortKey, net: u16, base: u32) -> ((u32, u16), Place) {
+fn place(port: PortKey, net: u16, base: u32) -> ((u32, u16), Box<UnsafeCell<Place>>) {
     let ifindex = u32::from(port.iface);
-    let place = Place { ifindex, base, routed: ifindex, outer: port.outer, net, iface: port.iface, mac: [0; 6] };
-    ((ifindex, port.outer), place)
+    let place =
+        Place { ifindex, base, routed: ifindex, outer: port.outer, net, iface: port.iface, mac: [0; 6], unlisted: 0 };
+    ((ifindex, port.outer), Box::new(UnsafeCell::new(place)))
 }
 
 /// The first `len` bits of 128.
@@ -219,8 +222,9 @@ impl Tables for HostTables {
         let number = self.live.as_deref().map_or(0, |live| live.number);
         Active { generation: number, base: number }
     }
-    fn place(&self, ifindex: u32, outer: u16) -> *const Place {
-        pointer(self.live.as_deref().and_then(|live| live.places.get(&(ifindex, outer))))
+    fn place(&self, ifindex: u32, outer: u16) -> *mut Place {
+        let place = self.live.as_deref().and_then(|live| live.places.get(&(ifindex, outer)));
+        place.map_or(ptr::null_mut(), |place| place.get())
     }
     fn settings(&self) -> *const Settings {
         &raw const *self.settings

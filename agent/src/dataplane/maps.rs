@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    Active, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
+    Active, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
     MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet,
     Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
@@ -52,7 +52,6 @@ pub const NAMES: &[&str] = &[
     "COUNTERS",
     "RULE_COUNTERS",
     "EVENTS",
-    "LOST",
     "BUDGET",
     "SCRATCH_IN",
     "SCRATCH_OUT",
@@ -141,8 +140,8 @@ handles! {
     rule_counters: PerCpuArray<MapData, RuleCounter> = "RULE_COUNTERS",
     /// Sampled events.
     events: RingBuf<MapData> = "EVENTS",
-    /// Lost events.
-    lost: PerCpuArray<MapData, u64> = "LOST",
+    /// Events and clock, by CPU.
+    budget: PerCpuArray<MapData, Budget> = "BUDGET",
     /// Private instances: what the kernel would say.
     private_context: Array<MapData, PrivateContext> = "PRIVATE_CONTEXT",
     /// Private instances: what was decided.

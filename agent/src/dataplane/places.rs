@@ -32,6 +32,7 @@ pub(super) fn of(
                     net: *net,
                     iface: entry.id,
                     mac: mac(routed).unwrap_or_default(),
+                    unlisted: 0,
                 },
             ));
         }

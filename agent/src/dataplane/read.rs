@@ -81,7 +81,7 @@ pub fn rule_counters(maps: &Maps) -> Result<Vec<(u32, RuleCounter)>, Error> {
 
 /// Events that were not delivered.
 pub fn lost(maps: &Maps) -> Result<u64, Error> {
-    Ok(maps.lost.get(&0, 0).doing("read the lost events")?.iter().sum())
+    Ok(maps.budget.get(&0, 0).doing("read the lost events")?.iter().map(|budget| budget.lost).sum())
 }
 
 /// Live views of both rooms.

@@ -40,8 +40,11 @@ pub const QUOTED: u32 = 1;
 
 /// Judges a packet by its view, or by the rules. `what`: [`OWN`] or [`QUOTED`]. `opens`: the role of a view it may open here,
 /// 0 if it may open none; then, without a view, it has no flow. `found`: the live view of `work.key`, or null.
+///
+/// # Safety
+/// `found` is null, or readable and writable until the decision returns.
 #[inline(always)]
-pub fn converse<T: Tables>(
+pub unsafe fn converse<T: Tables>(
     tables: &T,
     packet: &mut Packet,
     work: &mut Work,

@@ -198,8 +198,11 @@ fn served<T: Tables>(tables: &T, packet: &Packet, rule: u16) -> bool {
 }
 
 /// In the initiator's direction: the right network, the right server, and the responder's view.
+///
+/// # Safety
+/// `found` is null, or readable and writable until the decision returns.
 #[inline(always)]
-pub fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *mut View) -> u32 {
+pub unsafe fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work, found: *mut View) -> u32 {
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let role = if found.is_null() { 0 } else { unsafe { (*found).role } };
     if mark::net(packet.mark) != packet.net {

@@ -90,17 +90,17 @@ struct Macs {
 
 /// What both families ask first: the tables in force, nothing cut, and where this is. Null: ask the long way.
 #[inline(always)]
-fn place<T: Tables>(tables: &T, packet: &mut Packet, outer: u16) -> *const Place {
+fn place<T: Tables>(tables: &T, packet: &mut Packet, outer: u16) -> *mut Place {
     let cut = tables.cut();
     let active = tables.in_force();
     let place = tables.place(packet.ifindex, outer);
     if cut.all | cut.any != 0 || active.generation == 0 || place.is_null() {
-        return core::ptr::null();
+        return core::ptr::null_mut();
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let found = unsafe { &*place };
     if found.ifindex != packet.ifindex || found.base != active.base || found.outer != outer {
-        return core::ptr::null();
+        return core::ptr::null_mut();
     }
     packet.generation = active.generation;
     packet.net = found.net;
@@ -124,8 +124,19 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     let (src, dst) = (word::<12, 20>(head), word::<16, 20>(head));
     let step = classify::v4::first(tables, packet.generation, u32::from_be(src));
     let class = if step <= NO_CLASS { step } else { tables.class_further(packet.generation, u32::from_be(src), step) };
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let place = unsafe { &mut *place };
+    let known = (place.base as u64) << 32 | class as u64;
+    if place.unlisted == known {
+        packet.out_rule = 0;
+        return Reason::Unlisted as u32;
+    }
     let business = business(tables, packet, classify::class(tables, packet.generation, class));
     if business & ADDR_LISTED == 0 {
+        if (place.unlisted >> 32) as u32 != place.base {
+            // Once under each base: most of a flood is of one class, and the line stays unwritten.
+            place.unlisted = known;
+        }
         packet.out_rule = 0;
         return Reason::Unlisted as u32;
     }
@@ -161,8 +172,8 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     if !sound {
         return ASK;
     }
-    // SAFETY: not null, so the table vouches for it until the decision returns.
-    let (view, place) = unsafe { (&mut *view, &*place) };
+    // SAFETY: as above.
+    let view = unsafe { &mut *view };
     let reason = follow(tables, packet, view, place, macs);
     if packet.out_mode != 0 && view.role == ROLE_RESPONDER && packet.proto == proto::TCP {
         let key = ViewKey4 {
@@ -252,7 +263,7 @@ fn v6<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
 /// What business rules give a source with this entry: [`ADDR_LISTED`] and [`ADDR_OPENS`]. One that lives elsewhere, or has no
 /// entry, is not judged by this.
 #[inline(always)]
-pub fn business<T: Tables>(_: &T, packet: &Packet, entry: *const AddrEntry) -> u16 {
+pub(super) fn business<T: Tables>(_: &T, packet: &Packet, entry: *const AddrEntry) -> u16 {
     if entry.is_null() {
         return ADDR_LISTED | ADDR_OPENS;
     }
@@ -263,7 +274,7 @@ pub fn business<T: Tables>(_: &T, packet: &Packet, entry: *const AddrEntry) -> u
 
 /// Whether mid-stream packets may open flows now (first attachment).
 #[inline(always)]
-pub fn adopting<T: Tables>(tables: &T, now: u64) -> bool {
+pub(super) fn adopting<T: Tables>(tables: &T, now: u64) -> bool {
     let settings = tables.settings();
     // SAFETY: not null, so the table vouches for it until the decision returns.
     settings.is_null() || now < unsafe { (*settings).adopt_until }
