@@ -28,8 +28,6 @@ const EXCUSED: &[(Reason, &str)] = &[
     (Reason::NoPolicy, "a policy is loaded before the first packet"),
     (Reason::Internal, "a table is missing: never, or the test fails"),
     (Reason::TableFull, "there is room for every view of a history"),
-    (Reason::TooManyFlows, "no rule of these policies limits connections"),
-    (Reason::TooFast, "nor their rate"),
     (Reason::NotLocal, "no step of the judgement says it"),
 ];
 

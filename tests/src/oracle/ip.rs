@@ -126,13 +126,15 @@ impl Chain {
             match chain.proto {
                 0 if !chain.headers.is_empty() => return Err(Reason::Ipv6Extension),
                 60 if seen(60) == 2 => return Err(Reason::Ipv6Extension),
-                44 if seen(44) == 1 => return Err(Reason::FragmentNested),
                 43 | 51 | 59 | 135 | 139 | 140 | 253 | 254 => return Err(Reason::Ipv6Extension),
                 0 | 44 | 60 => {}
                 _ => return Ok(chain),
             }
             if chain.headers.len() == 6 || chain.payload.len() < 8 {
                 return Err(Reason::Ipv6Extension);
+            }
+            if chain.proto == 44 && seen(44) == 1 {
+                return Err(Reason::FragmentNested);
             }
             let kind = chain.proto;
             let size = if kind == 44 { 8 } else { (usize::from(chain.payload[1]) + 1) * 8 };
