@@ -1,6 +1,6 @@
 //! A million prefixes in one group: the host build and the kernel must say what the oracle says, in, beside and far
 //! from every kind of entry.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{collections::BTreeMap, fs, net::IpAddr, time::Instant};
 
