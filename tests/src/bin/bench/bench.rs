@@ -1,0 +1,129 @@
+//! A run from start to end.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cell::Cells,
+    conntrack::Conntrack,
+    gateway::Gateway,
+    lists::{List, Place},
+    opening,
+    options::Options,
+    ruler::Ruler,
+    sampling, stage,
+    stage::Stage,
+    subject::{Floor, Ipset, Nft, NftHook, Plain, Policy, Sekimori, Subject, XdpFilter},
+    table,
+    traffic::Fate,
+};
+
+/// What was found out.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) cells: Cells,
+    /// Stage and how far its floors moved.
+    pub(crate) drifts: Vec<(String, f64)>,
+    pub(crate) noisy: bool,
+    /// What could not be measured, and why.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// Measures everything that was asked for.
+pub(crate) fn run(options: &Options) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let stages = stage::plan(options);
+    let most = stages.iter().flat_map(|stage| &stage.open).map(|kind| kind.flows).max().unwrap_or(0);
+    let _conntrack = Conntrack::widen(u64::from(most.max(1 << 18)).next_power_of_two())?;
+    println!("seed {}; CPU of the ruler: the last one", options.seed);
+    for stage in &stages {
+        measure(stage, options, &mut outcome).with_context(|| format!("measuring {}", stage.title()))?;
+    }
+    Ok(outcome)
+}
+
+/// One stage with subjects of its own: what an earlier list left in caches and tables is gone.
+fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()> {
+    let start = Instant::now();
+    println!("\n## {}\n", stage.title());
+    let list = List::new(stage.prefixes, stage.six, options.seed);
+    let mut ruler = Ruler::load()?;
+    let mut subjects = subjects(stage, &list, &mut ruler, outcome)?;
+    for place in [Place::Listed, Place::Near, Place::Far] {
+        ruler.peers(place, &list.peers(place, stage.six, options.seed)?)?;
+    }
+    let mut broken: Vec<Option<String>> = Vec::new();
+    for subject in &mut subjects {
+        let before = Instant::now();
+        let ready = prepare(subject.as_mut(), stage, &list, &mut ruler);
+        println!("{:18} loaded and ready in {:.1} s", subject.name(), before.elapsed().as_secs_f64());
+        broken.push(ready.err().map(|error| format!("{error:#}")));
+    }
+    let sampled = sampling::sample(&mut ruler, &mut subjects, &broken, stage, options)?;
+    println!("floors moved by {:.1} % between the first and the last round", sampled.drift * 100.0);
+    outcome.noisy |= sampled.noisy();
+    outcome.drifts.push((stage.title(), sampled.drift));
+    let cells = Cells(sampled.cells);
+    for title in table::titles(&cells) {
+        println!("\n{}", table::render(&cells, &title));
+    }
+    outcome.cells.0.extend(cells.0);
+    println!("({:.0} s)", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn prepare(subject: &mut dyn Subject, stage: &Stage, list: &List, ruler: &mut Ruler) -> Result<()> {
+    subject.load(list, ruler).context("loading the list")?;
+    for kind in &stage.open {
+        if subject.takes(*kind) {
+            opening::open(ruler, subject, *kind).context("opening flows")?;
+        }
+    }
+    Ok(())
+}
+
+/// A subject that cannot be set up at all is left out, and said to be.
+fn subjects(stage: &Stage, list: &List, ruler: &mut Ruler, outcome: &mut Outcome) -> Result<Vec<Box<dyn Subject>>> {
+    let flows = stage.open.iter().map(|kind| kind.flows).sum();
+    let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
+    let mut number = 0;
+    let mut gateway = |ruler: &mut Ruler, name: &str| -> Result<Gateway> {
+        let gateway = Gateway::new(&ruler.ns, name, number)?;
+        number += 1;
+        ruler.listen(&gateway)?;
+        Ok(gateway)
+    };
+    for fate in [Fate::Drop, Fate::Forward] {
+        let own = gateway(ruler, "floor")?;
+        subjects.push(Box::new(Floor::new(own, fate, ruler)?));
+    }
+    subjects.push(Box::new(Plain(gateway(ruler, "kernel")?)));
+    subjects.push(Box::new(Nft::new(gateway(ruler, "nft-ct")?, NftHook::Conntrack)?));
+    subjects.push(Box::new(Nft::new(gateway(ruler, "nft-in")?, NftHook::Ingress)?));
+    subjects.push(Box::new(Ipset::new(gateway(ruler, "ipset")?)?));
+    let own = gateway(ruler, "filter")?;
+    if !stage.six {
+        match XdpFilter::new(own, list) {
+            Ok(subject) => subjects.push(Box::new(subject)),
+            Err(error) => skip(outcome, format!("xdp-filter: {error:#}")),
+        }
+    }
+    let mut policies = vec![Policy::Listed, Policy::AnyHttps];
+    if stage.variants {
+        policies.extend([Policy::Tagged, Policy::Rules(16), Policy::Rules(4096)]);
+    }
+    for policy in policies {
+        let own = gateway(ruler, "sekimori")?;
+        match Sekimori::new(own, policy, flows) {
+            Ok(subject) => subjects.push(Box::new(subject)),
+            Err(error) => skip(outcome, format!("sekimori with {policy:?}: {error:#}")),
+        }
+    }
+    Ok(subjects)
+}
+
+fn skip(outcome: &mut Outcome, why: String) {
+    println!("left out: {why}");
+    outcome.skipped.push(why);
+}
