@@ -3,11 +3,16 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::{
+    apply,
     cell::Cells,
     conntrack::Conntrack,
+    cores, cutoff, environment, figure,
+    figure::Figure,
     gateway::Gateway,
+    goodput, idle,
     lists::{List, Place},
     opening,
     options::Options,
@@ -26,21 +31,57 @@ pub(crate) struct Outcome {
     /// Stage and how far its floors moved.
     pub(crate) drifts: Vec<(String, f64)>,
     pub(crate) noisy: bool,
+    /// Everything that is not ns a packet.
+    pub(crate) figures: Vec<Figure>,
     /// What could not be measured, and why.
     pub(crate) skipped: Vec<String>,
 }
 
 /// Measures everything that was asked for.
-pub(crate) fn run(options: &Options) -> Result<Outcome> {
+pub(crate) fn run(options: &Options) -> Result<(Value, Outcome)> {
     let mut outcome = Outcome::default();
     let stages = stage::plan(options);
     let most = stages.iter().flat_map(|stage| &stage.open).map(|kind| kind.flows).max().unwrap_or(0);
     let _conntrack = Conntrack::widen(u64::from(most.max(1 << 18)).next_power_of_two())?;
-    println!("seed {}; CPU of the ruler: the last one", options.seed);
+    let env = environment::describe(options, Ruler::default_cpu())?;
+    println!("{}", serde_json::to_string_pretty(&env)?);
     for stage in &stages {
         measure(stage, options, &mut outcome).with_context(|| format!("measuring {}", stage.title()))?;
     }
-    Ok(outcome)
+    others(options, &mut outcome);
+    Ok((env, outcome))
+}
+
+/// A measurement that is not ns a packet.
+type Other = (&'static str, bool, fn(&Options) -> Result<Vec<Figure>>);
+
+/// The rest: name, whether `--quick` does it unasked, how.
+const OTHERS: [Other; 5] = [
+    ("apply", true, |options| {
+        apply::measure(options, if options.quick && options.cell.is_none() { 100_000 } else { 1_000_000 })
+    }),
+    ("agent", true, idle::scrapes),
+    ("cutoff", false, cutoff::measure),
+    ("goodput", false, goodput::measure),
+    ("cores", false, cores::measure),
+];
+
+fn others(options: &Options, outcome: &mut Outcome) {
+    for (name, always, measure) in OTHERS {
+        if !options.wants(name) || (options.quick && !always && options.cell.is_none()) {
+            continue;
+        }
+        println!("\n## {name}\n");
+        match measure(options) {
+            Ok(figures) => {
+                for group in figure::groups(&figures) {
+                    println!("{}", figure::render(&figures, group));
+                }
+                outcome.figures.extend(figures);
+            }
+            Err(error) => skip(outcome, format!("{name}: {error:#}")),
+        }
+    }
 }
 
 /// One stage with subjects of its own: what an earlier list left in caches and tables is gone.
@@ -113,6 +154,7 @@ fn subjects(stage: &Stage, list: &List, ruler: &mut Ruler, outcome: &mut Outcome
     if stage.variants {
         policies.extend([Policy::Tagged, Policy::Rules(16), Policy::Rules(4096)]);
     }
+    policies.retain(|policy| stage.kinds.iter().any(|kind| policy.takes(*kind)));
     for policy in policies {
         let own = gateway(ruler, "sekimori")?;
         match Sekimori::new(own, policy, flows) {
@@ -124,6 +166,8 @@ fn subjects(stage: &Stage, list: &List, ruler: &mut Ruler, outcome: &mut Outcome
 }
 
 fn skip(outcome: &mut Outcome, why: String) {
+    // An agent that does not start says a great deal; its first faults are what matters.
+    let why = why.lines().take(3).collect::<Vec<_>>().join(" / ");
     println!("left out: {why}");
     outcome.skipped.push(why);
 }

@@ -46,12 +46,17 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Builds one; its wires end in `ruler`.
     pub(crate) fn new(ruler: &Ns, name: &str, number: usize) -> Result<Self> {
+        Self::between(ruler, ruler, name, number)
+    }
+
+    /// Builds one between two namespaces.
+    pub(crate) fn between(inside: &Ns, outside: &Ns, name: &str, number: usize) -> Result<Self> {
         let ns = Ns::new(name)?;
         ns.forward()?;
         let ends = [format!("l{number}"), format!("w{number}")];
-        link::veth(plug(&ns, LAN).mac(LAN_MAC), plug(ruler, &ends[0]).mac(LAN_ROUTER))?;
-        link::veth(plug(&ns, WAN).mac(WAN_MAC), plug(ruler, &ends[1]).mac(WAN_ROUTER))?;
-        let gateway = Self { lan: link::index(ruler, &ends[0])?, wan: link::index(ruler, &ends[1])?, ns, ends };
+        link::veth(plug(&ns, LAN).mac(LAN_MAC), plug(inside, &ends[0]).mac(LAN_ROUTER))?;
+        link::veth(plug(&ns, WAN).mac(WAN_MAC), plug(outside, &ends[1]).mac(WAN_ROUTER))?;
+        let gateway = Self { lan: link::index(inside, &ends[0])?, wan: link::index(outside, &ends[1])?, ns, ends };
         gateway.address()?;
         gateway.receive_offload()?;
         Ok(gateway)
@@ -65,16 +70,16 @@ impl Gateway {
             (WAN, wan4, wan6, "203.0.113.2", "2001:db8:2::2", WAN_ROUTER),
         ] {
             let mac = mac_text(mac);
-            writeln!(commands, "address add {four}/24 dev {interface}")?;
-            writeln!(commands, "address add {six}/64 dev {interface} nodad")?;
+            writeln!(commands, "address replace {four}/24 dev {interface}")?;
+            writeln!(commands, "address replace {six}/64 dev {interface} nodad")?;
             // No neighbour discovery in the middle of a sample.
             writeln!(commands, "neighbour replace {router4} lladdr {mac} dev {interface} nud permanent")?;
             writeln!(commands, "neighbour replace {router6} lladdr {mac} dev {interface} nud permanent")?;
         }
-        writeln!(commands, "route add {INSIDE4} via 192.168.100.2")?;
-        writeln!(commands, "route add default via 203.0.113.2")?;
-        writeln!(commands, "route add {INSIDE6} via 2001:db8:1::2")?;
-        writeln!(commands, "route add default via 2001:db8:2::2")?;
+        writeln!(commands, "route replace {INSIDE4} via 192.168.100.2")?;
+        writeln!(commands, "route replace default via 203.0.113.2")?;
+        writeln!(commands, "route replace {INSIDE6} via 2001:db8:1::2")?;
+        writeln!(commands, "route replace default via 2001:db8:2::2")?;
         self.feed("ip", &["-force", "-batch", "-"], commands.as_bytes(), COMMAND).map(drop)
     }
 
@@ -87,6 +92,20 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    /// Two queues at the ruler's ends too.
+    pub(crate) fn queues(&self, ruler: &Ns) -> Result<()> {
+        for end in &self.ends {
+            tool::must(ruler.command("ethtool").args(["-L", end, "rx", "2", "tx", "2"]), COMMAND)?;
+        }
+        Ok(())
+    }
+
+    /// Routes and neighbours once more: they went with an interface that was set down.
+    pub(crate) fn again(&self) -> Result<()> {
+        self.address()?;
+        self.receive_offload()
     }
 
     /// Runs a program inside to success, with this on its standard input; how long it took and its peak resident KiB.

@@ -109,6 +109,37 @@ impl List {
         Ok(found)
     }
 
+    /// The same with one prefix in `each` replaced by a new one of any length.
+    pub(crate) fn replaced(&self, each: usize, seed: u64) -> Self {
+        let fresh = Self::new(self.prefixes.len() / each * 2, false, seed ^ 0x7265_706c);
+        let mut prefixes = self.prefixes.clone();
+        let clear = |prefix: &IpNet| {
+            let (first, last) = bounds(*prefix);
+            let around = [first - 1, first, last, last + 1].map(|bits| address_of(bits, false));
+            !around.into_iter().any(|address| self.holds(address))
+        };
+        let mut fresh = fresh.prefixes.into_iter().filter(clear);
+        for prefix in prefixes.iter_mut().step_by(each) {
+            match fresh.next() {
+                Some(other) => *prefix = other,
+                None => break,
+            }
+        }
+        let ranges = prefixes.iter().map(|prefix| bounds(*prefix)).collect();
+        Self { prefixes, four: Ranges::new(ranges), six: Ranges::default() }
+    }
+
+    /// [`PEERS`] addresses that both lists hold.
+    pub(crate) fn peers_also_in(&self, other: &Self, seed: u64) -> Result<Vec<IpAddr>> {
+        let mut both: Vec<_> =
+            self.peers(Place::Listed, false, seed)?.into_iter().filter(|peer| other.holds(*peer)).collect();
+        let count = both.len();
+        for index in 0..(PEERS as usize - count) {
+            both.push(both[index % count]);
+        }
+        Ok(both)
+    }
+
     /// One prefix a line.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut file = BufWriter::new(File::create(path)?);

@@ -46,3 +46,30 @@ pub(crate) fn status_kib(pid: u32, field: &str) -> Result<u64> {
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok())
         .with_context(|| format!("/proc/{pid}/status has no {field}"))
 }
+
+/// CPU time a process has used, all threads.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    // Nanoseconds; `stat` counts in hundredths of a second only. Threads that ended are not in it: an idle agent ends none.
+    let mut total = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        total += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(total))
+}
+
+/// Memory of the BPF maps that a process holds open, KiB.
+pub(crate) fn map_kib(pid: u32) -> Result<u64> {
+    let mut seen = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten() {
+        // A descriptor may be closed meanwhile.
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        let field = |name: &str| -> Option<u64> {
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim_start_matches(':').trim().parse().ok())
+        };
+        if let (Some(id), Some(bytes)) = (field("map_id"), field("memlock")) {
+            seen.insert(id, bytes / 1024);
+        }
+    }
+    Ok(seen.values().sum())
+}

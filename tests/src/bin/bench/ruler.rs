@@ -29,6 +29,8 @@ use crate::{
 
 /// Frames between two turns of the receiver.
 const BATCH: u32 = 64;
+/// Number of the first packet of a new flow: clear of the flows that were opened.
+pub(crate) const NEW_FLOWS: u64 = 1 << 20;
 /// How long the last frames may take to arrive, where the kernel put off its work.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -65,9 +67,12 @@ impl Ruler {
         let ns = Ns::new("ruler")?;
         // The far ends answer nothing and say nothing.
         ns.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
-        // The last CPU: interrupts and everybody else tend to sit on the first.
-        let cpu = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
-        Ok(Self { ebpf, ns, cpu })
+        Ok(Self { ebpf, ns, cpu: Self::default_cpu() })
+    }
+
+    /// The last CPU: interrupts and everybody else tend to sit on the first.
+    pub(crate) fn default_cpu() -> usize {
+        std::thread::available_parallelism().map_or(0, |count| count.get() - 1)
     }
 
     /// Puts the sink on both ends of a gateway's wires.
@@ -110,32 +115,67 @@ impl Ruler {
         self.burst(plan, count, BATCH)
     }
 
-    /// Sends at this many packets a second for a while, from this thread's CPU; how many were sent.
+    /// Sends at this many packets a second from a namespace, in bursts of a millisecond, until told to stop; how many
+    /// were sent in how long.
     pub(crate) fn pace(
         &mut self,
+        from: &Ns,
         plan: &Plan,
         rate: u64,
-        lasting: Duration,
         stop: impl Fn() -> bool + Sync,
-    ) -> Result<u64> {
-        self.aim(plan, 0)?;
+    ) -> Result<(u64, Duration)> {
+        self.aim(plan, if plan.flows == u32::MAX { NEW_FLOWS } else { 0 })?;
         let frame = frame_of(plan);
-        let (ns, cpu) = (self.ns.clone(), self.cpu);
+        let (from, cpu) = (from.clone(), self.cpu);
         let send = program(&mut self.ebpf, "ruler_send")?;
-        ns.run(|| {
+        let burst = (rate / 1000).max(u64::from(BATCH));
+        from.run(|| {
             pin(cpu)?;
             let start = Instant::now();
             let mut sent = 0u64;
-            while start.elapsed() < lasting && !stop() {
+            while !stop() {
                 let due = u64::try_from(start.elapsed().as_nanos())? * rate / 1_000_000_000;
-                if due < sent + u64::from(BATCH) {
-                    std::hint::spin_loop();
+                if due < sent + burst {
+                    // Others may need this CPU to tell us to stop.
+                    std::thread::yield_now();
                     continue;
                 }
-                run(send, &frame, BATCH, BATCH)?;
-                sent += u64::from(BATCH);
+                run(send, &frame, u32::try_from(burst)?, BATCH)?;
+                sent += burst;
             }
-            Ok(sent)
+            Ok((sent, start.elapsed()))
+        })
+    }
+
+    /// Sends from several CPUs at once, each its own part of the flows; ns a packet of each.
+    pub(crate) fn send_on(&mut self, cpus: &[usize], plan: &Plan, count: u32) -> Result<Vec<u64>> {
+        self.aim(plan, 0)?;
+        let part = u64::from(plan.flows) / cpus.len().max(1) as u64;
+        let mut firsts = vec![0; nr_cpus_of()?];
+        for (turn, cpu) in cpus.iter().enumerate() {
+            if let Some(first) = firsts.get_mut(*cpu) {
+                *first = part * turn as u64;
+            }
+        }
+        let mut next: PerCpuArray<_, u64> = PerCpuArray::try_from(map(&mut self.ebpf, "NEXT")?)?;
+        next.set(0, PerCpuValues::try_from(firsts)?, 0)?;
+        let frame = frame_of(plan);
+        let ns = self.ns.clone();
+        let send = &*program(&mut self.ebpf, "ruler_send")?;
+        std::thread::scope(|scope| {
+            let (ns, frame) = (&ns, &frame);
+            let threads: Vec<_> = cpus
+                .iter()
+                .map(|cpu| {
+                    scope.spawn(move || {
+                        ns.run(|| {
+                            pin(*cpu)?;
+                            run(send, frame, count, BATCH)
+                        })
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a sender panicked"))?).collect()
         })
     }
 
@@ -171,7 +211,7 @@ impl Ruler {
     fn aim(&mut self, plan: &Plan, first: u64) -> Result<()> {
         array(&mut self.ebpf, "PLAN")?.set(0, *plan, 0)?;
         let mut next: PerCpuArray<_, u64> = PerCpuArray::try_from(map(&mut self.ebpf, "NEXT")?)?;
-        Ok(next.set(0, PerCpuValues::try_from(vec![first; cpus()?])?, 0)?)
+        Ok(next.set(0, PerCpuValues::try_from(vec![first; nr_cpus_of()?])?, 0)?)
     }
 
     fn burst(&mut self, plan: &Plan, count: u32, batch: u32) -> Result<u64> {
@@ -188,7 +228,7 @@ impl Ruler {
         let mut arrived: PerCpuArray<_, Arrived> = PerCpuArray::try_from(map(&mut self.ebpf, "ARRIVED")?)?;
         let slot = end % SINKS;
         let packets = arrived.get(&slot, 0)?.iter().map(|on| on.packets).sum();
-        arrived.set(slot, PerCpuValues::try_from(vec![Arrived::default(); cpus()?])?, 0)?;
+        arrived.set(slot, PerCpuValues::try_from(vec![Arrived::default(); nr_cpus_of()?])?, 0)?;
         Ok(packets)
     }
 }
@@ -216,7 +256,7 @@ pub(crate) fn pin(cpu: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to CPU {cpu}"))
 }
 
-fn cpus() -> Result<usize> {
+fn nr_cpus_of() -> Result<usize> {
     nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))
 }
 

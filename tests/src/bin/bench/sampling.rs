@@ -6,7 +6,7 @@ use crate::{
     cell::Cell,
     options::Options,
     random::Random,
-    ruler::Ruler,
+    ruler::{NEW_FLOWS, Ruler},
     stage::Stage,
     subject::Subject,
     traffic::{Fate, Kind, Way},
@@ -117,7 +117,7 @@ fn one(ruler: &mut Ruler, subject: &mut dyn Subject, cell: &mut Cell, turn: u64,
 /// clear of the flows that were opened.
 fn first_packet(kind: Kind, turn: u64, count: u32) -> u64 {
     if kind.new {
-        return (1 << 20) + (turn * u64::from(count)) % (250 << 20);
+        return NEW_FLOWS + (turn * u64::from(count)) % (250 << 20);
     }
     (turn * u64::from(count)) % u64::from(kind.period())
 }

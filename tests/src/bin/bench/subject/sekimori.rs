@@ -16,10 +16,10 @@ use serde_json::json;
 
 use super::Subject;
 use crate::{
-    gateway::{Gateway, INSIDE4, INSIDE6, LAN, LAN_ROUTER, OWN, SERVER4, SERVER6, WAN, WAN_ROUTER, mac_text},
+    gateway::{Cost, Gateway, INSIDE4, INSIDE6, LAN, LAN_ROUTER, OWN, SERVER4, SERVER6, WAN, WAN_ROUTER, mac_text},
     lists::List,
     ruler::Ruler,
-    traffic::{Kind, SERVICES, VLAN},
+    traffic::{Fate, Kind, SERVICES, VLAN},
 };
 
 /// A million entries, on a machine under load.
@@ -36,6 +36,19 @@ pub(crate) enum Policy {
     Tagged,
     /// This many rules over overlapping groups; the traffic's ports are spread among them.
     Rules(usize),
+}
+
+impl Policy {
+    /// Whether a cell is about it.
+    pub(crate) fn takes(self, kind: Kind) -> bool {
+        let drop = kind.fate == Fate::Drop;
+        match self {
+            Self::Listed => !kind.tagged,
+            Self::AnyHttps => drop && !kind.tagged && !kind.fragment,
+            Self::Tagged => drop && !kind.six && !kind.fragment,
+            Self::Rules(_) => !drop && !kind.tagged && !kind.tcp && kind.flows != 1,
+        }
+    }
 }
 
 /// An agent.
@@ -80,6 +93,14 @@ impl Sekimori {
         Ok(start.elapsed())
     }
 
+    /// Applies what was written as one process, and what that cost.
+    pub(crate) fn apply_costed(&self, policy: &std::path::Path) -> Result<Cost> {
+        let config = format!("SEKIMORI_CONFIG={}", self.agent.config_path().display());
+        let (program, policy) = (program()?, policy.to_str().context("a path in UTF-8")?);
+        let program = program.to_str().context("a path in UTF-8")?;
+        self.gateway.feed("env", &[&config, "LANG=C.UTF-8", program, "apply", policy], b"", APPLY)
+    }
+
     /// Runs the command line against this instance.
     pub(crate) fn command(&self, arguments: &[&str], within: Duration) -> Result<tool::Said> {
         let mut command = self.gateway.ns.command(program()?);
@@ -106,12 +127,7 @@ impl Subject for Sekimori {
         self.apply(&policy).map(drop)
     }
     fn takes(&self, kind: Kind) -> bool {
-        match self.policy {
-            Policy::Listed => !kind.tagged,
-            Policy::AnyHttps => !kind.tagged && kind.place != crate::lists::Place::Listed,
-            Policy::Tagged => kind.fate == crate::traffic::Fate::Drop && !kind.six && !kind.fragment,
-            Policy::Rules(_) => !kind.tagged && kind.fate == crate::traffic::Fate::Forward,
-        }
+        self.policy.takes(kind)
     }
     fn has_flows(&self) -> bool {
         true
