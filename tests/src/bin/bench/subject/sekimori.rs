@@ -65,7 +65,7 @@ impl Sekimori {
     pub(crate) fn new(gateway: Gateway, policy: Policy, flows: u32) -> Result<Self> {
         let policies = Policies::new()?;
         std::fs::write(policies.path().join("allowed.txt"), "198.51.100.1\n2001:db8:ff::1\n")?;
-        let path = policies.text("policy", &text(policy, &[])?)?;
+        let path = policies.text("policy", &text(policy, &[], [true, true])?)?;
         let mut config = Config::new(path);
         // A conversation has a view at each of its two interfaces.
         let rooms = (flows * 2).next_power_of_two().clamp(131_072, 16_777_216);
@@ -78,7 +78,8 @@ impl Sekimori {
     pub(crate) fn write(&self, list: &List) -> Result<PathBuf> {
         list.write(&self.policies.path().join("allowed.txt"))?;
         let part: Vec<_> = list.prefixes.iter().take(4096).map(ToString::to_string).collect();
-        self.policies.text("policy", &text(self.policy, &part)?)
+        let families = [false, true].map(|six| list.family(six).next().is_some());
+        self.policies.text("policy", &text(self.policy, &part, families)?)
     }
 
     /// Applies what was written; how long the command took.
@@ -134,8 +135,9 @@ impl Subject for Sekimori {
     }
 }
 
-/// The policy. `part` is a part of the list, for the groups of the many-rules policy.
-fn text(policy: Policy, part: &[String]) -> Result<String> {
+/// The policy. `part` is a part of the list, for the groups of the many-rules policy; `families` says whether the list
+/// has IPv4 and IPv6 entries: a server is published to addresses of its own family only.
+fn text(policy: Policy, part: &[String], families: [bool; 2]) -> Result<String> {
     let own = OWN.map(|address| format!("\"{address}\"")).join(", ");
     let vlans = if policy == Policy::Tagged { format!("vlans: [0, {VLAN}], ") } else { String::new() };
     let ports: Vec<_> = SERVICES.iter().flat_map(|port| [format!("udp/{port}"), format!("tcp/{port}")]).collect();
@@ -184,7 +186,8 @@ services:
     }
     text.push_str(&rules);
     text.push_str("publish:\n");
-    for (id, address) in [("server4", SERVER4.to_string()), ("server6", SERVER6.to_owned())] {
+    let servers = [("server4", SERVER4.to_string()), ("server6", SERVER6.to_owned())];
+    for ((id, address), _) in servers.into_iter().zip(families).filter(|(_, present)| *present) {
         writeln!(
             text,
             "  - {{id: {id}, from: {listed}, address: \"{address}\", services: [permitted], \
