@@ -159,20 +159,7 @@ fn transfer(client: &Ns, address: &str) -> Result<f64> {
     thread::sleep(Duration::from_millis(300));
     let seconds = SECONDS.to_string();
     let mut command = client.command("taskset");
-    command.args([
-        "-c",
-        CPU,
-        "iperf3",
-        "-c",
-        address,
-        "-p",
-        PORT,
-        "-t",
-        &seconds,
-        "-J",
-        "--connect-timeout",
-        "2000",
-    ]);
+    command.args(["-c", CPU, "iperf3", "-c", address, "-p", PORT, "-t", &seconds, "-J", "--connect-timeout", "2000"]);
     let said = tool::run(&mut command, Duration::from_secs(SECONDS + 8))?;
     let value: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
     Ok(value["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0))
