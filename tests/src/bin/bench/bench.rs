@@ -92,7 +92,10 @@ fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()
     let mut ruler = Ruler::load()?;
     let mut subjects = subjects(stage, &list, &mut ruler, outcome)?;
     for place in [Place::Listed, Place::Near, Place::Far] {
-        ruler.peers(place, &list.peers(place, stage.six, options.seed)?)?;
+        ruler.peers(place, &list.peers(place, false, options.seed)?)?;
+        if stage.six {
+            ruler.peers(place, &list.peers(place, true, options.seed)?)?;
+        }
     }
     let mut broken: Vec<Option<String>> = Vec::new();
     for subject in &mut subjects {
@@ -106,8 +109,8 @@ fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()
     outcome.noisy |= sampled.noisy();
     outcome.drifts.push((stage.title(), sampled.drift));
     let cells = Cells(sampled.cells);
-    for title in table::titles(&cells) {
-        println!("\n{}", table::render(&cells, &title));
+    for (number, title) in table::titles(&cells) {
+        println!("\n{}", table::render(&cells, number, &title));
     }
     outcome.cells.0.extend(cells.0);
     println!("({:.0} s)", start.elapsed().as_secs_f64());
@@ -126,7 +129,7 @@ fn prepare(subject: &mut dyn Subject, stage: &Stage, list: &List, ruler: &mut Ru
 
 /// A subject that cannot be set up at all is left out, and said to be.
 fn subjects(stage: &Stage, list: &List, ruler: &mut Ruler, outcome: &mut Outcome) -> Result<Vec<Box<dyn Subject>>> {
-    let flows = stage.open.iter().map(|kind| kind.flows).sum();
+    let flows = stage.live();
     let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
     let mut number = 0;
     let mut gateway = |ruler: &mut Ruler, name: &str| -> Result<Gateway> {
@@ -144,11 +147,9 @@ fn subjects(stage: &Stage, list: &List, ruler: &mut Ruler, outcome: &mut Outcome
     subjects.push(Box::new(Nft::new(gateway(ruler, "nft-in")?, NftHook::Ingress)?));
     subjects.push(Box::new(Ipset::new(gateway(ruler, "ipset")?)?));
     let own = gateway(ruler, "filter")?;
-    if !stage.six {
-        match XdpFilter::new(own, list) {
-            Ok(subject) => subjects.push(Box::new(subject)),
-            Err(error) => skip(outcome, format!("xdp-filter: {error:#}")),
-        }
+    match XdpFilter::new(own, list) {
+        Ok(subject) => subjects.push(Box::new(subject)),
+        Err(error) => skip(outcome, format!("xdp-filter: {error:#}")),
     }
     let mut policies = vec![Policy::Listed, Policy::AnyHttps];
     if stage.variants {

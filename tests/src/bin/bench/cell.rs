@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::{subject::Subject, traffic::Kind};
+use crate::{stage::Stage, subject::Subject, traffic::Kind};
 
 /// All samples of one subject in one cell.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
     pub(crate) kind: Kind,
-    /// Prefixes of the list.
+    /// Prefixes of the list, of each family.
     pub(crate) prefixes: usize,
+    /// Number of the stage: what was measured together.
+    pub(crate) stage: usize,
+    /// Flows that were open meanwhile.
+    pub(crate) live: u32,
     pub(crate) subject: &'static str,
     /// ns a packet, one a sample.
     pub(crate) samples: Vec<u64>,
@@ -21,9 +25,18 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn new(kind: Kind, prefixes: usize, subject: &dyn Subject) -> Self {
-        let subject = subject.name();
-        Self { kind, prefixes, subject, samples: Vec::new(), sent: 0, arrived: 0, void: None }
+    pub(crate) fn new(kind: Kind, stage: &Stage, subject: &dyn Subject) -> Self {
+        Self {
+            kind,
+            prefixes: stage.prefixes,
+            stage: stage.number,
+            live: stage.live(),
+            subject: subject.name(),
+            samples: Vec::new(),
+            sent: 0,
+            arrived: 0,
+            void: None,
+        }
     }
 
     /// ns a packet, the least of all samples; `None` where the work was not done.
@@ -55,7 +68,8 @@ impl Cell {
             1 => ", one flow".into(),
             flows => format!(", {} flows", short(flows as usize)),
         };
-        format!("{}{flows}, {} prefixes, {}", self.kind.name, short(self.prefixes), self.kind.family())
+        let (prefixes, live) = (short(self.prefixes), short(self.live as usize));
+        format!("{}{flows}, {prefixes} prefixes, {}, {live} flows open", self.kind.name, self.kind.family())
     }
 
     /// Name to pick it by: `drop-far-miss/1k/ipv4`.
@@ -82,13 +96,23 @@ pub(crate) fn short(number: usize) -> String {
 pub(crate) struct Cells(pub(crate) Vec<Cell>);
 
 impl Cells {
-    /// The least ns of a subject in a cell.
-    pub(crate) fn ns(&self, kind: Kind, prefixes: usize, subject: &str) -> Option<f64> {
+    /// The least ns of a subject in a cell of a stage.
+    pub(crate) fn ns(&self, stage: usize, (kind, prefixes, subject): Place) -> Option<f64> {
         self.0
             .iter()
-            .find(|cell| cell.kind == kind && cell.prefixes == prefixes && cell.subject == subject)
+            .find(|cell| {
+                cell.stage == stage && cell.kind == kind && cell.prefixes == prefixes && cell.subject == subject
+            })
             .and_then(Cell::min)
             .map(|ns| ns as f64)
+    }
+
+    /// Stages by the flows that were open, fewest first.
+    pub(crate) fn stages(&self) -> Vec<usize> {
+        let mut stages: Vec<_> = self.0.iter().map(|cell| (cell.live, cell.stage)).collect();
+        stages.sort_unstable();
+        stages.dedup();
+        stages.into_iter().map(|(_, stage)| stage).collect()
     }
 
     /// A cell's least ns as a multiple of each other subject's in the same cell.
@@ -96,8 +120,11 @@ impl Cells {
         let Some(own) = of.min() else { return BTreeMap::new() };
         self.0
             .iter()
-            .filter(|cell| cell.kind == of.kind && cell.prefixes == of.prefixes && cell.subject != of.subject)
+            .filter(|cell| cell.kind == of.kind && cell.stage == of.stage && cell.subject != of.subject)
             .filter_map(|cell| Some((cell.subject, own as f64 / cell.min()?.max(1) as f64)))
             .collect()
     }
 }
+
+/// What a cell is about: the traffic, the prefixes, the subject.
+pub(crate) type Place = (Kind, usize, &'static str);

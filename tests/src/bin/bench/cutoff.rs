@@ -102,9 +102,14 @@ fn latencies(
     let gateway = subject.gateway();
     let frame = frame(&ONE.plan(gateway)?, peer)?;
     let mut found = Vec::new();
-    for _ in 0..times {
+    let mut idle = 0;
+    while found.len() < times {
         opening::open(ruler, subject, ONE)?;
-        found.push(once(ruler, gateway, &frame, cut)?.as_secs_f64() * 1e3);
+        match once(ruler, gateway, &frame, cut)? {
+            Some(took) => found.push(took.as_secs_f64() * 1e3),
+            None if idle < times => idle += 1,
+            None => bail!("{name}: the sender was held up too often just before the order"),
+        }
         restore().with_context(|| format!("opening again after {name}"))?;
     }
     found.sort_by(f64::total_cmp);
@@ -118,7 +123,7 @@ fn latencies(
 
 /// Sends a steady flow from user space (a sender in the kernel would hold up RCU, which some peers wait for), cuts it,
 /// and asks the sink when the last packet came.
-fn once(ruler: &mut Ruler, gateway: &Gateway, frame: &[u8], cut: &dyn Fn() -> Result<()>) -> Result<Duration> {
+fn once(ruler: &mut Ruler, gateway: &Gateway, frame: &[u8], cut: &dyn Fn() -> Result<()>) -> Result<Option<Duration>> {
     let done = AtomicBool::new(false);
     let socket = raw(ruler, gateway)?;
     let issued = thread::scope(|scope| {
@@ -134,10 +139,8 @@ fn once(ruler: &mut Ruler, gateway: &Gateway, frame: &[u8], cut: &dyn Fn() -> Re
         issued
     })?;
     let last = Duration::from_nanos(ruler.last(gateway.wan)?);
-    if last + BEFORE < issued {
-        bail!("the flow had stopped long before it was cut");
-    }
-    Ok(last.saturating_sub(issued))
+    // No packet after the order: a cut that quick does not exist from a process; the sender was not running.
+    Ok(last.checked_sub(issued))
 }
 
 fn now() -> Result<Duration> {
@@ -170,6 +173,12 @@ fn raw(ruler: &Ruler, gateway: &Gateway) -> Result<File> {
 }
 
 fn send(mut socket: File, frame: &[u8], done: &AtomicBool) -> Result<()> {
+    // Nobody else's work may hold the flow up; it sleeps most of the time.
+    let priority = libc::sched_param { sched_priority: 10 };
+    // SAFETY: this thread, and a parameter that outlives the call.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) } < 0 {
+        return Err(std::io::Error::last_os_error()).context("raising the sender's priority");
+    }
     let mut due = Instant::now();
     while !done.load(Ordering::Acquire) {
         for _ in 0..BURST {

@@ -60,13 +60,13 @@ impl Place {
 }
 
 impl List {
-    /// `size` prefixes of one family: a quarter /24 (/48), a quarter /28 (/64), half /32 (/128), uniform over unicast
-    /// space.
+    /// `size` IPv4 prefixes and, if `six`, as many IPv6 ones: a quarter /24 (/48), a quarter /28 (/64), half /32 (/128),
+    /// uniform over unicast space.
     pub(crate) fn new(size: usize, six: bool, seed: u64) -> Self {
         let mut random = Random::new(seed ^ size as u64);
-        let (count, count_six) = if six { (0, size) } else { (size, 0) };
+        let count_six = if six { size } else { 0 };
         let mut prefixes = Vec::with_capacity(size);
-        let four = pick(count, [24, 28, 32], 32, &mut random, &mut prefixes);
+        let four = pick(size, [24, 28, 32], 32, &mut random, &mut prefixes);
         let six = pick(count_six, [48, 64, 128], 128, &mut random, &mut prefixes);
         random.shuffle(&mut prefixes);
         Self { prefixes, four, six }
@@ -237,10 +237,10 @@ mod tests {
 
     #[test]
     fn places_are_what_they_say() {
+        let list = List::new(1000, true, 7);
+        assert_eq!(list.prefixes.len(), 2000);
+        assert_eq!(IpNet::aggregate(&list.prefixes).len(), 2000, "nothing merges");
         for six in [false, true] {
-            let list = List::new(1000, six, 7);
-            assert_eq!(list.prefixes.len(), 1000);
-            assert_eq!(IpNet::aggregate(&list.prefixes).len(), 1000, "nothing merges");
             for place in [Place::Listed, Place::Near, Place::Far] {
                 let peers = list.peers(place, six, 7).unwrap();
                 assert_eq!(peers.len(), PEERS as usize);

@@ -40,11 +40,13 @@ pub(crate) fn json(env: &Value, outcome: &Outcome, targets: &[Target]) -> Value 
 }
 
 fn entry(outcome: &Outcome, cell: &Cell) -> Value {
-    let flows = if cell.kind.flows == u32::MAX { 0 } else { cell.kind.flows };
+    // Of what belongs to no flow: how many were open meanwhile.
+    let flows = if matches!(cell.kind.flows, 0 | u32::MAX) { cell.live } else { cell.kind.flows };
     let mut value = json!({
         "traffic": cell.kind.name,
         "prefixes": cell.prefixes,
         "flows": flows,
+        "flows_open": cell.live,
         "family": cell.kind.family(),
         "subject": cell.subject,
         "ns_min": cell.min(),
@@ -118,9 +120,9 @@ pub(crate) fn page(env: &Value, outcome: &Outcome, targets: &[Target]) -> String
         }
     }
     text.push_str("\n## Packets\n");
-    for title in table::titles(&outcome.cells) {
+    for (stage, title) in table::titles(&outcome.cells) {
         text.push('\n');
-        text.push_str(&table::render(&outcome.cells, &title));
+        text.push_str(&table::render(&outcome.cells, stage, &title));
     }
     text.push_str("\n## Other figures\n");
     for group in figure::groups(&outcome.figures) {
@@ -145,11 +147,8 @@ pub(crate) fn compare(old: &Path, new: &Value) -> Result<Vec<String>> {
             lines.push(format!("{name}: {before:.3} before, {now:.3} now ({:+.0} %)", change * 100.0));
         }
     }
-    lines.push(format!(
-        "{} of {common} ratios that both reports have differ by more than {:.0} %",
-        lines.len(),
-        SAME * 100.0
-    ));
+    let differ = lines.len();
+    lines.push(format!("{differ} of {common} ratios that both reports have differ by more than {:.0} %", SAME * 100.0));
     Ok(lines)
 }
 
@@ -163,10 +162,11 @@ fn ratios(report: &Value) -> BTreeMap<String, f64> {
         }
         for (peer, ratio) in cell["ratio_to"].as_object().into_iter().flatten() {
             let name = format!(
-                "{} {} prefixes {} flows {}: {subject} ÷ {peer}",
+                "{} {} prefixes {} flows of {} open {}: {subject} ÷ {peer}",
                 cell["traffic"].as_str().unwrap_or_default(),
                 cell["prefixes"],
                 cell["flows"],
+                cell["flows_open"],
                 cell["family"].as_str().unwrap_or_default(),
             );
             if let Some(ratio) = ratio.as_f64() {

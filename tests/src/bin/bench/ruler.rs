@@ -136,8 +136,7 @@ impl Ruler {
             while !stop() {
                 let due = u64::try_from(start.elapsed().as_nanos())? * rate / 1_000_000_000;
                 if due < sent + burst {
-                    // Others may need this CPU to tell us to stop.
-                    std::thread::yield_now();
+                    std::hint::spin_loop();
                     continue;
                 }
                 run(send, &frame, u32::try_from(burst)?, BATCH)?;

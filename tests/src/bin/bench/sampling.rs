@@ -44,7 +44,7 @@ pub(crate) fn sample(
     let mut cells: Vec<(usize, Cell)> = Vec::new();
     for (index, subject) in subjects.iter().enumerate() {
         for kind in stage.kinds.iter().filter(|kind| subject.takes(**kind)) {
-            let mut cell = Cell::new(*kind, stage.prefixes, subject.as_ref());
+            let mut cell = Cell::new(*kind, stage, subject.as_ref());
             cell.void = broken.get(index).cloned().flatten();
             cells.push((index, cell));
         }

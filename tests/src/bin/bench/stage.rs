@@ -8,6 +8,9 @@ use crate::{
 /// One list, loaded into every subject.
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
+    /// Its place in the run.
+    pub(crate) number: usize,
+    /// Prefixes of each family.
     pub(crate) prefixes: usize,
     pub(crate) six: bool,
     /// Conversations opened before anything is measured.
@@ -20,14 +23,22 @@ pub(crate) struct Stage {
 impl Stage {
     fn new(prefixes: usize, open: &[Kind], kinds: &[Kind]) -> Self {
         let six = kinds.iter().any(|kind| kind.six);
-        Self { prefixes, six, open: open.to_vec(), kinds: kinds.to_vec(), variants: false }
+        Self { number: 0, prefixes, six, open: open.to_vec(), kinds: kinds.to_vec(), variants: false }
+    }
+
+    /// Flows opened for it.
+    pub(crate) fn live(&self) -> u32 {
+        self.open.iter().map(|kind| kind.flows).sum()
     }
 
     /// What makes it a stage of its own.
     pub(crate) fn title(&self) -> String {
-        let flows: usize = self.open.iter().map(|kind| kind.flows as usize).sum();
-        let six = if self.six { " IPv6" } else { "" };
-        format!("{}{six} prefixes, {} live flows", crate::cell::short(self.prefixes), crate::cell::short(flows))
+        let six = if self.six { " of each family" } else { "" };
+        format!(
+            "{} prefixes{six}, {} flows open",
+            crate::cell::short(self.prefixes),
+            crate::cell::short(self.live() as usize)
+        )
     }
 }
 
@@ -35,14 +46,14 @@ impl Stage {
 pub(crate) fn plan(options: &Options) -> Vec<Stage> {
     let everyday = [FAR, NEAR, ONE, TEN_K, TEN_K_TCP];
     let open = [TEN_K, TEN_K_TCP];
-    let six = [FAR.six(), NEAR.six(), TEN_K.six()];
+    let both = [FAR, FAR.six(), NEAR, NEAR.six(), TEN_K, TEN_K.six()];
     let mut stages = Vec::new();
     if options.quick {
         let mut base = Stage::new(1_000, &open, &everyday);
         base.kinds.extend([FRAGMENTS, NEW, FAR.tagged()]);
         base.variants = true;
         stages.push(base);
-        stages.push(Stage::new(1_000, &[TEN_K.six()], &six));
+        stages.push(Stage::new(1_000, &[TEN_K, TEN_K.six()], &both));
         stages.push(Stage::new(100_000, &open, &[FAR, NEAR, TEN_K, NEW]));
         // nft alone takes longer to load it than a quick run may last: by name only.
         if options.cell.is_some() {
@@ -62,12 +73,21 @@ pub(crate) fn plan(options: &Options) -> Vec<Stage> {
         }
         for size in [1_000, 1_000_000] {
             stages.push(Stage::new(size, &[MILLION], &[MILLION, TEN_K, FAR, NEAR]));
-            stages.push(Stage::new(size, &[TEN_K.six()], &six));
+            stages.push(Stage::new(size, &[TEN_K, TEN_K.six()], &both));
         }
     }
     for stage in &mut stages {
         stage.kinds.retain(|kind| options.wants(&crate::cell::Cell::slug(*kind, stage.prefixes)));
     }
     stages.retain(|stage| !stage.kinds.is_empty());
+    for (number, stage) in stages.iter_mut().enumerate() {
+        stage.number = number;
+        let kinds = stage.kinds.clone();
+        // One family asked for by name needs no list of the other.
+        stage.six = kinds.iter().any(|kind| kind.six);
+        stage.open.retain(|open| {
+            kinds.iter().any(|kind| kind.flows > 0 && kind.six == open.six) || open.flows == MILLION.flows
+        });
+    }
     stages
 }

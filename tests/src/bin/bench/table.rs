@@ -14,8 +14,8 @@ pub(crate) fn floor(cell: &Cell) -> &'static str {
 
 /// Cells of one title, as Markdown rows that read well in a terminal too. `own` is the cost above the floor of the
 /// path; the last column is Sekimori's share of the row's subject.
-pub(crate) fn render(cells: &Cells, title: &str) -> String {
-    let rows: Vec<&Cell> = cells.0.iter().filter(|cell| cell.title() == title).collect();
+pub(crate) fn render(cells: &Cells, stage: usize, title: &str) -> String {
+    let rows: Vec<&Cell> = cells.0.iter().filter(|cell| cell.stage == stage && cell.title() == title).collect();
     let mut text = format!("### {title}\n\n");
     text.push_str("| subject            |   min | median |    max |   own | sekimori ÷ it |\n");
     text.push_str("| :----------------- | ----: | -----: | -----: | ----: | ------------: |\n");
@@ -50,11 +50,11 @@ pub(crate) fn render(cells: &Cells, title: &str) -> String {
     text
 }
 
-/// Titles in the order in which they were measured.
-pub(crate) fn titles(cells: &Cells) -> Vec<String> {
+/// Stages and titles in the order in which they were measured.
+pub(crate) fn titles(cells: &Cells) -> Vec<(usize, String)> {
     let mut titles = Vec::new();
     for cell in &cells.0 {
-        let title = cell.title();
+        let title = (cell.stage, cell.title());
         if !titles.contains(&title) {
             titles.push(title);
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     bench::Outcome,
-    cell::{Cells, short},
+    cell::{Cells, Place, short},
     traffic::{FAR, Kind, MILLION, NEAR, NEW, TEN_K, TEN_K_TCP},
 };
 
@@ -84,12 +84,33 @@ struct Judge<'a> {
     targets: Vec<Target>,
 }
 
-type Place = (Kind, usize, &'static str);
+/// Which stage a comparison is taken from where several have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    /// The one with the fewest open flows.
+    Fewest,
+    /// The one with the most.
+    Most,
+}
 
 impl Judge<'_> {
     fn ratio(&mut self, name: &'static str, bound: f64, of: Place, to: Place) {
-        let figure =
-            self.cells.ns(of.0, of.1, of.2).zip(self.cells.ns(to.0, to.1, to.2)).map(|(of, to)| of / to.max(1.0));
+        self.ratio_with(Open::Fewest, name, bound, of, to);
+    }
+
+    fn ratio_with(&mut self, open: Open, name: &'static str, bound: f64, of: Place, to: Place) {
+        let mut stages = self.cells.stages();
+        if open == Open::Most {
+            stages.reverse();
+        }
+        let together = stages.iter().find_map(|stage| self.cells.ns(*stage, of).zip(self.cells.ns(*stage, to)));
+        let apart = || {
+            let any = |place| stages.iter().find_map(|stage| self.cells.ns(*stage, place));
+            any(of).zip(any(to))
+        };
+        // Lists of two sizes are never loaded together.
+        let found = together.or_else(|| if of.1 == to.1 { None } else { apart() });
+        let figure = found.map(|(of, to)| of / to.max(1.0));
         let what = if of.0 == to.0 && of.1 == to.1 {
             format!("{}: {} ÷ {}", cell(of), of.2, to.2)
         } else {
@@ -103,16 +124,19 @@ impl Judge<'_> {
     fn sizes(&self, kind: Kind) -> Vec<usize> {
         SIZES
             .into_iter()
-            .filter(|size| *size == MILLION_PREFIXES || self.cells.ns(kind, *size, OURS).is_some())
+            .filter(|size| {
+                *size == MILLION_PREFIXES
+                    || self.cells.stages().iter().any(|stage| self.cells.ns(*stage, (kind, *size, OURS)).is_some())
+            })
             .collect()
     }
 
     fn drops(&mut self) {
         for size in self.sizes(FAR) {
-            self.ratio("T1", 1.5, (FAR, size, OURS), (FAR, size, "xdp-drop"));
-            self.ratio("T1", 1.0 / 8.0, (FAR, size, OURS), (FAR, size, SET));
-            self.ratio("T1", 1.0 / 3.0, (FAR, size, OURS), (FAR, size, INGRESS));
-            self.ratio("T1", 0.5, (FAR, size, WITH_HTTPS), (FAR, size, SET));
+            self.ratio_with(Open::Most, "T1", 1.5, (FAR, size, OURS), (FAR, size, "xdp-drop"));
+            self.ratio_with(Open::Most, "T1", 1.0 / 8.0, (FAR, size, OURS), (FAR, size, SET));
+            self.ratio_with(Open::Most, "T1", 1.0 / 3.0, (FAR, size, OURS), (FAR, size, INGRESS));
+            self.ratio_with(Open::Most, "T1", 0.5, (FAR, size, WITH_HTTPS), (FAR, size, SET));
         }
         let million = MILLION_PREFIXES;
         self.ratio("T2", 1.0 / 8.0, (NEAR, million, OURS), (NEAR, million, SET));
