@@ -4,7 +4,7 @@
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     btf_maps::{Array, PerCpuArray},
-    helpers::bpf_redirect,
+    helpers::{bpf_ktime_get_ns, bpf_redirect},
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
@@ -21,10 +21,39 @@ pub(crate) static PEERS6: Array<[u32; 4], { (PEERS * TABLES) as usize }> = Array
 #[btf_map]
 pub(crate) static NEXT: PerCpuArray<u64, 1> = PerCpuArray::new();
 
+/// When this CPU's next packet is due, where they are paced.
+#[btf_map]
+pub(crate) static DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Readings of the clock until a paced packet goes in any case.
+const PATIENCE: usize = 1000;
+/// What a sender that was held up makes up for, ns.
+const CATCH_UP: u64 = 1_000_000;
+
+/// Waits for this packet's turn. In the kernel, because each test run sets up and takes down more than a burst costs.
+#[inline(always)]
+fn wait(gap: u32) {
+    let Some(due) = DUE.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's own; takes nothing.
+    let (turn, now) = unsafe { (*due, bpf_ktime_get_ns()) };
+    let turn = if turn + CATCH_UP < now { now } else { turn };
+    for _ in 0..PATIENCE {
+        // SAFETY: takes nothing.
+        if unsafe { bpf_ktime_get_ns() } >= turn {
+            break;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *due = turn + u64::from(gap) };
+}
+
 #[xdp]
 pub(crate) fn ruler_send(ctx: XdpContext) -> u32 {
     let md: *mut xdp_md = ctx.ctx;
     let (Some(plan), Some(next)) = (PLAN.get(0), NEXT.get_ptr_mut(0)) else { return xdp_action::XDP_ABORTED };
+    if plan.gap != 0 {
+        wait(plan.gap);
+    }
     // SAFETY: this CPU's own number; a test run is not preempted by another on its CPU within a packet.
     let number = unsafe {
         let number = *next as u32;

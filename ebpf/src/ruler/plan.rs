@@ -56,6 +56,10 @@ pub(crate) struct Plan {
     pub(crate) client_net: [u32; 3],
     /// Where this kind's peers start in the tables: a multiple of [`PEERS`].
     pub(crate) table: u32,
+    /// Nanoseconds from one packet to the next, 0 for as fast as it goes. Host order.
+    pub(crate) gap: u32,
+    /// Makes the size a multiple of 8.
+    pub(crate) reserved: u32,
     /// Service ports.
     pub(crate) services: [u16; 8],
 }
