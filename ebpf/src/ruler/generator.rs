@@ -28,7 +28,7 @@ pub(crate) static DUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Readings of the clock until a paced packet goes in any case.
 const PATIENCE: usize = 1000;
 /// What a sender that was held up makes up for, ns.
-const CATCH_UP: u64 = 1_000_000;
+const CATCH_UP: u64 = 5_000_000;
 
 /// Waits for this packet's turn. In the kernel, because each test run sets up and takes down more than a burst costs.
 #[inline(always)]

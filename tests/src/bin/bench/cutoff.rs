@@ -183,7 +183,7 @@ fn send(mut socket: File, frame: &[u8], done: &AtomicBool) -> Result<()> {
     while !done.load(Ordering::Acquire) {
         for _ in 0..BURST {
             // A full queue or a link that is down is no reason to stop asking.
-            socket.write(frame).ok();
+            socket.write_all(frame).ok();
         }
         due += TURN;
         thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -129,7 +129,7 @@ impl Ruler {
         let (from, cpu) = (from.clone(), self.cpu);
         let send = program(&mut self.ebpf, "ruler_send")?;
         // Long runs: setting one up takes milliseconds.
-        let run_of = rate / 2;
+        let run_of = rate;
         from.run(|| {
             pin(cpu)?;
             let start = Instant::now();
