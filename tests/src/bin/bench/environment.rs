@@ -30,7 +30,7 @@ pub(crate) fn describe(options: &Options, cpu: usize) -> Result<Value> {
         "nft": said("nft", &["--version"]),
         "iptables": said("iptables", &["--version"]),
         "ipset": said("ipset", &["--version"]),
-        "xdp_filter": said("xdp-filter", &["--version"]),
+        "xdp_filter": said("dpkg-query", &["-W", "-f=${Version}\n", "xdp-tools"]),
         "iperf3": said("iperf3", &["--version"]),
         "seed": options.seed,
         "quick": options.quick,

@@ -176,3 +176,27 @@ fn ratios(report: &Value) -> BTreeMap<String, f64> {
     }
     found
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ratios_that_moved_by_more_than_a_tenth_are_named() {
+        let report = |near: f64, far: f64| {
+            let cell = |name: &str, ratio: f64| {
+                json!({"traffic": name, "prefixes": 1000, "flows": 0, "flows_open": 0, "family": "ipv4",
+                    "subject": "sekimori", "ratio_to": {"kernel": ratio}})
+            };
+            json!({"cells": [cell("near", near), cell("far", far)]})
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("old.json");
+        fs::write(&old, report(0.50, 0.50).to_string()).unwrap();
+        let lines = compare(&old, &report(0.54, 0.60)).unwrap();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("far ") && lines[0].contains("+20 %"), "{lines:?}");
+        assert!(lines[1].starts_with("1 of 2 "), "{lines:?}");
+    }
+}
