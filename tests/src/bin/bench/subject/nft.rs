@@ -14,8 +14,6 @@ use crate::{
 
 /// A million entries take 12 to 17 seconds on an idle machine.
 const LOAD: Duration = Duration::from_secs(240);
-/// Entries of one statement, so that no line grows without bound.
-const LINE: usize = 10_000;
 
 /// Where the rules sit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +41,18 @@ impl Nft {
 
     /// The whole ruleset in nft's language.
     pub(crate) fn rules(&self, list: &List) -> Result<String> {
-        let (family, table) = match self.hook {
-            NftHook::Conntrack => ("inet", "inet bench"),
-            NftHook::Ingress => ("netdev", "netdev bench"),
+        let table = match self.hook {
+            NftHook::Conntrack => "inet bench",
+            NftHook::Ingress => "netdev bench",
         };
         let mut text = format!("table {table}\ndelete table {table}\ntable {table} {{\n");
-        writeln!(text, "set allowed4 {{ type ipv4_addr; flags interval; }}")?;
-        writeln!(text, "set allowed6 {{ type ipv6_addr; flags interval; }}")?;
+        // Inside the definition: statements that add elements later take nft ten times as long and twice the memory.
+        for (six, set, kind) in [(false, "allowed4", "ipv4_addr"), (true, "allowed6", "ipv6_addr")] {
+            let prefixes: Vec<_> = list.family(six).map(ToString::to_string).collect();
+            let elements =
+                if prefixes.is_empty() { String::new() } else { format!("elements = {{ {} }}", prefixes.join(",\n")) };
+            writeln!(text, "set {set} {{ type {kind}; flags interval; {elements} }}")?;
+        }
         let ports = SERVICES.map(|port| port.to_string()).join(", ");
         match self.hook {
             NftHook::Conntrack => {
@@ -79,12 +82,6 @@ impl Nft {
             }
         }
         writeln!(text, "}}")?;
-        for (six, set) in [(false, "allowed4"), (true, "allowed6")] {
-            let prefixes: Vec<_> = list.family(six).map(ToString::to_string).collect();
-            for chunk in prefixes.chunks(LINE) {
-                writeln!(text, "add element {family} bench {set} {{ {} }}", chunk.join(", "))?;
-            }
-        }
         Ok(text)
     }
 
