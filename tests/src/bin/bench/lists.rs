@@ -25,9 +25,17 @@ pub(crate) struct List {
 struct Ranges(Vec<(u128, u128)>);
 
 impl Ranges {
+    /// From ranges that may overlap: a replaced prefix may hold one that stayed.
     fn new(mut ranges: Vec<(u128, u128)>) -> Self {
         ranges.sort_unstable();
-        Self(ranges)
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some((_, before)) if first <= *before => *before = last.max(*before),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self(merged)
     }
 
     fn holds(&self, address: u128) -> bool {
@@ -249,6 +257,14 @@ mod tests {
                     assert_eq!(inside(*peer), place == Place::Listed, "{peer} {place:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_range_inside_another_hides_nothing() {
+        let ranges = Ranges::new(vec![(20, 40), (25, 25), (60, 60)]);
+        for (address, held) in [(19, false), (20, true), (25, true), (30, true), (40, true), (41, false), (60, true)] {
+            assert_eq!(ranges.holds(address), held, "{address}");
         }
     }
 
