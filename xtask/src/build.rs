@@ -1,12 +1,16 @@
-//! `build`: the BPF object, then the agent with the object inside.
+//! `build`: the BPF objects, then the agent with the object inside.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     toolchain::{TARGET, Toolchain},
-    workspace::{bpf_object, bpf_target, cargo, run as run_command, target},
+    workspace::{bpf_object, bpf_target, cargo, ruler_object, run as run_command, target},
 };
 
 /// How the agent is built; the BPF object is always optimised.
@@ -45,15 +49,22 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     Ok(())
 }
 
-/// The BPF object. Its file changes only when its contents do, so that an unchanged data plane rebuilds nothing.
+/// The BPF objects: the product's, which the agent embeds, and the ruler's.
 pub(crate) fn bpf() -> Result<()> {
     let toolchain = Toolchain::find_or_install()?;
-    run_command(toolchain.cargo_build().args(["-p", "sekimori-ebpf", "--bin", "sekimori-bpf"]))?;
-    let built = bpf_target().join(TARGET).join("release/sekimori-bpf");
-    let object = bpf_object();
-    let new = fs::read(&built).with_context(|| format!("the build left no {}", built.display()))?;
-    if fs::read(&object).is_ok_and(|old| old == new) {
+    let names = ["sekimori-bpf", "sekimori-ruler"];
+    run_command(toolchain.cargo_build().args(["-p", "sekimori-ebpf", "--bin", names[0], "--bin", names[1]]))?;
+    for (name, object) in names.into_iter().zip([bpf_object(), ruler_object()]) {
+        keep(&bpf_target().join(TARGET).join("release").join(name), &object)?;
+    }
+    Ok(())
+}
+
+/// Copies an object only when its contents changed, so that an unchanged data plane rebuilds nothing.
+fn keep(built: &Path, object: &Path) -> Result<()> {
+    let new = fs::read(built).with_context(|| format!("the build left no {}", built.display()))?;
+    if fs::read(object).is_ok_and(|old| old == new) {
         return Ok(());
     }
-    fs::write(&object, new).with_context(|| format!("could not write {}", object.display()))
+    fs::write(object, new).with_context(|| format!("could not write {}", object.display()))
 }

@@ -1,5 +1,6 @@
 //! Everything a developer or a curious administrator runs from a clone, one file a verb.
 
+mod bench;
 mod build;
 mod demo;
 mod fmt;
@@ -21,12 +22,15 @@ cargo xtask VERB
   demo [--keep|--stop] a town hall with its five networks, guarded, on this machine
                        --keep: leave it running and print how to use it; --stop: end that
   test [FILTER]        formatting, lints, unit tests, behaviour on real packets
+  bench [--quick] [--compare OLD.json] [CELL]
+                       speed beside what else one could use; --quick: under five minutes, fewer sizes and rounds;
+                       CELL: only cells whose names start so; --compare: what differs from an earlier report
   build [--release]    the BPF object, then the agent with the object inside
   setup [--check]      install what building and testing need; --check: only say what is missing
   fmt                  format the sources
   lint                 rustfmt --check and clippy, warnings are errors
 
-demo and test run setup and build first.";
+demo, test and bench run setup and build first.";
 
 fn main() -> ExitCode {
     match run() {
@@ -50,6 +54,7 @@ fn run() -> Result<()> {
         ["test", filter] if !filter.starts_with('-') => test::run(Some(filter)),
         ["demo"] => demo::run(None),
         ["demo", flag @ ("--keep" | "--stop")] => demo::run(Some(flag)),
+        ["bench", arguments @ ..] => bench::run(arguments),
         ["fmt"] => fmt::run(),
         ["lint"] => lint::run(),
         [] | ["help" | "--help" | "-h"] => {

@@ -32,6 +32,8 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
 ];
+/// What the benchmark measures besides.
+pub(crate) const BENCH_TOOLS: &[Tool] = &[("iptables", "iptables"), ("ipset", "ipset"), ("xdp-filter", "xdp-tools")];
 /// Commands whose package would start a service on this machine: unpacked into our own folder instead.
 pub(crate) const UNPACKED_TOOLS: &[Tool] = &[("prometheus", "prometheus"), ("promtool", "prometheus")];
 

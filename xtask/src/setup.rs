@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     kernel,
-    packages::{self, DEMO_TOOLS, TEST_TOOLS, UNPACKED_TOOLS},
+    packages::{self, BENCH_TOOLS, DEMO_TOOLS, TEST_TOOLS, UNPACKED_TOOLS},
     toolchain::{self, Toolchain},
     workspace::is_root,
 };
@@ -16,13 +16,18 @@ pub(crate) enum Extent {
     Demo,
     /// That and what the tests need.
     Everything,
+    /// What the benchmark needs: its peers, and what it measures them with.
+    Bench,
 }
 
 /// Installs what is missing, saying so first; then checks the kernel.
 pub(crate) fn run(extent: Extent) -> Result<()> {
     let mut tools = DEMO_TOOLS.to_vec();
-    if extent == Extent::Everything {
+    if extent != Extent::Demo {
         tools.extend(TEST_TOOLS);
+    }
+    if extent == Extent::Bench {
+        tools.extend(BENCH_TOOLS);
     }
     packages::install(&packages::missing_tools(&tools), "running on real packets")?;
     if extent == Extent::Everything {

@@ -26,6 +26,11 @@ pub(crate) fn bpf_object() -> PathBuf {
     bpf_target().join("sekimori.bpf.o")
 }
 
+/// The object with the benchmark's own programs.
+pub(crate) fn ruler_object() -> PathBuf {
+    bpf_target().join("sekimori-ruler.bpf.o")
+}
+
 /// Cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)

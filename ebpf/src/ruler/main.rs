@@ -1,0 +1,31 @@
+//! The ruler: BPF programs that make, count, drop and forward the benchmark's packets. Not part of the product.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod floor;
+#[cfg(target_arch = "bpf")]
+mod generator;
+#[cfg(target_arch = "bpf")]
+mod plan;
+#[cfg(target_arch = "bpf")]
+mod sink;
+#[cfg(target_arch = "bpf")]
+mod yardstick;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {
+    eprintln!("This is a BPF object, built by `cargo xtask bench`; it does not run on the host.");
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: the verifier refuses any program in which this is reachable.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+/// The kernel grants the helpers we call to GPL-compatible programs only.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,143 @@
+//! Takes the samples of a stage: rounds in shuffled order, the floors first and last for the noise.
+
+use anyhow::Result;
+
+use crate::{
+    cell::Cell,
+    options::Options,
+    random::Random,
+    ruler::{NEW_FLOWS, Ruler},
+    stage::Stage,
+    subject::Subject,
+    traffic::{Fate, Kind, Way},
+};
+
+/// How often a sample in which packets went astray is taken again.
+const AGAIN: usize = 3;
+/// How far the floors of the first and the last round may be apart.
+const NOISE: f64 = 0.08;
+
+/// What a stage gave.
+#[derive(Debug)]
+pub(crate) struct Sampled {
+    pub(crate) cells: Vec<Cell>,
+    /// How far the floors moved, worst of them, as a share.
+    pub(crate) drift: f64,
+}
+
+impl Sampled {
+    pub(crate) fn noisy(&self) -> bool {
+        self.drift > NOISE
+    }
+}
+
+/// All rounds of a stage. A subject with an entry in `broken` gets no figure.
+pub(crate) fn sample(
+    ruler: &mut Ruler,
+    subjects: &mut [Box<dyn Subject>],
+    broken: &[Option<String>],
+    stage: &Stage,
+    options: &Options,
+) -> Result<Sampled> {
+    let (rounds, samples, count) = options.effort();
+    let mut random = Random::new(options.seed ^ 0x6f72_6465_7200);
+    let mut cells: Vec<(usize, Cell)> = Vec::new();
+    for (index, subject) in subjects.iter().enumerate() {
+        for kind in stage.kinds.iter().filter(|kind| subject.takes(**kind)) {
+            let mut cell = Cell::new(*kind, stage, subject.as_ref());
+            cell.void = broken.get(index).cloned().flatten();
+            cells.push((index, cell));
+        }
+    }
+    let mut floors: Vec<(&'static str, Vec<u64>)> = vec![("xdp-drop", Vec::new()), ("xdp-fwd", Vec::new())];
+    let mut turn = 0u64;
+    for _ in 0..rounds {
+        let mut order: Vec<usize> = (0..cells.len()).collect();
+        random.shuffle(&mut order);
+        let mut lows: Vec<Option<u64>> = vec![None; floors.len()];
+        for position in order {
+            let Some((index, cell)) = cells.get_mut(position) else { continue };
+            let Some(subject) = subjects.get_mut(*index) else { continue };
+            for _ in 0..samples {
+                if cell.void.is_some() {
+                    break;
+                }
+                turn += 1;
+                let ns = one(ruler, subject.as_mut(), cell, turn, count)?;
+                let floor = floors.iter().position(|(name, _)| *name == cell.subject);
+                if let (Some(floor), Some(ns), false) = (floor, ns, cell.kind.six || cell.kind.tagged) {
+                    let low = lows[floor].map_or(ns, |low: u64| low.min(ns));
+                    lows[floor] = Some(low);
+                }
+            }
+        }
+        for ((_, of), low) in floors.iter_mut().zip(lows) {
+            of.extend(low);
+        }
+    }
+    let drift = floors.iter().filter_map(|(_, lows)| drift(lows)).fold(0.0, f64::max);
+    Ok(Sampled { cells: cells.into_iter().map(|(_, cell)| cell).collect(), drift })
+}
+
+/// How far the last round's minimum is from the first's.
+fn drift(lows: &[u64]) -> Option<f64> {
+    let (first, last) = (*lows.first()? as f64, *lows.last()? as f64);
+    Some((last - first).abs() / first.min(last).max(1.0))
+}
+
+/// One sample; packets that went astray are a reason to take it again, and in the end to give no figure.
+fn one(ruler: &mut Ruler, subject: &mut dyn Subject, cell: &mut Cell, turn: u64, count: u32) -> Result<Option<u64>> {
+    let kind = cell.kind;
+    for attempt in 1..=AGAIN {
+        let first = first_packet(kind, turn * AGAIN as u64 + attempt as u64, count);
+        let plan = kind.plan(subject.gateway())?;
+        ruler.delivered(subject.gateway())?;
+        let ns = ruler.send(&plan, first, count)?;
+        let expected = if kind.fate == Fate::Drop && !subject.forwards_everything() { 0 } else { u64::from(count) };
+        let arrived = ruler.settled(subject.gateway(), kind.way(), expected)?;
+        if kind.new {
+            subject.forget()?;
+        }
+        if arrived == expected {
+            cell.sent += u64::from(count);
+            cell.arrived += arrived;
+            cell.samples.push(ns);
+            return Ok(Some(ns));
+        }
+        if attempt == AGAIN {
+            cell.sent += u64::from(count);
+            cell.arrived += arrived;
+            cell.void = Some(format!("{arrived} of {count} packets arrived, {expected} should have"));
+        }
+    }
+    Ok(None)
+}
+
+/// Every sample goes on where another left off, so that no cache holds its addresses; first packets of new flows stay
+/// clear of the flows that were opened.
+fn first_packet(kind: Kind, turn: u64, count: u32) -> u64 {
+    if kind.new {
+        return NEW_FLOWS + (turn * u64::from(count)) % (250 << 20);
+    }
+    (turn * u64::from(count)) % u64::from(kind.period())
+}
+
+/// The side on which a kind arrives.
+pub(crate) fn side(way: Way, delivered: crate::ruler::Delivered) -> u64 {
+    match way {
+        Way::Out => delivered.wan,
+        Way::In => delivered.lan,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::drift;
+
+    #[test]
+    fn drift_is_the_same_both_ways() {
+        assert_eq!(drift(&[100, 300, 110]), Some(0.1));
+        assert_eq!(drift(&[110, 1, 100]), Some(0.1));
+        assert_eq!(drift(&[]), None);
+    }
+}
