@@ -76,6 +76,7 @@ fn tables(list: &Prefixes) -> Compiled {
         ports: vec![(PortKey { iface: IFACE, ..PortKey::default() }, HERE)],
         nets,
         net_names: vec![("here".into(), HERE), ("there".into(), THERE)],
+        laid_out: std::sync::Arc::default(),
         addrs: list.iter().map(|(&(_, addr, len), entry)| (len, addr.to_be_bytes(), *entry)).collect(),
         macs: Vec::new(),
         bindings: Vec::new(),

@@ -19,7 +19,7 @@ use sekimori_ebpf::{
     tables::{Addr, Tables},
 };
 
-use super::{limit_room::LimitRoom, prefixes::prefix, room::Room, space::Space, tables::Compiled};
+use super::{limit_room::LimitRoom, prefixes::prefix, room::Room, tables::Compiled};
 
 /// Tables in memory.
 ///
@@ -51,8 +51,6 @@ struct Generation {
     ports: HashMap<PortKey, u16>,
     /// What decisions learn is written into them.
     places: HashMap<(u32, u16), Box<UnsafeCell<Place>>>,
-    /// `None`: the prefixes do not fit, which `compile` has ruled out.
-    space: Option<Space>,
     macs: HashMap<MacKey, usize>,
     bindings: HashMap<Addr, u32>,
 }
@@ -191,7 +189,6 @@ impl Generation {
                 .filter(|(port, _)| port.inner == 0)
                 .map(|(port, net)| place(*port, *net, number))
                 .collect(),
-            space: Space::build(&tables.addrs).ok(),
             macs: tables.macs.iter().enumerate().map(|(index, (key, _))| (*key, index)).collect(),
             bindings: tables.bindings.iter().copied().collect(),
             tables,
@@ -242,7 +239,7 @@ impl Tables for HostTables {
         pointer(self.generation(generation).and_then(|live| live.tables.nets.get(usize::from(net))))
     }
     fn line(&self, generation: u32, index: u32) -> *const Line {
-        pointer(self.generation(generation).and_then(|live| live.space.as_ref()?.line(index)))
+        pointer(self.generation(generation).and_then(|live| live.tables.space().ok()?.line(index)))
     }
     fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {
         pointer(self.generation(generation).and_then(|live| live.macs.get(key).map(|&at| &live.tables.macs[at].1)))

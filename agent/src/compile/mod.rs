@@ -29,7 +29,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sekimori_ebpf::abi::{
     BUILTIN_ARP, BUILTIN_ICMP_ERRORS, BUILTIN_LACP_SHIFT, BUILTIN_LLDP_SHIFT, BUILTIN_MLD, BUILTIN_NDP, BUILTIN_RESETS,
@@ -90,6 +90,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
         nets,
         net_names: policy.nets.iter().zip(&net_ids).map(|(net, &id)| (net.name.clone(), id)).collect(),
         addrs,
+        laid_out: Arc::default(),
         macs: nets::macs(policy, &net_ids, &device_ids),
         bindings: nets::bindings(policy, &device_ids),
         devices,

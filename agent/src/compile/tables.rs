@@ -1,8 +1,12 @@
 //! What `compile` produces: every table of one generation as plain data, ready to be staged.
 
+use std::sync::{Arc, OnceLock};
+
 use sekimori_ebpf::abi::{
     AddrEntry, DeviceEntry, GenConfig, LimitEntry, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet,
 };
+
+use super::{error::CompileError, space::Space};
 
 /// The tables of one generation. Vectors indexed by id hold an entry for every id from 0.
 #[derive(Debug, Clone)]
@@ -42,12 +46,27 @@ pub struct Compiled {
     pub rule_ids: Vec<String>,
     /// What each schedule means, by schedule id; 0 is unused. Turned into windows by `schedule::windows`.
     pub schedules: Vec<super::schedule::Plan>,
+    /// `addrs` as the data plane looks them up, once somebody asked; clones share it.
+    pub laid_out: Arc<OnceLock<Space>>,
 }
 
 impl Compiled {
     /// Without the prefixes, which are most of it and needed by nobody who only names and counts.
     pub fn lean(mut self) -> Self {
         self.addrs = Vec::new();
+        self.laid_out = Arc::default();
         self
+    }
+
+    /// `addrs` as the data plane looks them up: laid out at the first call.
+    ///
+    /// # Errors
+    /// They do not fit, which `compile` rules out.
+    pub fn space(&self) -> Result<&Space, CompileError> {
+        if let Some(space) = self.laid_out.get() {
+            return Ok(space);
+        }
+        let space = Space::build(&self.addrs)?;
+        Ok(self.laid_out.get_or_init(|| space))
     }
 }

@@ -14,7 +14,7 @@ use super::{
     error::{Error, While},
     maps::{Addr, Maps},
 };
-use crate::compile::{space::Space, tables::Compiled};
+use crate::compile::tables::Compiled;
 
 /// Inner arrays may differ in size.
 const BPF_F_INNER_MAP: u32 = 1 << 12;
@@ -93,7 +93,7 @@ impl Staged {
             + tables.rules.len()
             + tables.limits.len()
             + schedules.len();
-        let space = Space::build(&tables.addrs).doing(format!("lay out {SPACE}"))?;
+        let space = tables.space().doing(format!("lay out {SPACE}"))?;
         Ok(Self {
             config: array("the generation", &[config], 1)?,
             ports: hash("the ports", MAX_PORTS, &ports)?,

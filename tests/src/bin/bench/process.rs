@@ -12,25 +12,29 @@ use anyhow::{Context as _, Result};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
     pub(crate) success: bool,
-    /// Peak resident memory, KiB.
+    /// Peak resident memory, KiB, as seen every 2 ms.
     pub(crate) peak_kib: u64,
 }
 
 /// Waits for a child; `None` at the deadline.
 pub(crate) fn wait(child: &Child, deadline: Instant) -> Result<Option<End>> {
     let pid = i32::try_from(child.id())?;
+    let ours = std::fs::read_link("/proc/self/exe")?;
+    let mut peak_kib = 0;
     loop {
+        // Asked of the process while it runs: what `wait4` says of it begins with the memory of the process that forked it.
+        if std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program != ours) {
+            peak_kib = status_kib(child.id(), "VmHWM").unwrap_or(peak_kib);
+        }
         let mut status = 0;
-        // SAFETY: all zeroes is a valid value of this plain struct.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: our own child, and two places of the right types to write to.
-        let waited = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        // SAFETY: our own child, and a place of the right type to write to.
+        let waited = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
         if waited < 0 {
             return Err(std::io::Error::last_os_error()).context("waiting for a child");
         }
         if waited == pid {
             let success = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
-            return Ok(Some(End { success, peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0) }));
+            return Ok(Some(End { success, peak_kib }));
         }
         if Instant::now() >= deadline {
             return Ok(None);
