@@ -44,15 +44,24 @@ pub(crate) fn count(packet: &Packet, reason: u32) {
     }
 }
 
-/// The way out of a packet that the way in forwards.
+/// The way out of a packet that the way in forwards, `len` bytes of it; for an answer that is where its rule counts it.
 #[inline(always)]
-pub(crate) fn count_out(packet: &Packet) {
+pub(crate) fn count_out(packet: &Packet, len: u32) {
+    if packet.out_side == 0 && packet.out_slot != 0 {
+        if let Some(counter) = RULE_COUNTERS.get_ptr_mut(packet.out_slot - 1) {
+            // SAFETY: as in `count`.
+            let counter = unsafe { &mut *counter };
+            counter.reply_packets += packet.segments as u64;
+            counter.reply_bytes += len as u64;
+            counter.last = packet.now;
+        }
+    }
     let index = counter_index(packet.out_net, DIR_OUT, Reason::Flow as u32);
     if let Some(counter) = COUNTERS.get_ptr_mut(index) {
         // SAFETY: as in `count`.
         let counter = unsafe { &mut *counter };
         counter.packets += packet.segments as u64;
-        counter.bytes += packet.len as u64;
+        counter.bytes += len as u64;
         counter.last = packet.now;
     }
 }

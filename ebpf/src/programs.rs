@@ -3,7 +3,8 @@
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_fib_lookup as FibLookup, xdp_action, xdp_md},
     helpers::{
-        bpf_fib_lookup, bpf_redirect, bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_get_buff_len,
+        bpf_fib_lookup, bpf_redirect, bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail,
+        bpf_xdp_get_buff_len,
     },
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
@@ -77,6 +78,9 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
             return xdp_action::XDP_DROP;
         }
         // To be sampled: the event wants every field.
+        reason = fast::ASK;
+    } else if reason >= Reason::NoPolicy as u32 && !private() {
+        // What tracking refused: likewise.
         reason = fast::ASK;
     }
     if reason == fast::ASK {
@@ -187,10 +191,18 @@ fn forward(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
     let packet = &scratch.packet;
     let (came, goes) = (packet.outer, packet.out_tag);
     let bridged = packet.out_mode == OUT_BRIDGED;
+    // SAFETY: `md` is the context the kernel passed.
+    let linear = unsafe { (*md).data_end - (*md).data };
+    let mut length = linear;
+    if linear != packet.len {
+        // In pieces: not every driver sends such frames from XDP, and one that does not loses them.
+        return xdp_action::XDP_PASS;
+    }
     if !bridged {
         // SAFETY: `FibLookup` is integers and unions of them.
         let mut fib: FibLookup = unsafe { core::mem::zeroed() };
-        if !look_up(md, packet, &mut fib) {
+        length = look_up(md, packet, &mut fib);
+        if length == 0 || length > linear {
             return xdp_action::XDP_PASS;
         }
         if fib.ifindex != packet.out_ifindex {
@@ -211,7 +223,13 @@ fn forward(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
         } else {
             0
         };
+        // Bytes behind the packet end here, as they would in the kernel.
+        let behind = linear.wrapping_sub(length);
         // SAFETY: `md` is the context the kernel passed.
+        if behind != 0 && unsafe { bpf_xdp_adjust_tail(md, -(behind as i32)) } != 0 {
+            return xdp_action::XDP_PASS;
+        }
+        // SAFETY: as above.
         if grow != 0 && unsafe { bpf_xdp_adjust_head(md, grow) } != 0 {
             return xdp_action::XDP_PASS;
         }
@@ -220,20 +238,22 @@ fn forward(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
             return xdp_action::XDP_ABORTED;
         }
     }
-    count_out(packet);
+    count_out(packet, length);
     // SAFETY: no preconditions.
     unsafe { bpf_redirect(packet.out_ifindex, 0) as u32 }
 }
 
-/// Asks the kernel where it would route the packet. False if it would not, or not now (no neighbour, too big, ...).
+/// Asks the kernel where it would route the packet. Returns how long the frame is without bytes behind the packet, or 0 if the
+/// kernel would not route it, or not now (no neighbour, too big, ...).
 #[inline(always)]
-fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> bool {
+fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> u32 {
     // SAFETY: `md` is the context the kernel passed.
     let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
-    let l3 = data + if packet.outer != 0 { 18 } else { 14 };
+    let ethernet = if packet.outer != 0 { 18 } else { 14 };
+    let l3 = data + ethernet;
     if l3 + 40 > end {
         // Too short for the larger of the two headers: rare, and the stack takes it.
-        return false;
+        return 0;
     }
     // SAFETY: 40 bytes from `l3` were just compared with the end of the packet.
     let head = unsafe { &*(l3 as *const [u8; 40]) };
@@ -242,9 +262,12 @@ fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> bool {
     fib.dport = packet.dport.to_be();
     fib.ifindex = packet.routed;
     let ipv6 = head[0] >> 4 == 6;
+    let mut length = ethernet as u32;
     if ipv6 {
+        let total = u16::from_be_bytes([head[4], head[5]]).saturating_add(40);
+        length += total as u32;
         fib.family = 10;
-        fib.__bindgen_anon_1.tot_len = u16::from_be_bytes([head[4], head[5]]) + 40;
+        fib.__bindgen_anon_1.tot_len = total;
         // SAFETY: any four bytes are an integer.
         unsafe {
             fib.__bindgen_anon_2.flowinfo = core::ptr::read_unaligned(head.as_ptr().cast::<u32>()) & 0xffff_ff0fu32;
@@ -252,14 +275,17 @@ fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> bool {
             fib.__bindgen_anon_4.ipv6_dst = core::ptr::read_unaligned(head.as_ptr().add(24).cast::<[u32; 4]>());
         }
     } else {
+        let total = u16::from_be_bytes([head[2], head[3]]);
+        length += total as u32;
         fib.family = 2;
-        fib.__bindgen_anon_1.tot_len = u16::from_be_bytes([head[2], head[3]]);
+        fib.__bindgen_anon_1.tot_len = total;
         fib.__bindgen_anon_2.tos = head[1];
         fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes([head[12], head[13], head[14], head[15]]);
         fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes([head[16], head[17], head[18], head[19]]);
     }
     // SAFETY: `md` is the context the kernel passed, `fib` is as large as said.
-    unsafe { bpf_fib_lookup(md.cast(), fib, size_of::<FibLookup>() as i32, 0) == 0 }
+    let answer = unsafe { bpf_fib_lookup(md.cast(), fib, size_of::<FibLookup>() as i32, 0) };
+    if answer == 0 { length } else { 0 }
 }
 
 /// New MACs, tag, and one hop less.
@@ -281,7 +307,8 @@ fn rewrite(md: *mut xdp_md, packet: &Packet, fib: &FibLookup) -> bool {
         head[8] = head[8].wrapping_sub(1);
         // RFC 1624: one less in the upper byte of its word is one more there in the checksum.
         let sum = u16::from_be_bytes([head[10], head[11]]) as u32 + 0x100;
-        let sum = ((sum & 0xffff) + (sum >> 16)) as u16;
+        // Of the two zeroes the one that a sum made anew has.
+        let sum = (sum + (sum >= 0xffff) as u32) as u16;
         [head[10], head[11]] = sum.to_be_bytes();
     }
     // SAFETY: as above.

@@ -375,6 +375,8 @@ fn follow<T: Tables>(tables: &T, packet: &mut Packet, view: &mut View, place: &P
     };
     if known && meant {
         packet.out_mode = view.out_mode;
+        // With no side: an answer counts for its rule where it leaves.
+        packet.out_slot = view.slot as u32 + 1;
         packet.out_ifindex = view.out_ifindex;
         packet.out_tag = view.out_tag;
         packet.out_net = view.out_net;
@@ -402,8 +404,6 @@ fn judged_there<T: Tables>(tables: &T, packet: &mut Packet, view: *mut View) -> 
         return Reason::Flow as u32;
     }
     flow::touch(view, packet.now);
-    packet.out_slot = view.slot as u32 + 1;
-    packet.out_side = 2;
     Reason::Flow as u32
 }
 

@@ -5,6 +5,7 @@ pub mod bpffs;
 pub mod counted;
 pub mod counters;
 pub mod download;
+pub mod fast;
 pub mod flood;
 pub mod frame;
 pub mod gate;

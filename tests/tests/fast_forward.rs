@@ -1,0 +1,186 @@
+//! What the fast path does with packets: the same as the slow way, to the byte and to the count, and no longer than it may.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use sekimori::dataplane::maps::Maps;
+use sekimori_tests::harness::{
+    counted::Counted,
+    counters::Counters,
+    fast::{Scene, Talk, deliver},
+    frame::Frame,
+    gate::{POISON, SOON},
+    link, nft,
+    packet::{Packet, flag, inwards},
+    policy::rule,
+    raw::RawPort,
+    service::{Server, connect},
+    stream::Stream,
+    tool,
+    town::{HOST_INTERFACE, Town},
+    agent::Agent,
+    townhall::{MacAddr, CLOUD_V4, CLOUD_V6, INTERNET, INTERNET_ROUTER, LGWAN_ROUTER, OFFICE, PC_017},
+};
+
+const OFTEN: Duration = Duration::from_millis(1);
+const NEW_MAC: [u8; 6] = [2, 0, 0, 0, 0x99, 0x77];
+
+/// What must arrive of a packet, however it came: other MACs, one hop less, and nothing else.
+fn forwarded_as(packet: &Packet, macs: (MacAddr, MacAddr)) -> Frame {
+    Packet { macs, ttl: packet.ttl - 1, ..packet.clone() }.frame()
+}
+
+/// MACs of what leaves for the Internet, and for the office.
+const OUT: (MacAddr, MacAddr) = (INTERNET.mac, INTERNET_ROUTER.mac);
+const HOME: (MacAddr, MacAddr) = (OFFICE.mac, PC_017.mac);
+
+/// The IPv4 packet whose header sums up to this.
+fn summing_up_to(mut packet: Packet, sum: u16) -> Result<Packet> {
+    for id in 0..=u16::MAX {
+        packet.id = id;
+        if packet.bytes().get(10..12) == Some(&sum.to_be_bytes()[..]) {
+            return Ok(packet);
+        }
+    }
+    anyhow::bail!("no identification makes it {sum:#x}")
+}
+
+/// Sends what must not arrive, then what must.
+fn refuses(lane: (&RawPort, &RawPort), bad: &Packet, good: &Packet) -> Result<()> {
+    lane.0.send(&bad.frame())?;
+    let (poison, body) = (|frame: &Frame| frame.contains(POISON), good.body.clone());
+    lane.1.expect_none(&format!("{bad:?}"), SOON, poison, || lane.0.send(&good.frame()), |frame| frame.contains(&body))
+}
+
+/// Sums of bytes by direction of zones, networks and rules.
+fn volumes(agent: &Agent) -> Result<Vec<(String, f64)>> {
+    let counters = Counters::read(agent)?;
+    let mut all = Vec::new();
+    for (net, direction) in [("office", "in"), ("office", "out"), ("internet", "in"), ("internet", "out")] {
+        for verdict in ["pass", "drop"] {
+            let labels = [("network", net), ("direction", direction), ("verdict", verdict)];
+            all.push((format!("{net} {direction} {verdict}"), counters.sum("sekimori_bytes_total", &labels)));
+        }
+    }
+    for direction in ["forward", "reply"] {
+        let labels = [("rule", "web"), ("direction", direction)];
+        all.push((format!("rule packets {direction}"), counters.sum("sekimori_rule_packets_total", &labels)));
+        all.push((format!("rule bytes {direction}"), counters.sum("sekimori_rule_bytes_total", &labels)));
+    }
+    Ok(all)
+}
+
+/// One script of every sort of packet, each checked to the byte; what was counted of it.
+fn script(fast: bool) -> Result<(Counted, Vec<(String, f64)>)> {
+    let scene = Scene::up(&[&INTERNET_ROUTER], fast)?.quiet(&[&PC_017, &INTERNET_ROUTER])?;
+    let (a, b) = scene.lane(&PC_017, &INTERNET_ROUTER)?;
+    let (there, back) = ((&a, &b), (&b, &a));
+    let mut talks = Vec::new();
+    for v6 in [false, true] {
+        talks.push(Talk::udp(v6, 4000));
+        talks.push(Talk::tcp(v6, 4001, there)?);
+    }
+    for talk in &mut talks {
+        if fast {
+            scene.speeds_up(talk, there)?;
+        } else {
+            deliver(there, &talk.ask())?;
+            deliver(back, &talk.answer())?;
+        }
+    }
+    let (before, volume, kernel) = (Counted::read(&scene.agent)?, volumes(&scene.agent)?, scene.forwarded()?);
+    for talk in &mut talks {
+        for ttl in [2, 3, 64, 255] {
+            let (ask, answer) = (talk.ask().ttl(ttl), talk.answer().ttl(ttl));
+            assert_eq!(deliver(there, &ask)?.0, forwarded_as(&ask, OUT).0, "{ask:?}");
+            assert_eq!(deliver(back, &answer)?.0, forwarded_as(&answer, HOME).0, "{answer:?}");
+        }
+    }
+    let kernel = scene.forwarded()? - kernel;
+    // One packet of each of eight directions may have had its turn to go the slow way.
+    ensure!(if fast { kernel <= 8 } else { kernel == 32 }, "{kernel} of 32 packets were forwarded by the kernel");
+
+    for sum in [0xfeff, 0xff00, 0x00ff, 0xfefe] {
+        // One hop less carries over.
+        let ask = summing_up_to(talks[0].ask(), sum)?;
+        assert_eq!(deliver(there, &ask)?.0, forwarded_as(&ask, OUT).0, "{sum:#x}");
+    }
+    for talk in &mut talks {
+        // Bytes behind the packet are padding, and nothing of the sender's.
+        let ask = talk.ask();
+        let mut frame = ask.frame();
+        frame.0.extend(POISON);
+        a.send(&frame)?;
+        let seen = b.expect("the packet", SOON, |seen| seen.contains(&ask.body))?;
+        assert_eq!(seen.0, forwarded_as(&ask, OUT).0, "{ask:?} with bytes behind it");
+    }
+    // Traffic class and flow label.
+    let label = [0x6a, 0xbc, 0xde, 0xf0];
+    let ask = talks[2].ask();
+    let (mut frame, mut wanted) = (ask.frame(), forwarded_as(&ask, OUT));
+    frame.0[14..18].copy_from_slice(&label);
+    wanted.0[14..18].copy_from_slice(&label);
+    a.send(&frame)?;
+    assert_eq!(b.expect("the labelled one", SOON, |seen| seen.contains(&ask.body))?.0, wanted.0);
+    // Too small for both headers, for a tag or an option.
+    let tiny = Packet::udp(inwards(&PC_017), (PC_017.v4, 4000), (CLOUD_V4, 443), b"x");
+    assert_eq!(deliver(there, &tiny)?.0, forwarded_as(&tiny, OUT).0);
+    for index in [0, 2] {
+        let whole = talks[index].ask();
+        for piece in whole.cut(&[(0, 16), (16, 32)]) {
+            a.send(&piece)?;
+            let text = piece.0[piece.0.len() - 16..].to_vec();
+            b.expect("a fragment", SOON, |seen| seen.contains(&text))?;
+        }
+    }
+    for index in [1, 3] {
+        let talk = &mut talks[index];
+        let (client, server) = talk.next;
+        for bad in [talk.client(flag::ACK, client + 1_000_000, server, POISON), talk.client(flag::ACK, client, server + 70_000, POISON)] {
+            let good = talk.ask();
+            refuses(there, &bad, &good)?;
+        }
+        for bad in [talk.server(flag::ACK, server + 1_000_000, client, POISON), talk.server(flag::ACK, server, client + 900_000, POISON)] {
+            let good = talk.answer();
+            refuses(back, &bad, &good)?;
+        }
+    }
+    let talk = &mut talks[1];
+    let (client, server) = talk.next;
+    deliver(there, &talk.client(flag::FIN | flag::ACK, client, server, &[]))?;
+    deliver(back, &talk.server(flag::ACK | flag::PSH, server, client + 1, b"still to be said"))?;
+    deliver(back, &talk.server(flag::FIN | flag::ACK, server + 16, client + 1, &[]))?;
+    deliver(there, &talk.client(flag::ACK, client + 1, server + 17, &[]))?;
+    let (bad, good) = (talk.client(flag::ACK, client + 1_000_000, server + 17, POISON), talks[0].ask());
+    refuses(there, &bad, &good)?;
+    let talk = &mut talks[3];
+    let (client, server) = talk.next;
+    deliver(back, &talk.server(flag::RST, server, 0, &[]))?;
+    let (bad, good) = (talk.client(flag::ACK, client + 1_000_000, server, POISON), talks[0].ask());
+    refuses(there, &bad, &good)?;
+
+    let counted = Counted::read(&scene.agent)?.since(&before);
+    let volume = volumes(&scene.agent)?.into_iter().zip(volume).map(|(now, then)| (now.0, now.1 - then.1)).collect();
+    Ok((counted, volume))
+}
+
+#[test]
+fn bytes_and_counters_are_those_of_the_slow_way() -> Result<()> {
+    let (slow, slow_volume) = script(false)?;
+    let (fast, fast_volume) = script(true)?;
+    assert_eq!(fast.drops(), slow.drops());
+    let flow = |counted: &Counted, net: &str, direction: &str| {
+        counted.reasons.get(&(net.into(), direction.into(), "flow".into())).copied().unwrap_or(0)
+    };
+    for (net, direction) in [("office", "in"), ("office", "out"), ("internet", "in"), ("internet", "out")] {
+        assert_eq!(flow(&fast, net, direction), flow(&slow, net, direction), "{net} {direction}");
+    }
+    assert_eq!(fast.reasons.len(), slow.reasons.len(), "{fast:?}\n{slow:?}");
+    assert_eq!((&fast.rules, &fast.flows), (&slow.rules, &slow.flows));
+    assert_eq!(fast_volume, slow_volume);
+    Ok(())
+}
