@@ -23,7 +23,7 @@ use sekimori_tests::harness::{
     tool,
     town::{HOST_INTERFACE, Town},
     agent::Agent,
-    townhall::{MacAddr, CLOUD_V4, CLOUD_V6, INTERNET, INTERNET_ROUTER, LGWAN_ROUTER, OFFICE, PC_017},
+    townhall::{ATTACKER_V4, Host, MacAddr, CLOUD_V4, CLOUD_V6, INTERNET, INTERNET_ROUTER, LGWAN_ROUTER, OFFICE, PC_017},
 };
 
 const OFTEN: Duration = Duration::from_millis(1);
@@ -183,4 +183,177 @@ fn bytes_and_counters_are_those_of_the_slow_way() -> Result<()> {
     assert_eq!((&fast.rules, &fast.flows), (&slow.rules, &slow.flows));
     assert_eq!(fast_volume, slow_volume);
     Ok(())
+}
+
+/// The Internet's side and a conversation that takes the fast path both ways.
+struct Running {
+    a: RawPort,
+    b: RawPort,
+    talk: Talk,
+    scene: Scene,
+}
+
+impl Running {
+    fn up(others: &[&'static Host]) -> Result<Self> {
+        let hosts: Vec<_> = [&INTERNET_ROUTER].into_iter().chain(others.iter().copied()).collect();
+        let scene = Scene::up(&hosts, true)?.quiet(&[&PC_017, &INTERNET_ROUTER])?;
+        let (a, b) = scene.lane(&PC_017, &INTERNET_ROUTER)?;
+        let mut running = Self { a, b, talk: Talk::udp(false, 4000), scene };
+        running.fast()?;
+        Ok(running)
+    }
+
+    fn there(&self) -> (&RawPort, &RawPort) {
+        (&self.a, &self.b)
+    }
+
+    fn back(&self) -> (&RawPort, &RawPort) {
+        (&self.b, &self.a)
+    }
+
+    /// Until both directions take the fast path.
+    fn fast(&mut self) -> Result<()> {
+        self.scene.speeds_up(&mut self.talk, (&self.a, &self.b))
+    }
+
+    /// The next question must take the slow way, at once.
+    fn slow(&mut self) -> Result<Frame> {
+        let ask = self.talk.ask();
+        self.scene.slow(self.there(), &ask)
+    }
+
+    /// A packet that must not arrive where it would have gone, and is counted as this drop.
+    fn refused(&self, bad: &Packet, dropped: &str) -> Result<()> {
+        let before = Counted::read(&self.scene.agent)?;
+        self.a.send(&bad.frame())?;
+        tool::until(dropped, SOON, || {
+            let drops = Counted::read(&self.scene.agent)?.since(&before).drops();
+            Ok((drops.get(dropped) == Some(&1)).then_some(()))
+        })?;
+        ensure!(!self.b.drain()?.iter().any(|frame| frame.contains(&bad.body)), "{bad:?} arrived");
+        Ok(())
+    }
+}
+
+#[test]
+fn another_mac_or_another_receiver_does_not_take_it() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    let mut stolen = running.talk.ask();
+    stolen.macs.0[5] ^= 0x40;
+    running.refused(&stolen, "office in mac_mismatch")?;
+    running.fast()?;
+    // Addressed to somebody else on the segment: seen, never sent on.
+    let forwarded = running.scene.forwarded()?;
+    for last in [0x18, 0x66] {
+        let mut astray = running.talk.ask();
+        astray.macs.1 = [2, 0, 0, 0, 0x10, last];
+        let good = running.talk.ask();
+        running.a.send(&astray.frame())?;
+        let (bad, body) = (astray.body.clone(), good.body.clone());
+        let marker = || running.a.send(&good.frame());
+        running.b.expect_none("it", SOON, |frame| frame.contains(&bad), marker, |frame| frame.contains(&body))?;
+    }
+    ensure!(running.scene.forwarded()? <= forwarded + 1, "the conversation itself left the fast path");
+    Ok(())
+}
+
+#[test]
+fn what_the_kernel_must_answer_or_cut_up_goes_to_the_kernel() -> Result<()> {
+    let town = Town::build(&[&PC_017, &INTERNET_ROUTER])?;
+    tool::must(town.gateway.command("ip").args(["link", "set", "wan0", "mtu", "1300"]), SOON)?;
+    let scene = Scene::over(town, &[&PC_017, &INTERNET_ROUTER], true)?.quiet(&[&PC_017, &INTERNET_ROUTER])?;
+    let (a, b) = scene.lane(&PC_017, &INTERNET_ROUTER)?;
+    let fits = |frame: &Frame, kind: [u8; 2], at: usize| frame.0.get(at..at + 2) == Some(&kind[..]);
+    for v6 in [false, true] {
+        let mut talk = Talk::udp(v6, 4000);
+        scene.speeds_up(&mut talk, (&a, &b))?;
+        let (at, over, large) = if v6 { (54, [3, 0], [2, 0]) } else { (34, [11, 0], [3, 4]) };
+        a.send(&talk.ask().ttl(1).frame())?;
+        a.expect("time exceeded", SOON, |frame| fits(frame, over, at))?;
+        let header = if v6 { 48 } else { 28 };
+        // The largest that fits, and one byte more.
+        for extra in [0, 1] {
+            let mut big = talk.sized(1300 - header + extra);
+            if !v6 {
+                // Do not fragment.
+                big.fragment = 0x4000;
+            }
+            if extra == 0 {
+                let ((seen, fast), _) = (scene.pass((&a, &b), &big)?, ());
+                ensure!(fast && seen.0.len() == 1314, "{} bytes, fast: {fast}", seen.0.len());
+            } else {
+                a.send(&big.frame())?;
+                a.expect("too big", SOON, |frame| fits(frame, large, at))?;
+            }
+        }
+    }
+    let mut talk = Talk::udp(false, 4000);
+    scene.speeds_up(&mut talk, (&a, &b))?;
+    let big = talk.sized(1400);
+    a.send(&big.frame())?;
+    for (offset, more) in [(0, true), (1280, false)] {
+        let place = u16::try_from(offset / 8)? | if more { 0x2000 } else { 0 };
+        let piece = b.expect("a fragment", SOON, |frame| frame.0.get(20..22) == Some(&place.to_be_bytes()[..]))?;
+        ensure!(big.body.get(offset..offset + piece.0.len() - 34) == piece.0.get(34..), "{piece:?}");
+    }
+    Ok(())
+}
+
+/// Both directions at full rate while this is cut off.
+fn stands(scene: &Scene, object: &[&str], streams: &[&Stream]) -> Result<()> {
+    for stream in streams {
+        stream.flows(20)?;
+    }
+    tool::until("the streams to pass the kernel by", SOON, || {
+        let (before, sent) = (scene.forwarded()?, streams[0].sent());
+        tool::until("50 more", SOON, || Ok((streams[0].sent() >= sent + 50).then_some(())))?;
+        Ok((scene.forwarded()? - before <= 2).then_some(()))
+    })?;
+    let cut = [&["cutoff"], object, &["--reason", "worm"]].concat();
+    let said = scene.agent.cli(cut.iter().copied())?;
+    ensure!(said.ok(), "{said:?}");
+    for stream in streams {
+        stream.stands_still(100).with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+fn restored(scene: &Scene, object: &[&str]) -> Result<()> {
+    let restore = [&["restore"], object, &["--reason", "clean"]].concat();
+    let said = scene.agent.cli(restore.iter().copied())?;
+    ensure!(said.ok(), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_cut_off_stops_it_from_the_next_packet_on_with_or_without_an_agent() -> Result<()> {
+    let mut scene = Scene::up(&[&INTERNET_ROUTER], true)?;
+    let (pc, internet) = (scene.town.host(&PC_017)?.clone(), scene.town.host(&INTERNET_ROUTER)?.clone());
+    let answers = Stream::to_client(&pc, &internet, (CLOUD_V4, 443), OFTEN)?;
+    let answers6 = Stream::to_client(&pc, &internet, (CLOUD_V6, 443), OFTEN)?;
+    // A server that answers now and then, so that the conversation is one.
+    let echo = Server::udp(&internet, (ATTACKER_V4, 443), |data, _| Some(data.to_vec()))?;
+    let asks = Stream::echoed(&pc, echo.address(), OFTEN)?;
+    let streams = [&answers, &answers6, &asks];
+    for object in [
+        &["network", "internet"][..],
+        &["zone", "office"],
+        &["host", "192.168.10.17"],
+        &["host", "02:00:00:00:10:17"],
+        &["all"],
+    ] {
+        // The host's IPv4 address says nothing of its IPv6 one.
+        let streams: Vec<_> = streams.iter().copied().filter(|one| object[1..] != ["192.168.10.17"] || !std::ptr::eq(*one, &answers6)).collect();
+        stands(&scene, object, &streams)?;
+        restored(&scene, object)?;
+    }
+    for stream in streams {
+        stream.flows(20)?;
+    }
+    let before = answers.arrived().count;
+    scene.agent.kill9()?;
+    // Nobody is needed for what goes on.
+    answers.flows(500)?;
+    ensure!(answers.arrived().count >= before + 500);
+    stands(&scene, &["network", "internet"], &streams)
 }

@@ -213,6 +213,12 @@ impl Talk {
         packet
     }
 
+    /// The client's next packet over UDP, with so many bytes of data.
+    pub fn sized(&mut self, bytes: usize) -> Packet {
+        let text = self.text("ask").into_iter().cycle().take(bytes).collect::<Vec<_>>();
+        Packet::udp(inwards(&PC_017), self.client, self.server, &text)
+    }
+
     /// 24 bytes that no other packet has.
     fn text(&mut self, kind: &str) -> Vec<u8> {
         self.number += 1;

@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a stream may take to do what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Of a datagram: its number three times, for a frame about as long as wires have them.
+const SIZE: usize = 24;
+
 /// What arrived so far.
 #[derive(Debug, Clone, Default)]
 pub struct Arrived {
@@ -69,6 +72,13 @@ impl Stream {
         Self::between(format!("{to} > {}", client.name()), listening, asking, every)
     }
 
+    /// To a server that sends everything back: both ways at this pace.
+    pub fn echoed(client: &Ns, to: impl Into<SocketAddr>, every: Duration) -> Result<Self> {
+        let to = to.into();
+        let asking = service::udp_socket(client, None, to, LOOK)?;
+        Self::between(format!("{} > {to} and back", client.name()), asking.try_clone()?, asking, every)
+    }
+
     fn between(name: String, sending: UdpSocket, receiving: UdpSocket, every: Duration) -> Result<Self> {
         receiving.set_read_timeout(Some(LOOK))?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -78,7 +88,7 @@ impl Stream {
             thread::spawn(move || {
                 while !stop.load(Ordering::Acquire) {
                     // A datagram the box drops on its way out may be an error here; it counts as sent all the same.
-                    sending.send(&sent.load(Ordering::Acquire).to_be_bytes()).ok();
+                    sending.send(&[sent.load(Ordering::Acquire).to_be_bytes(); 3].concat()).ok();
                     sent.fetch_add(1, Ordering::AcqRel);
                     thread::sleep(every);
                 }
@@ -90,7 +100,7 @@ impl Stream {
                 let mut buffer = [0; 64];
                 loop {
                     match receiving.recv(&mut buffer) {
-                        Ok(8) => note(&arrived, u64::from_be_bytes(buffer.first_chunk().copied().unwrap_or_default())),
+                        Ok(SIZE) => note(&arrived, u64::from_be_bytes(buffer.first_chunk().copied().unwrap_or_default())),
                         Ok(_) => {}
                         // What is still on its way when the sender stops is waited for.
                         Err(_) if stop.load(Ordering::Acquire) => return,
