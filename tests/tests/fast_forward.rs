@@ -2,28 +2,32 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use sekimori::dataplane::maps::Maps;
 use sekimori_tests::harness::{
+    agent::{Agent, Config},
     counted::Counted,
     counters::Counters,
-    fast::{Scene, Talk, deliver},
+    fast::{self, Scene, Talk, deliver},
     frame::Frame,
     gate::{POISON, SOON},
-    link, nft,
+    link::{self, plug},
+    netns::Ns,
+    nft, offload,
     packet::{Packet, flag, inwards},
-    policy::rule,
+    policy::{Policies, rule},
     raw::RawPort,
     service::{Server, connect},
     stream::Stream,
     tool,
     town::{HOST_INTERFACE, Town},
-    agent::Agent,
-    townhall::{ATTACKER_V4, Host, MacAddr, CLOUD_V4, CLOUD_V6, INTERNET, INTERNET_ROUTER, LGWAN_ROUTER, OFFICE, PC_017},
+    townhall::{
+        ATTACKER_V4, CLOUD_V4, CLOUD_V6, Host, INTERNET, INTERNET_ROUTER, LGWAN_ROUTER, MacAddr, OFFICE, PC_017,
+    },
 };
 
 const OFTEN: Duration = Duration::from_millis(1);
@@ -140,11 +144,17 @@ fn script(fast: bool) -> Result<(Counted, Vec<(String, f64)>)> {
     for index in [1, 3] {
         let talk = &mut talks[index];
         let (client, server) = talk.next;
-        for bad in [talk.client(flag::ACK, client + 1_000_000, server, POISON), talk.client(flag::ACK, client, server + 70_000, POISON)] {
+        for bad in [
+            talk.client(flag::ACK, client + 1_000_000, server, POISON),
+            talk.client(flag::ACK, client, server + 70_000, POISON),
+        ] {
             let good = talk.ask();
             refuses(there, &bad, &good)?;
         }
-        for bad in [talk.server(flag::ACK, server + 1_000_000, client, POISON), talk.server(flag::ACK, server, client + 900_000, POISON)] {
+        for bad in [
+            talk.server(flag::ACK, server + 1_000_000, client, POISON),
+            talk.server(flag::ACK, server, client + 900_000, POISON),
+        ] {
             let good = talk.answer();
             refuses(back, &bad, &good)?;
         }
@@ -343,7 +353,11 @@ fn a_cut_off_stops_it_from_the_next_packet_on_with_or_without_an_agent() -> Resu
         &["all"],
     ] {
         // The host's IPv4 address says nothing of its IPv6 one.
-        let streams: Vec<_> = streams.iter().copied().filter(|one| object[1..] != ["192.168.10.17"] || !std::ptr::eq(*one, &answers6)).collect();
+        let streams: Vec<_> = streams
+            .iter()
+            .copied()
+            .filter(|one| object[1..] != ["192.168.10.17"] || !std::ptr::eq(*one, &answers6))
+            .collect();
         stands(&scene, object, &streams)?;
         restored(&scene, object)?;
     }
@@ -357,3 +371,305 @@ fn a_cut_off_stops_it_from_the_next_packet_on_with_or_without_an_agent() -> Resu
     ensure!(answers.arrived().count >= before + 500);
     stands(&scene, &["network", "internet"], &streams)
 }
+
+#[test]
+fn a_route_that_moves_takes_it_away_from_the_very_next_packet() -> Result<()> {
+    let mut running = Running::up(&[&LGWAN_ROUTER])?;
+    let lgwan = RawPort::open(running.scene.town.host(&LGWAN_ROUTER)?, HOST_INTERFACE)?;
+    for dead in [false, true] {
+        if dead {
+            running.scene.agent.kill9()?;
+        }
+        running.scene.gateway("ip route replace 198.51.100.5 via 172.16.88.1")?;
+        let maps = Maps::pinned(&running.scene.agent.pins_path().join("maps"))?;
+        ensure!(maps.fast.get(&0, 0)? != 0, "nothing of this is the agent's doing");
+        let astray = running.talk.ask();
+        if dead {
+            let forwarded = running.scene.forwarded()?;
+            running.a.send(&astray.frame())?;
+            let seen = || Ok((running.scene.forwarded()? == forwarded + 1).then_some(()));
+            tool::until("the kernel to have tried", SOON, seen)?;
+        } else {
+            running.refused(&astray, "lgwan out wrong_way")?;
+        }
+        // Nor is a conversation that already ran the other way a way back.
+        running.scene.gateway("ip route del 198.51.100.5")?;
+        let home = running.talk.ask();
+        deliver(running.there(), &home)?;
+        for port in [&running.b, &lgwan] {
+            ensure!(!port.drain()?.iter().any(|frame| frame.contains(&astray.body)), "dead: {dead}");
+        }
+        running.fast()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_neighbour_that_changes_is_followed_from_the_next_packet_on() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    let new = "02:00:00:00:99:77";
+    running.scene.gateway(&format!("ip neigh replace 203.0.113.1 lladdr {new} dev wan0 nud permanent"))?;
+    let ask = running.talk.ask();
+    let (seen, fast) = running.scene.pass(running.there(), &ask)?;
+    assert_eq!((seen.to_mac(), fast), (NEW_MAC, true));
+    assert_eq!(seen.0, forwarded_as(&ask, (INTERNET.mac, NEW_MAC)).0);
+    // Forgotten: the kernel asks for it again and nothing is lost.
+    running.scene.gateway("ip neigh del 203.0.113.1 dev wan0")?;
+    let ask = running.talk.ask();
+    let seen = running.scene.slow(running.there(), &ask)?;
+    assert_eq!(seen.0, forwarded_as(&ask, OUT).0);
+    running.fast()
+}
+
+#[test]
+fn a_link_that_goes_and_comes_back_leaves_no_hole() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    running.scene.gateway("ip link set wan0 down")?;
+    let lost = running.talk.ask();
+    running.a.send(&lost.frame())?;
+    running.scene.gateway("ip link set wan0 up")?;
+    running.scene.gateway("ip route replace default via 203.0.113.1")?;
+    tool::until("packets to pass again", SOON, || {
+        let ask = running.talk.ask();
+        running.a.send(&ask.frame())?;
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while let Some(frame) = running.b.next(deadline)? {
+            if frame.contains(&ask.body) {
+                return Ok(Some(()));
+            }
+        }
+        Ok(None)
+    })?;
+    running.fast()
+}
+
+#[test]
+fn a_rule_of_the_hosts_own_is_met_at_once_and_void_when_it_is_gone() -> Result<()> {
+    let running = Running::up(&[])?;
+    let scene = &running.scene;
+    let pc = scene.town.host(&PC_017)?;
+    let stream = Stream::to_client(pc, scene.town.host(&INTERNET_ROUTER)?, (CLOUD_V4, 443), OFTEN)?;
+    let fast = || {
+        let (before, sent) = (scene.forwarded()?, stream.sent());
+        tool::until("50 more", SOON, || Ok((stream.sent() >= sent + 50).then_some(())))?;
+        Ok((scene.forwarded()? - before <= 2).then_some(()))
+    };
+    tool::until("the stream to pass the kernel by", SOON, fast)?;
+    let table = "table inet other { chain f { type filter hook forward priority 5; ip saddr 198.51.100.5 drop; }; }";
+    nft::load(&scene.town.gateway, table)?;
+    // The kernel's notice and one look of the agent's, no more.
+    let within = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < within {
+        std::thread::sleep(OFTEN);
+    }
+    stream.stands_still(100)?;
+    scene.gateway("nft delete table inet other")?;
+    stream.flows(50)?;
+    tool::until("the stream to pass the kernel by again", SOON, fast)
+}
+
+#[test]
+fn a_switch_or_a_deadline_that_ends_the_permission_ends_it_here() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    // A deadline of the flow that has just passed: judged anew, by the slow way.
+    let mut maps = Maps::pinned(&running.scene.agent.pins_path().join("maps"))?;
+    let views: Vec<_> = maps.flows4.iter().collect::<Result<_, _>>()?;
+    ensure!(views.len() >= 2, "{} views", views.len());
+    for (key, mut view) in views {
+        view.deadline = 1;
+        maps.flows4.insert(key, view, 0)?;
+    }
+    running.slow()?;
+    running.fast()?;
+    // The same with a reply, which asks the initiator's view.
+    let views: Vec<_> = maps.flows4.iter().collect::<Result<_, _>>()?;
+    for (key, mut view) in views {
+        view.deadline = 1;
+        maps.flows4.insert(key, view, 0)?;
+    }
+    let answer = running.talk.answer();
+    running.scene.slow(running.back(), &answer)?;
+    running.fast()?;
+
+    let without = running.scene.policies.town("without", &[rule("other", "office", "internet", "ping")])?;
+    running.scene.agent.apply(&without)?;
+    let ask = running.talk.ask();
+    running.refused(&ask, "office in flow_ended")?;
+    let answer = running.talk.answer();
+    let before = Counted::read(&running.scene.agent)?;
+    running.b.send(&answer.frame())?;
+    let drops = || {
+        let drops = Counted::read(&running.scene.agent)?.since(&before).drops();
+        Ok((drops.get("office out no_flow") == Some(&1)).then_some(()))
+    };
+    tool::until("the answer to be dropped", SOON, drops)?;
+    ensure!(!running.a.drain()?.iter().any(|frame| frame.contains(&answer.body)), "the answer arrived");
+    Ok(())
+}
+
+#[test]
+fn what_the_host_translates_never_takes_it_even_if_nobody_is_there_to_forbid_it() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    running.scene.agent.kill9()?;
+    running.scene.town.translate()?;
+    let mut talk = Talk::udp(false, 4100);
+    for _ in 0..10 {
+        let ask = talk.ask();
+        let forwarded = running.scene.forwarded()?;
+        running.a.send(&ask.frame())?;
+        let text = ask.body.get(8..).context("no text")?.to_vec();
+        let seen = running.b.expect("the masqueraded packet", SOON, |frame| frame.contains(&text))?;
+        assert_eq!(seen.ips().map(|ips| ips.0), Some(INTERNET.v4.0.into()));
+        ensure!(running.scene.forwarded()? == forwarded + 1, "past the kernel");
+        // And back, to be translated again.
+        let (_, port) = (seen.ips(), seen.ports().context("no ports")?.0);
+        let text = talk.answer().body.get(8..).context("no text")?.to_vec();
+        let answer = Packet::udp(inwards(&INTERNET_ROUTER), (CLOUD_V4, 443), (INTERNET.v4.0, port), &text);
+        running.b.send(&answer.frame())?;
+        let seen = running.a.expect("the answer", SOON, |frame| frame.contains(&text))?;
+        assert_eq!(seen.ips().map(|ips| ips.1), Some(PC_017.v4.into()));
+        ensure!(running.scene.forwarded()? == forwarded + 2, "the answer past the kernel");
+    }
+    Ok(())
+}
+
+/// Bytes of a long transfer, each way.
+const LONG: usize = 20_000_000;
+
+#[test]
+fn long_transfers_both_ways_arrive_whole_past_the_kernel_and_without_repeats() -> Result<()> {
+    let scene = Scene::up(&[&INTERNET_ROUTER], true)?;
+    let (pc, internet) = (scene.town.host(&PC_017)?, scene.town.host(&INTERNET_ROUTER)?);
+    let _echo = Server::tcp_echo(internet, 443)?;
+    let (repeats, kernel) = (|| Ok::<_, anyhow::Error>(repeated(pc)? + repeated(internet)?), || scene.forwarded());
+    let (before, forwarded) = (repeats()?, kernel()?);
+    for to in [SocketAddr::from((CLOUD_V4, 443)), (CLOUD_V6, 443).into()] {
+        let mut stream = connect(pc, None, to, SOON * 2)?;
+        let mut writing = stream.try_clone()?;
+        let bytes = |at: usize| u8::try_from(at * 7 % 251).unwrap_or(0);
+        let sent: Vec<u8> = (0..LONG).map(bytes).collect();
+        let mut got = vec![0; LONG];
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| writing.write_all(&sent));
+            stream.read_exact(&mut got)?;
+            writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+            Ok::<_, anyhow::Error>(())
+        })?;
+        ensure!(got == sent, "{to}: not the same bytes");
+    }
+    let (repeats, kernel) = (repeats()? - before, kernel()? - forwarded);
+    // 28,000 segments of 1,448 bytes each way and family.
+    ensure!(kernel < 2000, "{kernel} packets by way of the kernel");
+    ensure!(repeats < 300, "{repeats} segments sent again");
+    Ok(())
+}
+
+/// `RetransSegs` of a namespace.
+fn repeated(ns: &Ns) -> Result<u64> {
+    ns.run(|| {
+        let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+        let names = lines.next().context("no Tcp: in snmp")?;
+        let at = names.split(' ').position(|name| name == "RetransSegs").context("no RetransSegs")?;
+        Ok(lines.next().and_then(|line| line.split(' ').nth(at)).context("no number")?.parse()?)
+    })
+}
+
+/// Two ports of a bridge, both guarded; a third one that nobody has yet.
+#[test]
+fn a_bridged_pair_crosses_by_port_and_a_host_that_moves_is_found() -> Result<()> {
+    const INSIDE: MacAddr = [2, 0, 0, 1, 0, 0x10];
+    const OUTSIDE: MacAddr = [2, 0, 0, 1, 0, 0x20];
+    let (gateway, inside, outside, moved) =
+        (Ns::new("bridge")?, Ns::new("inside")?, Ns::new("outside")?, Ns::new("moved")?);
+    gateway.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+    for (port, ns, mac) in [("p0", &inside, INSIDE), ("p1", &outside, OUTSIDE), ("p2", &moved, OUTSIDE)] {
+        ns.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+        link::veth(plug(&gateway, port), plug(ns, HOST_INTERFACE).mac(mac))?;
+        offload::gro(ns, HOST_INTERFACE, true)?;
+    }
+    link::bridge(&gateway, "br0", &["p0", "p1", "p2"])?;
+    for family in ["iptables", "ip6tables", "arptables"] {
+        gateway.sysctl(&format!("net/bridge/bridge-nf-call-{family}"), "0")?;
+    }
+    // What XDP sends on, nobody sees here.
+    let taps = [RawPort::open(&gateway, "p0")?, RawPort::open(&gateway, "p1")?];
+    let policies = Policies::new()?;
+    let agent = Agent::start(&gateway, &Config::new(policies.text("bridge", BRIDGE)?))?;
+    for interface in ["p0", "p1", "p2"] {
+        fast::usable(&agent, interface)?;
+    }
+    let ports = [RawPort::open(&inside, HOST_INTERFACE)?, RawPort::open(&outside, HOST_INTERFACE)?];
+    let third = RawPort::open(&moved, HOST_INTERFACE)?;
+    let mut number = 0;
+    let mut packet = |back: bool, tag: Option<u16>| {
+        number += 1;
+        let net = if tag.is_some() { 10 } else { 1 };
+        let ends = ((Ipv4Addr::new(10, net, 0, 10), 4000), (Ipv4Addr::new(10, net, 0, 200), 443));
+        let text = format!("number {number:024}");
+        let packet = if back {
+            Packet::udp((OUTSIDE, INSIDE), ends.1, ends.0, text.as_bytes())
+        } else {
+            Packet::udp((INSIDE, OUTSIDE), ends.0, ends.1, text.as_bytes())
+        };
+        match tag {
+            // Priority 5 stays what it was.
+            Some(vlan) => packet.tag(0x8100, 0xa000 | vlan),
+            None => packet,
+        }
+    };
+    for tag in [None, Some(10)] {
+        tool::until("both ways past the bridge", SOON, || {
+            let mut all = true;
+            for back in [false, true] {
+                let (from, to) = if back { (&ports[1], &ports[0]) } else { (&ports[0], &ports[1]) };
+                let packet = packet(back, tag);
+                let seen = deliver((from, to), &packet)?;
+                ensure!(seen.0 == packet.frame().0, "{seen:?} is not {packet:?}");
+                all &= !taps[usize::from(back)].drain()?.iter().any(|frame| frame.contains(&packet.body));
+            }
+            Ok(all.then_some(()))
+        })?;
+    }
+    // It moves, and says so; at most a second later it is found.
+    third.send(&packet(true, None).frame())?;
+    let moved_at = Instant::now();
+    tool::until("the host at its new port", Duration::from_millis(2500), || {
+        let packet = packet(false, None);
+        ports[0].send(&packet.frame())?;
+        let deadline = Instant::now() + Duration::from_millis(50);
+        while let Some(frame) = third.next(deadline)? {
+            if frame.contains(&packet.body) {
+                return Ok(Some(()));
+            }
+        }
+        Ok(None)
+    })?;
+    ensure!(moved_at.elapsed() < Duration::from_secs(3));
+    Ok(())
+}
+
+const BRIDGE: &str = r#"version: 1
+organisation: test
+box: {addresses: [10.1.0.1]}
+zones:
+  inside: {interfaces: [p0], prefixes: [10.1.0.0/25], devices: any}
+  tagged: {interfaces: [p0], vlans: [10], prefixes: [10.10.0.0/25], devices: any}
+networks:
+  outside:
+    interfaces: [p1, p2]
+    prefixes: [10.1.0.128/25]
+    line: test
+    owner: test
+    survey: {date: 2026-10-01, surveyor: t, topology: t, devices: t, security: t, impact: t}
+  outside-tagged:
+    interfaces: [p1]
+    vlans: [10]
+    prefixes: [10.10.0.128/25]
+    line: test
+    owner: test
+    survey: {date: 2026-10-01, surveyor: t, topology: t, devices: t, security: t, impact: t}
+rules:
+  - {id: web, from: inside, to: outside, services: [udp/443], purpose: test, owner: test}
+  - {id: tagged, from: tagged, to: outside-tagged, services: [udp/443], purpose: test, owner: test}
+"#;

@@ -73,14 +73,9 @@ impl Scene {
         Ok(self)
     }
 
-    /// Waits until packets may take it in and out by this interface.
+    /// [`usable`] on this gateway.
     pub fn usable(&self, interface: &str) -> Result<()> {
-        tool::until(&format!("the fast path by {interface}"), SOON * 2, || {
-            let (_, status) = self.agent.json(["status"])?;
-            let found = status["interfaces"].as_array().and_then(|all| all.iter().find(|one| one["name"] == interface));
-            let fast = &found.with_context(|| format!("no {interface} in {status}"))?["fast_path"];
-            Ok((fast["in"] == true && fast["out"] == true).then_some(()))
-        })
+        usable(&self.agent, interface)
     }
 
     /// A command line in the gateway.
@@ -125,6 +120,17 @@ impl Scene {
     }
 }
 
+/// Waits until packets may take it in and out by this interface.
+pub fn usable(agent: &Agent, interface: &str) -> Result<()> {
+    tool::until(&format!("the fast path by {interface}"), SOON * 2, || {
+        let (_, status) = agent.json(["status"])?;
+        let found = status["interfaces"].as_array().and_then(|all| all.iter().find(|one| one["name"] == interface));
+        let fast = &found.with_context(|| format!("no {interface} in {status}"))?["fast_path"];
+        ensure!(fast["in"] == true && fast["out"] == true, "{fast}");
+        Ok(Some(()))
+    })
+}
+
 /// `ForwDatagrams` of both families.
 pub fn forwarded(ns: &Ns) -> Result<u64> {
     ns.run(|| {
@@ -134,7 +140,8 @@ pub fn forwarded(ns: &Ns) -> Result<u64> {
         let at = names.split(' ').position(|name| name == "ForwDatagrams").context("no ForwDatagrams")?;
         let v4: u64 = lines.next().and_then(|line| line.split(' ').nth(at)).context("no number")?.parse()?;
         let v6 = fs::read_to_string("/proc/thread-self/net/snmp6")?;
-        let v6 = v6.lines().find_map(|line| line.strip_prefix("Ip6OutForwDatagrams")).context("no Ip6OutForwDatagrams")?;
+        let v6 =
+            v6.lines().find_map(|line| line.strip_prefix("Ip6OutForwDatagrams")).context("no Ip6OutForwDatagrams")?;
         Ok(v4 + v6.trim().parse::<u64>()?)
     })
 }
@@ -161,13 +168,7 @@ impl Talk {
     pub fn udp(v6: bool, port: u16) -> Self {
         let ends: (IpAddr, IpAddr) =
             if v6 { (PC_017.v6.into(), CLOUD_V6.into()) } else { (PC_017.v4.into(), CLOUD_V4.into()) };
-        Self {
-            client: (ends.0, port),
-            server: (ends.1, 443),
-            tcp: false,
-            next: (0x1000_0000, 0x9000_0000),
-            number: 0,
-        }
+        Self { client: (ends.0, port), server: (ends.1, 443), tcp: false, next: (0x1000_0000, 0x9000_0000), number: 0 }
     }
 
     /// TCP, after the handshake.

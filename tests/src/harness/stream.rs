@@ -100,7 +100,9 @@ impl Stream {
                 let mut buffer = [0; 64];
                 loop {
                     match receiving.recv(&mut buffer) {
-                        Ok(SIZE) => note(&arrived, u64::from_be_bytes(buffer.first_chunk().copied().unwrap_or_default())),
+                        Ok(SIZE) => {
+                            note(&arrived, u64::from_be_bytes(buffer.first_chunk().copied().unwrap_or_default()))
+                        }
                         Ok(_) => {}
                         // What is still on its way when the sender stops is waited for.
                         Err(_) if stop.load(Ordering::Acquire) => return,
