@@ -12,7 +12,7 @@ use super::{
     netns::Ns,
     nft, offload,
     packet::{Packet, flag, inwards},
-    policy::{Policies, rule},
+    policy::{Policies, TOWN, rule},
     raw::RawPort,
     tool,
     town::{HOST_INTERFACE, Town},
@@ -41,12 +41,17 @@ impl Scene {
 
     /// The same over a town already built.
     pub fn over(town: Town, hosts: &[&'static Host], fast: bool) -> Result<Self> {
+        let web = rule("web", "office", "internet", "https, udp/443, dns, ping");
+        Self::with(town, hosts, fast, &format!("{TOWN}{web}"))
+    }
+
+    /// The same with this policy.
+    pub fn with(town: Town, hosts: &[&'static Host], fast: bool, policy: &str) -> Result<Self> {
         for host in hosts {
             offload::gro(town.host(host)?, HOST_INTERFACE, true)?;
         }
         let policies = Policies::new()?;
-        let rules = [rule("web", "office", "internet", "https, udp/443, dns, ping")];
-        let mut config = Config::new(policies.town("policy", &rules)?);
+        let mut config = Config::new(policies.text("policy", policy)?);
         if !fast {
             config.extra.push(("fast_path", json!("off")));
         }
