@@ -1,0 +1,88 @@
+//! What changes below it: routes, neighbours, links.
+
+use std::time::{Duration, Instant};
+
+use super::shared::{OUT, Running, forwarded_as};
+use anyhow::{Result, ensure};
+use sekimori::dataplane::maps::Maps;
+use sekimori_tests::harness::{
+    fast::deliver,
+    gate::SOON,
+    raw::RawPort,
+    tool,
+    town::HOST_INTERFACE,
+    townhall::{INTERNET, LGWAN_ROUTER},
+};
+
+const NEW_MAC: [u8; 6] = [2, 0, 0, 0, 0x99, 0x77];
+
+#[test]
+fn a_route_that_moves_takes_it_away_from_the_very_next_packet() -> Result<()> {
+    let mut running = Running::up(&[&LGWAN_ROUTER])?;
+    let lgwan = RawPort::open(running.scene.town.host(&LGWAN_ROUTER)?, HOST_INTERFACE)?;
+    for dead in [false, true] {
+        if dead {
+            running.scene.agent.kill9()?;
+        }
+        running.scene.gateway("ip route replace 198.51.100.5 via 172.16.88.1")?;
+        let maps = Maps::pinned(&running.scene.agent.pins_path().join("maps"))?;
+        ensure!(maps.fast.get(&0, 0)? != 0, "nothing of this is the agent's doing");
+        let astray = running.talk.ask();
+        if dead {
+            let forwarded = running.scene.forwarded()?;
+            running.a.send(&astray.frame())?;
+            let seen = || Ok((running.scene.forwarded()? == forwarded + 1).then_some(()));
+            tool::until("the kernel to have tried", SOON, seen)?;
+        } else {
+            running.refused(&astray, "lgwan out wrong_way")?;
+        }
+        // Nor is a conversation that already ran the other way a way back.
+        running.scene.gateway("ip route del 198.51.100.5")?;
+        let home = running.talk.ask();
+        deliver(running.there(), &home)?;
+        for port in [&running.b, &lgwan] {
+            ensure!(!port.drain()?.iter().any(|frame| frame.contains(&astray.body)), "dead: {dead}");
+        }
+        running.fast()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_neighbour_that_changes_is_followed_from_the_next_packet_on() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    let new = "02:00:00:00:99:77";
+    running.scene.gateway(&format!("ip neigh replace 203.0.113.1 lladdr {new} dev wan0 nud permanent"))?;
+    let ask = running.talk.ask();
+    let (seen, fast) = running.scene.pass(running.there(), &ask)?;
+    assert_eq!((seen.to_mac(), fast), (NEW_MAC, true));
+    assert_eq!(seen.0, forwarded_as(&ask, (INTERNET.mac, NEW_MAC)).0);
+    // Forgotten: the kernel asks for it again and nothing is lost.
+    running.scene.gateway("ip neigh del 203.0.113.1 dev wan0")?;
+    let ask = running.talk.ask();
+    let seen = running.scene.slow(running.there(), &ask)?;
+    assert_eq!(seen.0, forwarded_as(&ask, OUT).0);
+    running.fast()
+}
+
+#[test]
+fn a_link_that_goes_and_comes_back_leaves_no_hole() -> Result<()> {
+    let mut running = Running::up(&[])?;
+    running.scene.gateway("ip link set wan0 down")?;
+    let lost = running.talk.ask();
+    running.a.send(&lost.frame())?;
+    running.scene.gateway("ip link set wan0 up")?;
+    running.scene.gateway("ip route replace default via 203.0.113.1")?;
+    tool::until("packets to pass again", SOON, || {
+        let ask = running.talk.ask();
+        running.a.send(&ask.frame())?;
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while let Some(frame) = running.b.next(deadline)? {
+            if frame.contains(&ask.body) {
+                return Ok(Some(()));
+            }
+        }
+        Ok(None)
+    })?;
+    running.fast()
+}
