@@ -1,6 +1,15 @@
 //! Groups changed at run time: in force at the next packet, all of a batch at once, kept over crashes, reboots and applies.
 
-use std::{fs, net::IpAddr, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    os::unix::net::UnixStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use sekimori_tests::harness::{
@@ -54,7 +63,8 @@ fn change(agent: &Agent, what: &str, prefixes: &[&str]) -> Result<serde_json::Va
 #[test]
 fn a_member_is_let_in_and_put_out_at_the_next_packet() -> Result<()> {
     let Scene { agent, town, policies: _policies } = scene(OTHER)?;
-    for (addr, text) in [(IpAddr::from(CLOUD_V4), CLOUD_V4.to_string()), (IpAddr::from(CLOUD_V6), CLOUD_V6.to_string())] {
+    for (addr, text) in [(IpAddr::from(CLOUD_V4), CLOUD_V4.to_string()), (IpAddr::from(CLOUD_V6), CLOUD_V6.to_string())]
+    {
         let stream = query(&town, addr)?;
         stream.stands_still(50)?;
         let said = change(&agent, "add", &[&text])?;
@@ -168,5 +178,107 @@ fn a_member_for_a_while_goes_by_itself_and_what_makes_no_sense_is_refused() -> R
     let (code, _) = agent.json(["group", "add", "friends", "192.0.2.1"])?;
     assert_eq!(code, Some(2), "without a reason");
     stream.stands_still(20)?;
+    Ok(())
+}
+
+/// Many members at once, the two that are looked at first and last. From the first packet on that is let through, all are.
+#[test]
+fn a_batch_is_in_force_at_one_instant() -> Result<()> {
+    let Scene { agent, town, policies: _policies } = scene(OTHER)?;
+    let (pc, internet) = (town.host(&PC_017)?, town.host(&INTERNET_ROUTER)?);
+    let ends = [IpAddr::from(CLOUD_V4), IpAddr::from(CLOUD_V6)];
+    let listening = ends.map(|addr| internet.run(|| Ok(UdpSocket::bind((addr, 53))?)));
+    let [four, six] = listening;
+    let sockets = [four?, six?];
+    let sending = [pc.run(|| Ok(UdpSocket::bind((PC_017.v4, 0))?))?, pc.run(|| Ok(UdpSocket::bind((PC_017.v6, 0))?))?];
+    // Written in order: these between the two that are looked at.
+    let many: Vec<String> = (0..2_000u32).map(|n| Ipv4Addr::from(0xc634_0001 + n * 2).to_string()).collect();
+    let all: Vec<String> = [vec![CLOUD_V4.to_string()], many, vec![CLOUD_V6.to_string()]].concat();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let stop = AtomicBool::new(false);
+    let (arrived, sent) = thread::scope(|scope| -> Result<_> {
+        let sender = scope.spawn(|| {
+            let mut number = 0u64;
+            while !stop.load(Ordering::Acquire) {
+                // Refused by the box or not, it counts as sent.
+                let end = usize::from(number % 2 == 1);
+                sending[end].send_to(&number.to_be_bytes(), (ends[end], 53)).ok();
+                number += 1;
+                thread::sleep(Duration::from_micros(50));
+            }
+            number
+        });
+        let receivers = sockets.each_ref().map(|socket| {
+            let stop = &stop;
+            scope.spawn(move || -> Result<Vec<u64>> {
+                socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+                let (mut seen, mut buffer) = (Vec::new(), [0; 8]);
+                loop {
+                    match socket.recv(&mut buffer) {
+                        Ok(_) => seen.push(u64::from_be_bytes(buffer)),
+                        Err(_) if stop.load(Ordering::Acquire) => return Ok(seen),
+                        Err(_) => {}
+                    }
+                }
+            })
+        });
+        thread::sleep(Duration::from_millis(200));
+        let said = change(&agent, "add", &all);
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Release);
+        anyhow::ensure!(said?["compiled"] == false, "compiled anew");
+        let mut arrived = Vec::new();
+        for receiver in receivers {
+            arrived.extend(receiver.join().map_err(|_| anyhow::anyhow!("a receiver panicked"))??);
+        }
+        Ok((arrived, sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?))
+    })?;
+    let mut arrived = arrived;
+    arrived.sort_unstable();
+    let first = *arrived.first().context("nothing arrived")?;
+    assert!(first > 100, "let through from number {first} on");
+    let wanted: Vec<u64> = (first..sent).collect();
+    assert_eq!(arrived.len(), wanted.len(), "from {first} to {sent}, not all arrived");
+    assert_eq!(arrived, wanted);
+    Ok(())
+}
+
+/// Percentiles of a change in a group of a million: run with `--ignored --nocapture` and the release build.
+#[test]
+#[ignore = "a measurement: takes a release build and a quiet machine"]
+fn a_change_at_a_million() -> Result<()> {
+    let town = Town::build(&[&PC_017, &INTERNET_ROUTER])?;
+    town.translate()?;
+    let policies = Policies::new()?;
+    let mut list = String::new();
+    for number in 0..1_000_000u32 {
+        writeln!(list, "{}", Ipv4Addr::from(0x0b00_0001 + number * 4))?;
+    }
+    fs::write(policies.path().join("million.txt"), list)?;
+    let path = policies.text("policy", &policy("{file: million.txt}"))?;
+    let agent = Agent::start(&town.gateway, &Config::new(path))?;
+    for add in [false, true] {
+        let (mut whole, mut enforced, mut inside) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..1_000u32 {
+            let prefix = Ipv4Addr::from(0x0b00_0001 + number * 997 * 4);
+            let ask = serde_json::json!({ "lang": "en", "ask": {
+                "op": "group", "group": "friends", "add": add, "prefixes": [prefix.to_string()], "reason": "measured",
+            } });
+            let started = Instant::now();
+            let mut socket = UnixStream::connect(agent.socket_path())?;
+            writeln!(socket, "{ask}")?;
+            let mut line = String::new();
+            BufReader::new(socket).read_line(&mut line)?;
+            whole.push(started.elapsed().as_micros());
+            let reply: serde_json::Value = serde_json::from_str(&line)?;
+            anyhow::ensure!(reply["exit"] == 0 && reply["body"]["compiled"] == false, "{reply}");
+            enforced.push(u128::from(reply["body"]["enforced_us"].as_u64().context("no time")?));
+            inside.push(u128::from(reply["body"]["dataplane_us"].as_u64().context("no time")?));
+        }
+        for (what, mut took) in [("answered", whole), ("enforced", enforced), ("data plane", inside)] {
+            took.sort_unstable();
+            println!("{} {what}: p50 {} µs, p99 {} µs", if add { "add" } else { "remove" }, took[500], took[990]);
+        }
+    }
     Ok(())
 }
