@@ -222,6 +222,8 @@ fn a_batch_is_in_force_at_one_instant() -> Result<()> {
                 }
             })
         });
+        // The overlay is asked from its first change on: then what is being written could be seen.
+        change(&agent, "add", &["192.0.3.1"])?;
         thread::sleep(Duration::from_millis(200));
         let said = change(&agent, "add", &all);
         thread::sleep(Duration::from_millis(300));
