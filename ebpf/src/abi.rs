@@ -208,6 +208,23 @@ pub const ADDR_LISTED: u16 = 2;
 /// answer.
 pub const ADDR_OPENS: u16 = 4;
 
+/// A prefix of which something else is to be said than the table of addresses says: a group changed at run time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OverlayEntry {
+    /// The generation from which `after` holds. Packets of an earlier one see `before`, so that everything written for one
+    /// generation comes into force at one instant.
+    pub from: u32,
+    /// Class of the addresses.
+    pub after: u16,
+    /// Their class until then; [`crate::classify::NO_CLASS`]: what the table of addresses says.
+    pub before: u16,
+}
+/// Prefixes that one generation's tables can have in their overlay.
+pub const MAX_OVERLAY: u32 = 65_536;
+/// Rule sets that one generation's tables have room for beside those of the policy, for the overlay.
+pub const SPARE_SETS: u32 = 1_024;
+
 /// Key of the MAC table: who speaks with this MAC in this zone or network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -886,6 +903,7 @@ mod tests {
         assert_eq!(size_of::<PortKey>(), 8);
         assert_eq!(size_of::<NetEntry>(), 8);
         assert_eq!(size_of::<AddrEntry>(), 8);
+        assert_eq!(size_of::<OverlayEntry>(), 8);
         assert_eq!(size_of::<MacKey>(), 8);
         assert_eq!(size_of::<MacEntry>(), 8);
         assert_eq!(size_of::<DeviceEntry>(), 16);

@@ -9,10 +9,10 @@ use sekimori_ebpf::{
     abi::{
         Active, Budget, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
         HOST_PACE_SETS, HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_DEVICES,
-        MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey,
-        ManagementEntry, NetEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext,
-        RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat,
-        SeatSet, Settings, View, ViewKey, ViewKey4, place_index,
+        MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_OVERLAY, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry,
+        MacKey, ManagementEntry, NetEntry, OverlayEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place,
+        PortKey, PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE,
+        SERVICE_WORDS, Schedule, Seat, SeatSet, Settings, View, ViewKey, ViewKey4, place_index,
     },
     atomic,
     classify::Line,
@@ -66,6 +66,9 @@ pub(crate) static G_PORTS: ArrayOfMaps<HashMap<PortKey, u32, { MAX_PORTS as usiz
 pub(crate) static G_NETS: ArrayOfMaps<Array<NetEntry, { MAX_NETS as usize }, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_SPACE: ArrayOfMaps<Array<Line, 1, MAPPED>, 2> = ArrayOfMaps::new();
+#[btf_map]
+pub(crate) static G_OVERLAY: ArrayOfMaps<LpmTrie<Addr, OverlayEntry, { MAX_OVERLAY as usize }, LAZY>, 2> =
+    ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static G_MACS: ArrayOfMaps<HashMap<MacKey, MacEntry, { MAX_MACS as usize }>, 2> = ArrayOfMaps::new();
 #[btf_map]
@@ -195,6 +198,22 @@ impl Tables for Maps {
     #[inline(always)]
     fn line(&self, generation: u32, index: u32) -> *const Line {
         pointer(G_SPACE.get_value(slot(generation), &index))
+    }
+    #[inline(always)]
+    fn overlay(&self, generation: u32, high: u64, low: u64) -> u64 {
+        // Two halves in the order of the wire, side by side without a copy.
+        let mut addr = [0u8; 16];
+        addr[..8].copy_from_slice(&high.to_be_bytes());
+        addr[8..].copy_from_slice(&low.to_be_bytes());
+        match G_OVERLAY.get_value_ptr_mut(slot(generation), &Key::new(128, addr)) {
+            // SAFETY: a value the kernel just returned: 8 bytes, aligned to them, readable until the program ends.
+            Some(entry) => unsafe { core::ptr::read_volatile(entry.cast::<u64>()) },
+            None => 0,
+        }
+    }
+    #[inline(always)]
+    fn overlaid(&self, generation: u32, high: u64, low: u64) -> u32 {
+        steps::sekimori_overlaid(generation, high, low)
     }
     #[inline(always)]
     fn class_further(&self, generation: u32, addr: u32, step: u32) -> u32 {

@@ -5,8 +5,8 @@ use aya::Pod;
 use crate::{
     abi::{
         Active, AddrEntry, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet,
-        IfaceEntry, LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext,
-        RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
+        IfaceEntry, LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey,
+        PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
     },
     classify::Line,
 };
@@ -36,6 +36,7 @@ plain!(
     MacKey,
     ManagementEntry,
     NetEntry,
+    OverlayEntry,
     SeatSet,
     Place,
     PortKey,

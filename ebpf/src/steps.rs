@@ -5,7 +5,7 @@
 
 use sekimori_ebpf::{
     abi::{Seat, View, ViewKey},
-    classify::{v4, v6},
+    classify::{self, v4, v6},
     decide::{
         converse::{self, Work},
         cut, egress, fast, fragment, identity, limit, local, rules,
@@ -149,6 +149,13 @@ pub(crate) extern "C" fn sekimori_control(packet: *mut Packet, builtin: u32, net
         return Reason::Internal as u32;
     };
     local::control_in(&Maps, packet, builtin, net)
+}
+
+/// What the overlay says of an address.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_overlaid(generation: u32, high: u64, low: u64) -> u32 {
+    classify::overlaid(&Maps, generation, high, low)
 }
 
 /// The class of an IPv4 address whose first step did not tell.

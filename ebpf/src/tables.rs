@@ -157,6 +157,20 @@ pub trait Tables {
     {
         fast::link(self, packet, near, role);
     }
+    /// What the overlay's longest prefix that holds this address (in two halves) says, as the 8 bytes of an
+    /// [`crate::abi::OverlayEntry`]; 0 if none holds it.
+    #[inline(always)]
+    fn overlay(&self, _generation: u32, _high: u64, _low: u64) -> u64 {
+        0
+    }
+    /// [`classify::overlaid`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn overlaid(&self, generation: u32, high: u64, low: u64) -> u32
+    where
+        Self: Sized,
+    {
+        classify::overlaid(self, generation, high, low)
+    }
     /// [`classify::v4::further`]; a hook like [`Tables::judge`].
     #[inline(always)]
     fn class_further(&self, generation: u32, addr: u32, step: u32) -> u32

@@ -33,7 +33,10 @@ use crate::{
     cli::text,
     compile::tables::Compiled,
     dataplane::{Canary, Dataplane, ManagementPath, Switched},
-    policy::model::Policy,
+    policy::{
+        members::{self, Deltas, Members},
+        model::Policy,
+    },
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
 };
 
@@ -50,6 +53,8 @@ pub struct Site {
     pub policy: PathBuf,
     /// Mark bits in use, and by whom.
     pub marks: Marks,
+    /// Run-time members of groups.
+    pub members: Deltas,
 }
 
 /// A policy ready to be switched to.
@@ -118,7 +123,7 @@ pub fn prepare(site: &Site, apply: &Apply, caller: &Caller) -> Result<Prepared, 
         // The copy is what a reboot will load: it must be what was just checked. File by file it is; where links lead
         // elsewhere, only loading it shows what it is as a whole.
         if !as_named {
-            let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current()), lang);
+            let (copy, _) = rooms::load(&site.state.revision_entry(&prepared.current(&Members::default())), lang);
             if copy.is_none_or(|copy| copy.policy.hash != prepared.policy.hash) {
                 return Err(Reply::failed(text::apply_read_twice(lang)));
             }
@@ -151,16 +156,25 @@ fn check(
     let compiled =
         rooms::compile(&read.policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
     let compiled = Arc::new(compiled);
+    // The policy is tested as it is written; in force it comes with the members that groups have at run time.
     let failing = rooms::failing_tests(&read.policy, &compiled, lang);
     if !failing.is_empty() {
         return Err(invalid(text::apply_tests_failed(lang, failing.len()), std::mem::take(warnings), failing));
     }
+    let effective = site.effective(&read.policy);
+    let compiled = if Arc::ptr_eq(&effective, &read.policy) {
+        compiled
+    } else {
+        drop(compiled);
+        let compiled = rooms::compile(&effective, &mut numbers);
+        Arc::new(compiled.map_err(|why| Reply::refused(text::apply_failed(lang, why)))?)
+    };
     if let Some(conflict) = site.marks.conflict().map_err(failed)? {
         return Err(Reply::refused(text::apply_failed(lang, conflict.text(lang))));
     }
-    let mut evaluator = Evaluator::of(&read.policy, Arc::clone(&compiled));
+    let mut evaluator = Evaluator::of(&effective, Arc::clone(&compiled));
     if !apply.allow_management_loss
-        && let Some(loss) = management::lost(&read.policy, &mut evaluator, &site.management, lang)
+        && let Some(loss) = management::lost(&effective, &mut evaluator, &site.management, lang)
     {
         return Err(Reply::refused(text::management_lost(lang, loss.path, loss.why)));
     }
@@ -174,22 +188,23 @@ fn invalid(message: String, findings: Vec<Finding>, failed_tests: Vec<FailedTest
 }
 
 impl Prepared {
-    fn current(&self) -> Current {
+    fn current(&self, members: &Members) -> Current {
         Current {
             revision: RevisionRef { number: self.number, hash: hex(&self.policy.hash) },
             generation: 0,
             applied_at: seconds(Timestamp::now()),
-            layout: layout(&self.compiled),
+            layout: layout(&self.compiled, members),
             interfaces: self.compiled.interfaces.clone(),
             entry: self.entry.clone(),
         }
     }
 }
 
-/// Changes when this program would lay the same policy out differently from the one that staged it.
-pub(super) fn layout(compiled: &Compiled) -> String {
+/// Changes when this program would lay the same policy out differently from the one that staged it, or with other members in
+/// its groups.
+pub(super) fn layout(compiled: &Compiled, members: &Members) -> String {
     let text = format!(
-        "{} {:?} {:?} {:?} {:?}",
+        "{} {:?} {:?} {:?} {:?} {members:?}",
         env!("CARGO_PKG_VERSION"),
         compiled.interfaces,
         compiled.schedules,
@@ -216,6 +231,7 @@ impl Keeper {
             management: self.config.management.clone(),
             policy: self.config.policy.clone(),
             marks: self.marks(),
+            members: self.deltas(),
         }
     }
 
@@ -271,7 +287,7 @@ impl Keeper {
     async fn switch(&mut self, prepared: &Prepared) -> Result<(Switched, Current), String> {
         let schedules = self.windows(&prepared.compiled, &prepared.policy);
         let registry = self.state.path("registry.json");
-        let mut current = prepared.current();
+        let mut current = prepared.current(&self.members);
         self.state.set_pending(&current).map_err(|error| error.to_string())?;
         prepared.numbers.save(&registry)?;
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone());
@@ -322,8 +338,7 @@ impl Keeper {
             path: self.config.policy.clone(),
             state: if configured { FileState::Same } else { FileState::Unknown },
         };
-        let compiled = Arc::new(Arc::unwrap_or_clone(prepared.compiled).lean());
-        self.live = Some(Live { current, policy: prepared.policy, compiled });
+        self.live = Some(Live::of(current, prepared.policy, prepared.compiled));
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
         self.faults.clear(&Fault::Marks(Conflict::default()));
@@ -433,7 +448,7 @@ impl Keeper {
             return Ok(current);
         };
         let running = match &self.dataplane {
-            Ok(dataplane) if dataplane.adopted() => dataplane.generation().map_err(|error| report(&error))?,
+            Ok(dataplane) if dataplane.adopted() => dataplane.base().map_err(|error| report(&error))?,
             _ => 0,
         };
         if running != 0 && current.as_ref().is_none_or(|current| current.generation != running) {
@@ -459,9 +474,10 @@ impl Keeper {
         }
         // Every name has its number already; a copy, because nothing new may be given out here.
         let mut numbers = self.numbers.clone().ok_or("registry.json cannot be read")?;
-        let compiled = Arc::new(rooms::compile(&policy, &mut numbers)?);
+        let effective = members::effective(&policy, &self.deltas());
+        let compiled = Arc::new(rooms::compile(&effective, &mut numbers)?);
         let schedules = self.windows(&compiled, &policy);
-        let layout = layout(&compiled);
+        let layout = layout(&compiled, &self.members);
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
         let running = dataplane.generation().map_err(|error| report(&error))?;
         if dataplane.adopted() && running == current.generation && layout == current.layout {
@@ -472,7 +488,7 @@ impl Keeper {
             current.layout = layout;
             let kept = self.state.set_current(&current).map_err(|error| error.to_string());
             self.faults.track(kept, |why| Fault::State("revision in force", why));
-            self.live = Some(Live { current, policy, compiled: Arc::new(Arc::unwrap_or_clone(compiled).lean()) });
+            self.live = Some(Live::of(current, policy, compiled));
             let message = "the saved revision is in force again".to_owned();
             self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
             return Ok(());
@@ -480,7 +496,7 @@ impl Keeper {
         if let Ok(dataplane) = self.dataplane.as_mut() {
             dataplane.know(&compiled);
         }
-        self.live = Some(Live { current, policy, compiled: Arc::new(Arc::unwrap_or_clone(compiled).lean()) });
+        self.live = Some(Live::of(current, policy, compiled));
         Ok(())
     }
 
@@ -506,7 +522,7 @@ impl Keeper {
 
 /// Stages and switches. The first policy of a data plane finds conversations that run already: they get their views
 /// before anything is attached.
-fn put(
+pub(super) fn put(
     dataplane: &mut Dataplane,
     compiled: &Arc<Compiled>,
     schedules: &[Schedule],

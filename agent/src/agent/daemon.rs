@@ -135,6 +135,9 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
     let attached = keeper.lock().await.attached();
     loop {
         let due = keeper.lock().await.fast_due().map(Instant::from_std);
+        // Not longer than a minute: the clock may be set. Not at once: what failed is tried again.
+        let soon = |left: Duration| Instant::now() + left.clamp(Duration::from_secs(1), CLOCK_EVERY);
+        let ends = keeper.lock().await.members_due().map(soon);
         tokio::select! {
             // First of all what may have to stop something.
             biased;
@@ -177,6 +180,9 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             () = attached.notified() => look_at_fast_path(&keeper).await,
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 look_at_fast_path(&keeper).await;
+            }
+            () = tokio::time::sleep_until(ends.unwrap_or_else(Instant::now)), if ends.is_some() => {
+                desk.expire_members().await;
             }
             _ = fast.tick() => look_at_fast_path(&keeper).await,
             _ = minute.tick() => {

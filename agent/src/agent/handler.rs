@@ -1,6 +1,6 @@
 //! What the control socket asks, done on the instance.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -19,6 +19,7 @@ use crate::{
         server::Handler,
     },
     cli::text::{self, Lang},
+    policy::members,
     record::{Origin, reader},
 };
 
@@ -85,6 +86,18 @@ impl Desk {
                 }
                 Err(reply) => reply,
             },
+            Ask::Groups { name } => self.keeper.lock().await.groups(name.as_deref(), lang),
+            Ask::Group(mut change) => {
+                let asked = Instant::now();
+                change.reason = match spoken(change.reason, lang) {
+                    Ok(reason) => reason,
+                    Err(reply) => return reply,
+                };
+                // An apply that is being prepared must not miss it.
+                let _applying = self.applying.lock().await;
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.change_group(&change, caller, asked))
+            }
             Ask::Detach { reason } => match spoken(reason, lang) {
                 Ok(reason) => {
                     let _applying = self.applying.lock().await;
@@ -122,22 +135,30 @@ impl Desk {
         reply
     }
 
+    /// Takes out members of groups whose time is over.
+    pub async fn expire_members(&self) {
+        let _applying = self.applying.lock().await;
+        let mut keeper = self.keeper.lock().await;
+        tokio::task::block_in_place(|| keeper.expire_members());
+    }
+
     async fn explain(&self, question: Question, lang: Lang) -> Reply {
-        let (live, numbers, cut) = {
+        let (live, numbers, cut, members) = {
             let keeper = self.keeper.lock().await;
-            (keeper.live().cloned(), keeper.site().numbers, keeper.cut_tables())
+            (keeper.live().cloned(), keeper.site().numbers, keeper.cut_tables(), keeper.deltas())
         };
         let Some(live) = live else {
             return Reply::failed(text::why_no_policy(lang));
         };
         tokio::task::block_in_place(|| {
+            let policy = members::effective(&live.policy, &members);
             // The tables in force are in the kernel only; every name has its number already, so these are the same.
             let compiled = numbers
                 .ok_or_else(|| "registry.json cannot be read".to_owned())
-                .and_then(|mut numbers| rooms::compile(&live.policy, &mut numbers));
+                .and_then(|mut numbers| rooms::compile(&policy, &mut numbers));
             let reply = match compiled {
                 Ok(compiled) => {
-                    let mut evaluator = Evaluator::of(&live.policy, Arc::new(compiled));
+                    let mut evaluator = Evaluator::of(&policy, Arc::new(compiled));
                     evaluator.cut(&cut);
                     match evaluator.ask(&question, lang) {
                         Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),

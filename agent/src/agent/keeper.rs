@@ -15,6 +15,7 @@ use super::{
     config::Config,
     event::EventLine,
     fault::{Fault, Faults},
+    layout::Layouts,
     ledger::Ledger,
     preflight::{self, Lock},
     rooms::{self, Numbers},
@@ -29,7 +30,7 @@ use crate::{
     compile::tables::Compiled,
     cutoff::{self, Object, Overlay},
     dataplane::{CutTables, Dataplane, Options},
-    policy::model::Policy,
+    policy::{members::Members, model::Policy},
     record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
 };
 
@@ -47,6 +48,8 @@ pub struct Live {
     pub policy: Arc<Policy>,
     /// Its tables, without the prefixes.
     pub compiled: Arc<Compiled>,
+    /// What changes of groups mean for them; `None` if that has to be compiled anew.
+    pub layouts: Option<Layouts>,
 }
 
 /// Who asks, in which language, by which door.
@@ -80,6 +83,8 @@ pub struct Keeper {
     pub(super) numbers: Option<Numbers>,
     pub(super) dataplane: Result<Dataplane, String>,
     pub(super) live: Option<Live>,
+    /// Run-time members of groups.
+    pub(super) members: Members,
     pub(super) overlay: Overlay,
     pub(super) cut_store: cutoff::Store,
     pub(super) ledger: Ledger,
@@ -137,6 +142,10 @@ impl Keeper {
             .track(state.detached().map_err(|error| error.to_string()), |why| Fault::State("detached", why))
             .flatten();
 
+        let members = faults
+            .track(state.members().map_err(|error| error.to_string()), |why| Fault::State("group members", why))
+            .unwrap_or_default();
+
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
         let mut keeper = Self {
             dataplane: Err(String::new()),
@@ -144,6 +153,7 @@ impl Keeper {
             state,
             numbers,
             live: None,
+            members,
             overlay,
             cut_store,
             ledger,

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::report::Detached,
+    policy::members::Members,
     record::{RevisionRef, durable},
 };
 
@@ -129,6 +130,16 @@ impl State {
             Some(detached) => self.write("detached.json", detached),
             None => self.remove("detached.json"),
         }
+    }
+
+    /// Run-time members of groups.
+    pub fn members(&self) -> Result<Members, Error> {
+        Ok(self.read("members.json")?.unwrap_or_default())
+    }
+
+    /// They are these now.
+    pub fn set_members(&self, members: &Members) -> Result<(), Error> {
+        self.write("members.json", members)
     }
 
     /// What was noted during this boot.

@@ -46,6 +46,7 @@ impl Keeper {
             fast_path,
             guard,
             cutoffs: self.cutoffs(),
+            members: self.member_counts(),
             tables: self.tables(),
             timeouts: self.timeouts().by_name(),
             permissions: self.live.as_ref().map(|live| permissions(&live.policy, Timestamp::now())).unwrap_or_default(),

@@ -68,6 +68,13 @@ pub enum Ask {
         /// Why.
         reason: String,
     },
+    /// Groups and their run-time members.
+    Groups {
+        /// One of them, in full.
+        name: Option<String>,
+    },
+    /// Change a group at run time.
+    Group(GroupChange),
     /// Open the gate.
     Detach {
         /// Why.
@@ -89,6 +96,23 @@ pub struct Question {
     pub at: Option<String>,
 }
 
+/// A batch of members to add to a group, or to take out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupChange {
+    /// The group.
+    pub group: String,
+    /// Added if true, taken out if not.
+    pub add: bool,
+    /// Prefixes or addresses.
+    pub prefixes: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// Added for so many seconds only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
 /// How to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,10 +131,15 @@ impl Ask {
     /// The least role that may ask this.
     pub fn needs(&self) -> Role {
         match self {
-            Self::Status {} | Self::Flows { .. } | Self::Explain(_) | Self::Check {} | Self::Records { .. } => {
-                Role::Viewer
+            Self::Status {}
+            | Self::Flows { .. }
+            | Self::Explain(_)
+            | Self::Check {}
+            | Self::Records { .. }
+            | Self::Groups { .. } => Role::Viewer,
+            Self::Apply(_) | Self::Group(_) | Self::Cutoff { .. } | Self::Restore { .. } | Self::Detach { .. } => {
+                Role::Operator
             }
-            Self::Apply(_) | Self::Cutoff { .. } | Self::Restore { .. } | Self::Detach { .. } => Role::Operator,
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct Status {
     pub guard: Vec<Guard>,
     /// Cut-offs in force or kept.
     pub cutoffs: Vec<Cutoff>,
+    /// Changes of groups at run time, by group.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<String, usize>,
     /// How full the tables are.
     pub tables: Vec<Table>,
     /// Idle limits of conversations in seconds, by name.

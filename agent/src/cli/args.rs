@@ -73,6 +73,9 @@ pub enum Command {
     Cutoff(Cutoff),
     /// Lift a cut-off.
     Restore(Target),
+    /// Groups: their members, and changes at run time.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// The verdict on one packet; exit 1 if it would be dropped.
     Explain {
         /// Interface it enters by, or `box`.
@@ -130,6 +133,41 @@ pub enum Command {
     },
     /// The version.
     Version,
+}
+
+/// What to do with groups.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// What the policy says, and what was changed at run time.
+    List {
+        /// One group, in full.
+        name: Option<String>,
+    },
+    /// Add members, all at one instant; they stay until removed, over applies and reboots.
+    Add {
+        /// The group.
+        name: String,
+        /// Prefixes or addresses.
+        #[arg(required = true)]
+        prefixes: Vec<String>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+        /// For so long only: 90s, 30m, 8h, 7d.
+        #[arg(long = "for", value_name = "DURATION")]
+        lasting: Option<String>,
+    },
+    /// Take members out, all at one instant, whether of the policy or added.
+    Remove {
+        /// The group.
+        name: String,
+        /// Prefixes or addresses.
+        #[arg(required = true)]
+        prefixes: Vec<String>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 /// What to cut, how and why.

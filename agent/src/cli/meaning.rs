@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::{
-    args::{Cli, Command, Format, Kind, Target},
+    args::{Cli, Command, Format, GroupCommand, Kind, Target},
     text::{self, Lang},
 };
 use crate::{
     agent::config::{self, Config},
-    api::protocol::{Apply, Ask, Question},
+    api::protocol::{Apply, Ask, GroupChange, Question},
     cutoff::Object,
 };
 
@@ -117,6 +117,16 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             let object = object(&target, lang)?;
             Work::Ask(Ask::Restore { object, reason: reason(target.reason)? })
         }
+        Command::Group(GroupCommand::List { name }) => Work::Ask(Ask::Groups { name }),
+        Command::Group(GroupCommand::Add { name, prefixes, reason: why, lasting }) => {
+            let seconds = lasting.map(|text| lasts(&text).ok_or_else(|| Usage(text::group_duration(lang, text))));
+            let (reason, seconds) = (reason(why)?, seconds.transpose()?);
+            Work::Ask(Ask::Group(GroupChange { group: name, add: true, prefixes, reason, seconds }))
+        }
+        Command::Group(GroupCommand::Remove { name, prefixes, reason: why }) => {
+            let reason = reason(why)?;
+            Work::Ask(Ask::Group(GroupChange { group: name, add: false, prefixes, reason, seconds: None }))
+        }
         Command::Explain { interface, packet, mac, policy, at } => {
             let question = Question { interface, packet, mac, at };
             match policy {
@@ -138,6 +148,19 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
         }
         Command::Version => Work::Version,
     })
+}
+
+/// Seconds, as `90s`, `30m`, `8h` or `7d`; up to ten years.
+fn lasts(text: &str) -> Option<u64> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let number: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+    number.checked_mul(unit).filter(|seconds| (1..=3_650 * 86_400).contains(seconds))
 }
 
 fn object(target: &Target, lang: Lang) -> Result<Object, Usage> {

@@ -2,6 +2,7 @@
 //! `status`, `text`).
 
 pub mod args;
+mod group;
 pub mod meaning;
 pub mod render;
 mod replay;

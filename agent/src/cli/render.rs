@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    status,
+    group, status,
     text::{self, Lang},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         cuts::CutDone,
         evaluator::Explained,
         flows::Flows,
+        groups::{GroupDone, GroupRow},
         rooms::Finding,
     },
     api::protocol::{Ask, Reply},
@@ -38,6 +39,10 @@ pub enum Asked {
     Apply,
     /// A cut-off or a restoration.
     Cut,
+    /// Groups; a stream in JSON.
+    Groups,
+    /// A change of a group.
+    Group,
     /// A detach.
     Detach,
     /// Something that is shown as it is.
@@ -55,6 +60,8 @@ impl Asked {
             Ask::Records { .. } => Self::Records,
             Ask::Apply(_) => Self::Apply,
             Ask::Cutoff { .. } | Ask::Restore { .. } => Self::Cut,
+            Ask::Groups { .. } => Self::Groups,
+            Ask::Group(_) => Self::Group,
             Ask::Detach { .. } => Self::Detach,
         }
     }
@@ -64,7 +71,7 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records => Some(&reply.body),
+        Asked::Records | Asked::Groups => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -99,6 +106,8 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
             None => with(reply, out, |out, refusal: Refusal| refused(out, &refusal, lang)),
         },
         Asked::Cut => with(reply, out, |out, done| cut(out, &done, lang)),
+        Asked::Groups => with(reply, out, |out, rows: Vec<GroupRow>| group::list(out, &rows, lang)),
+        Asked::Group => with(reply, out, |out, done: GroupDone| group::done(out, &done, lang)),
         Asked::Detach => writeln!(out, "{}", text::detached(lang)),
         Asked::Document => match reply.body.get("version").and_then(Value::as_str) {
             Some(version) => writeln!(out, "sekimori {version}"),

@@ -151,7 +151,7 @@ fn claims_from() -> Option<String> {
 
 fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
-        Ask::Apply(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
+        Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
         Ask::Check {} => return handler::check(&config.policy, lang),
         Ask::Records { limit } => {
             let path = config.state.join("records.jsonl");

@@ -39,6 +39,10 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
         FileState::Missing => text::file_missing(lang),
     };
     writeln!(out, "{}", text::h_policy(lang, status.policy_file.path.display(), state))?;
+    if !status.members.is_empty() {
+        let names: Vec<&str> = status.members.keys().map(String::as_str).collect();
+        writeln!(out, "{}", text::h_members(lang, status.members.values().sum::<usize>(), names.join(", ")))?;
+    }
     writeln!(out, "{}", text::h_record(lang, status.record.last, status.record.failures))?;
     if !status.clock.synchronised {
         writeln!(out, "{}", text::h_clock_unsynchronised(lang))?;

@@ -78,6 +78,28 @@ texts! {
     restore_absent(object, others) "{object} is not cut off; cut off are: {others}" "{object} は遮断されていません。遮断中: {others}";
     others_cut(others) "still cut off: {others}" "引き続き遮断中: {others}";
     nothing() "nothing" "なし";
+
+    // Groups at run time.
+    group_unknown(group, names) "the policy in force has no group {group}; it has: {names}" "適用中の方針にグループ {group} はありません。あるもの: {names}";
+    group_no_prefix(text) "{text} is neither an address nor a prefix; write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48" "{text} はアドレスでもプレフィックスでもありません。192.0.2.7、192.0.2.0/24、2001:db8::/48 のように書いてください";
+    group_host_bits(text, net) "{text} has bits set behind its length; if the whole prefix is meant, write {net}" "{text} はプレフィックス長より後ろのビットが立っています。全体を指すなら {net} と書いてください";
+    group_everything(text) "{text} cannot be changed at run time; write it in the policy and apply that" "{text} は実行時には変更できません。方針に書いて適用してください";
+    group_nothing() "name at least one address or prefix" "アドレスまたはプレフィックスを一つ以上指定してください";
+    group_absent(prefix, group) "no address of {prefix} is in the group {group} now; nothing was changed. `sekimori group list {group}` shows its members" "{prefix} のアドレスは現在グループ {group} にありません。何も変更していません。`sekimori group list {group}` で確認できます";
+    group_management(prefix, group) "{prefix} is where the box is managed from, and {group} is named by a rule to the box; nothing was changed. Change the policy and apply it, which checks that the administrator still gets in" "{prefix} は本装置の管理元で、{group} は本装置宛ての規則で使われています。何も変更していません。方針を変更して適用してください(管理経路が検査されます)";
+    group_full(limit) "an instance keeps at most {limit} run-time members; write them into the policy and remove them here" "実行時の変更は最大{limit}件です。方針に書き込み、ここからは削除してください";
+    group_failed(group, why) "the group {group} was not changed: {why}" "グループ {group} は変更されませんでした: {why}";
+    group_open() "the gate is open; `sekimori apply` closes it" "防御は解除中です。`sekimori apply` で再開してください";
+    group_not_kept(why) "in force, but not kept: {why}. A restart may undo it; make room and do it again" "反映しましたが、保存できませんでした: {why}。再起動で元に戻ることがあります。空きを作り、もう一度実行してください";
+    group_wider(prefix, held) "{prefix} lies in {held} of the policy: the rest of that stays a member" "{prefix} は方針の {held} に含まれます。残りは引き続き有効です";
+    group_duration(text) "{text} is not a duration; write 90s, 30m, 8h or 7d" "{text} は期間ではありません。90s、30m、8h、7d のように書いてください";
+    group_added(group, prefixes) "added to {group}, from this packet on: {prefixes}" "{group} に追加しました(以後のパケットから): {prefixes}";
+    group_removed(group, prefixes) "taken out of {group}, from this packet on: {prefixes}" "{group} から外しました(以後のパケットから): {prefixes}";
+    group_until(until) "  until {until}" "  {until} まで";
+    group_compiled(ms) "  the policy was compiled anew for it ({ms} ms)" "  このため方針を再構成しました({ms}ミリ秒)";
+    group_line(group, policy, added, removed) "{group}  policy {policy}, added {added}, taken out {removed}" "{group}  方針 {policy}、追加 {added}、除外 {removed}";
+    group_waits() "  not in the policy in force: has no effect until a policy has it" "  適用中の方針にないため無効です(方針に現れると有効になります)";
+    h_members(count, groups) "run-time members: {count} in {groups}" "実行時の変更: {count}件({groups})";
     cut_failed(object, why) "{object} could NOT be cut off: {why}. Pull the cable" "{object} を遮断できません: {why}。ケーブルを抜いてください";
     restore_failed(object, why) "{object} could not be restored: {why}" "{object} の遮断を解除できません: {why}";
     cut_not_in_force(object) "{object} is noted as cut off but NOT in force: the gate is open (detached). `sekimori apply` puts both in force"

@@ -15,6 +15,7 @@ use super::{
     sets::insert,
 };
 use crate::policy::{
+    members::{self, Deltas},
     model::{Party, Policy},
     prefixes::{Bits, Family, PrefixSet},
 };
@@ -92,12 +93,25 @@ pub(super) struct Source<'p> {
 pub(super) struct Sources<'p> {
     pub(super) list: Vec<Source<'p>>,
     policy: &'p Policy,
+    /// Run-time members; empty in a policy that has them in its groups.
+    pub(super) deltas: Deltas,
+    /// Every group is a source of its own, also where it shares its list with others.
+    apart: bool,
 }
 
 impl<'p> Sources<'p> {
     /// Of a policy; `net_ids` are the stable ids by position in [`Policy::nets`].
     pub(super) fn new(policy: &'p Policy, net_ids: &[u16]) -> Result<Self, CompileError> {
-        let mut sources = Self { list: Vec::new(), policy };
+        Self::of(policy, net_ids, false)
+    }
+
+    /// The same with groups whose members may change.
+    pub(super) fn apart(policy: &'p Policy, net_ids: &[u16]) -> Result<Self, CompileError> {
+        Self::of(policy, net_ids, true)
+    }
+
+    fn of(policy: &'p Policy, net_ids: &[u16], apart: bool) -> Result<Self, CompileError> {
+        let mut sources = Self { list: Vec::new(), policy, deltas: Deltas::new(), apart };
         let everything = [IpNet::from(Ipv6Net::default()), IpNet::V4(ipnet::Ipv4Net::default())];
         sources.say(Says::Exists, everything.to_vec());
         for (net, &id) in policy.nets.iter().zip(net_ids) {
@@ -136,16 +150,21 @@ impl<'p> Sources<'p> {
     }
 
     fn rules(&mut self) -> Result<(), CompileError> {
-        let policy = self.policy;
-        let mut groups: HashMap<*const PrefixSet, usize> = HashMap::new();
+        let (policy, apart) = (self.policy, self.apart);
+        let mut groups: HashMap<(*const PrefixSet, &str), usize> = HashMap::new();
         let mut inline: HashMap<&PrefixSet, usize> = HashMap::new();
         let mut add = |party: &'p Party, index: usize, from: bool| -> Result<(), CompileError> {
             let Some(addresses) = &party.prefixes else { return Ok(()) };
             let shared = addresses.groups.iter().map(|group| (Some(group.name.as_str()), group.prefixes.as_ref()));
-            for (group, set) in shared.chain([(None, &addresses.inline)]).filter(|(_, set)| !set.is_empty()) {
+            for (group, set) in shared
+                .chain([(None, &addresses.inline)])
+                .filter(|(group, set)| !set.is_empty() || (apart && group.is_some()))
+            {
                 let next = self.list.len();
                 let at = match group {
-                    Some(_) => *groups.entry(std::ptr::from_ref(set)).or_insert(next),
+                    Some(name) => {
+                        *groups.entry((std::ptr::from_ref(set), if apart { name } else { "" })).or_insert(next)
+                    }
                     None => *inline.entry(set).or_insert(next),
                 };
                 if at == next {
@@ -230,6 +249,11 @@ impl<'p> Sources<'p> {
         for (number, source) in self.list.iter().enumerate() {
             let number = number as u32;
             match &source.prefixes {
+                Prefixes::Set(set) if let Some(delta) = source.group.and_then(|name| self.deltas.get(name)) => {
+                    let (added, removed) = (family(&delta.added), family(&delta.removed));
+                    let held = members::within(family(set), added, removed, addr, len);
+                    claims.extend(held.into_iter().map(|(addr, len)| C::new(addr, len, number)));
+                }
                 Prefixes::Set(set) => {
                     let set = family(set);
                     // Itself comes with those inside.

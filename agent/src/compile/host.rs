@@ -13,13 +13,20 @@ use sekimori_ebpf::{
     abi::{
         Active, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
         HostPaceSet, IFACE_GUARDED, IfaceEntry, LimitEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry,
-        NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4, timeout,
+        NetEntry, OverlayEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey,
+        ViewKey4, timeout,
     },
     classify::Line,
     tables::{Addr, Tables},
 };
 
-use super::{limit_room::LimitRoom, prefixes::prefix, room::Room, tables::Compiled};
+use super::{
+    limit_room::LimitRoom,
+    members::{Change, Entry},
+    prefixes::prefix,
+    room::Room,
+    tables::Compiled,
+};
 
 /// Tables in memory.
 ///
@@ -44,7 +51,11 @@ pub struct HostTables {
 /// One generation, with the indexes that the kernel's map types bring along.
 #[derive(Debug)]
 struct Generation {
+    /// The one it was switched on with.
     number: u32,
+    /// The one it has now.
+    last: u32,
+    overlay: BTreeMap<(u128, u32), OverlayEntry>,
     config: GenConfig,
     tables: Arc<Compiled>,
     schedules: Vec<Schedule>,
@@ -92,6 +103,25 @@ impl HostTables {
         let next = Box::new(Generation::new(self.generations, tables, schedules));
         self.previous = self.live.replace(next);
         self.generations
+    }
+
+    /// Changes what the active generation's tables say of some prefixes; its number from now on.
+    pub fn publish(&mut self, change: &Change) -> u32 {
+        let Some(live) = &mut self.live else { return 0 };
+        live.last += 2;
+        self.generations = live.last;
+        let tables = Arc::make_mut(&mut live.tables);
+        tables.sets.extend(change.sets.iter().map(|(_, set)| *set));
+        // Laid out before it changes; whoever shares it keeps what it was.
+        let laid_out = tables.space().is_ok();
+        if let Some(space) = Arc::make_mut(&mut tables.laid_out).get_mut().filter(|_| laid_out) {
+            change.lines.iter().for_each(|(index, line)| space.set_line(*index, *line));
+        }
+        for Entry { len, addr, after, before } in &change.entries {
+            let entry = OverlayEntry { from: live.last, after: *after, before: *before };
+            live.overlay.insert((u128::from_be_bytes(*addr), *len), entry);
+        }
+        live.last
     }
 
     /// Replaces the windows of the active generation.
@@ -173,7 +203,10 @@ impl HostTables {
 
     fn generation(&self, number: u32) -> Option<&Generation> {
         let mut both = self.live.iter().chain(&self.previous);
-        both.find(|generation| generation.number == number).map(Box::as_ref)
+        both.find(|generation| {
+            (generation.number..=generation.last).contains(&number) && (number - generation.number).is_multiple_of(2)
+        })
+        .map(Box::as_ref)
     }
 }
 
@@ -181,6 +214,8 @@ impl Generation {
     fn new(number: u32, tables: Arc<Compiled>, schedules: Vec<Schedule>) -> Self {
         Self {
             number,
+            last: number,
+            overlay: BTreeMap::new(),
             config: GenConfig { generation: number, ..tables.config },
             ports: tables.ports.iter().copied().collect(),
             places: tables
@@ -216,8 +251,8 @@ fn pointer<T>(entry: Option<&T>) -> *const T {
 
 impl Tables for HostTables {
     fn in_force(&self) -> Active {
-        let number = self.live.as_deref().map_or(0, |live| live.number);
-        Active { generation: number, base: number }
+        let numbers = |live: &Generation| Active { generation: live.last, base: live.number };
+        self.live.as_deref().map_or_else(Active::default, numbers)
     }
     fn place(&self, ifindex: u32, outer: u16) -> *mut Place {
         let place = self.live.as_deref().and_then(|live| live.places.get(&(ifindex, outer)));
@@ -240,6 +275,12 @@ impl Tables for HostTables {
     }
     fn line(&self, generation: u32, index: u32) -> *const Line {
         pointer(self.generation(generation).and_then(|live| live.tables.space().ok()?.line(index)))
+    }
+    fn overlay(&self, generation: u32, high: u64, low: u64) -> u64 {
+        let addr = u128::from(high) << 64 | u128::from(low);
+        let Some(live) = self.generation(generation) else { return 0 };
+        let found = (0..=128u32).rev().find_map(|len| live.overlay.get(&(addr & mask(len), len)));
+        found.map_or(0, |entry| u64::from(entry.from) | u64::from(entry.after) << 32 | u64::from(entry.before) << 48)
     }
     fn mac(&self, generation: u32, key: &MacKey) -> *const MacEntry {
         pointer(self.generation(generation).and_then(|live| live.macs.get(key).map(|&at| &live.tables.macs[at].1)))

@@ -7,6 +7,7 @@ mod classes;
 pub mod error;
 pub mod host;
 mod limit_room;
+pub mod members;
 mod nets;
 pub mod prefixes;
 pub mod registry;
@@ -22,6 +23,8 @@ pub mod tables;
 mod conversation_tests;
 #[cfg(test)]
 mod limit_tests;
+#[cfg(test)]
+mod member_tests;
 #[cfg(test)]
 mod scale_tests;
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub(super) fn table(
 }
 
 /// What is said of an address of which nobody says anything.
-fn base(policy: &Policy, net_ids: &[u16], sets: &mut Sets) -> Result<AddrEntry, CompileError> {
+pub(super) fn base(policy: &Policy, net_ids: &[u16], sets: &mut Sets) -> Result<AddrEntry, CompileError> {
     let full = |_: Full| CompileError::Sets { at: "addresses of rules without an address condition".to_owned() };
     let any_source = policy.rules.iter().enumerate().filter(|(_, rule)| rule.from.prefixes.is_none());
     let any_destination =
@@ -76,14 +76,18 @@ fn base(policy: &Policy, net_ids: &[u16], sets: &mut Sets) -> Result<AddrEntry, 
 }
 
 /// A prefix that has no class.
-struct At {
+pub(super) struct At {
     overflow: Overflow,
     prefix: String,
 }
 
 /// Appends the entries of sorted claims, all of a family or all that lie inside and around one prefix, and says how
 /// many there are; more than the table holds are not kept. An entry that says what the one around it says is left out.
-fn lay_out<C: Claim>(claims: &[C], classes: &mut Classes<'_, '_>, entries: &mut Entries) -> Result<usize, At> {
+pub(super) fn lay_out<C: Claim>(
+    claims: &[C],
+    classes: &mut Classes<'_, '_>,
+    entries: &mut Entries,
+) -> Result<usize, At> {
     let mut open: Vec<(C::Addr, u8, Class)> = Vec::new();
     let mut count = 0;
     for here in claims.chunk_by(|a, b| a.prefix() == b.prefix()) {

@@ -23,6 +23,17 @@ impl Sets {
         Self { list: vec![empty], ids: HashMap::from([(empty.words, 0)]), sums: HashMap::new() }
     }
 
+    /// With these already, by id; set 0 is the empty one.
+    pub(super) fn with(list: Vec<RuleSet>) -> Self {
+        let ids = list.iter().enumerate().map(|(id, set)| (set.words, id as u16)).collect();
+        Self { list, ids, sums: HashMap::new() }
+    }
+
+    /// Those from this id on.
+    pub(super) fn since(&self, id: usize) -> &[RuleSet] {
+        self.list.get(id..).unwrap_or(&[])
+    }
+
     /// The set of exactly these rules.
     pub(super) fn of(&mut self, rules: impl IntoIterator<Item = usize>) -> Result<u16, Full> {
         let mut set = RuleSet::EMPTY;

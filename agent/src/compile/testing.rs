@@ -180,6 +180,10 @@ const PREFIXES: [&str; 24] = [
     "fe00::/8",
 ];
 
+pub(crate) fn random_prefix(random: &mut Random) -> ipnet::IpNet {
+    random.pick(&PREFIXES).parse().unwrap()
+}
+
 pub(crate) fn random_address(random: &mut Random) -> IpAddr {
     ip(random.pick::<&str>(&ADDRESSES))
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
     Active, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
-    MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry, RuleSet,
-    Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
+    MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry,
+    RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
 
@@ -32,6 +32,7 @@ pub const NAMES: &[&str] = &[
     "G_PORTS",
     "G_NETS",
     "G_SPACE",
+    "G_OVERLAY",
     "G_MACS",
     "G_BINDINGS",
     "G_DEVICES",
@@ -102,6 +103,8 @@ handles! {
     nets: Generations<Array<MapData, NetEntry>> = "G_NETS",
     /// Generation: classes of addresses.
     space: Generations<Array<MapData, Line>> = "G_SPACE",
+    /// Generation: prefixes changed at run time.
+    overlay: Generations<LpmTrie<MapData, Addr, OverlayEntry>> = "G_OVERLAY",
     /// Generation: MACs.
     macs: Generations<HashMap<MapData, MacKey, MacEntry>> = "G_MACS",
     /// Generation: registered addresses.

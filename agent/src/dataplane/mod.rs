@@ -14,6 +14,7 @@ mod mapped;
 pub mod maps;
 pub mod markbits;
 pub mod object;
+pub mod overlay;
 mod places;
 pub mod private;
 pub mod read;
@@ -44,7 +45,7 @@ pub use error::Error;
 use error::While as _;
 use maps::Maps;
 
-use crate::compile::{host::HostTables, tables::Compiled};
+use crate::compile::{host::HostTables, members::Change, tables::Compiled};
 
 /// Which XDP modes are acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +175,8 @@ pub struct Dataplane {
     fast: fastpath::Memory,
     /// When the generation before may be freed.
     retire: Option<Instant>,
+    /// What of the tables in force can be written to; `None` if another agent staged them.
+    live: Option<overlay::Handles>,
 }
 
 /// One IPv6 view has room for so many of IPv4.
@@ -236,6 +239,7 @@ impl Dataplane {
             places: places::Written::default(),
             fast: fastpath::Memory::default(),
             retire: None,
+            live: None,
         })
     }
 
@@ -254,6 +258,7 @@ impl Dataplane {
         // The slot of the generation before last: no packet has looked there since the last switch.
         staged.place(&mut self.maps, generation)?;
         let wanted = Active { generation, base: generation };
+        self.live = None;
         self.maps.active.set(0, wanted, 0).doing("switch the generation")?;
         self.retire = Some(Instant::now() + RETIRE_AFTER);
         let now = stage::active(&self.maps)?;
@@ -264,7 +269,9 @@ impl Dataplane {
         self.know(tables);
         self.write_places()?;
         let staged_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Switched { generation, entries: staged.entries, staged_ms })
+        let entries = staged.entries;
+        self.live = Some(staged.into_handles());
+        Ok(Switched { generation, entries, staged_ms })
     }
 
     /// Replaces the windows of the active generation as a whole.
@@ -279,6 +286,34 @@ impl Dataplane {
     /// The active generation, 0 for none.
     pub fn generation(&self) -> Result<u32, Error> {
         Ok(stage::active(&self.maps)?.generation)
+    }
+
+    /// The generation with which the tables in force were switched on; unlike [`Self::generation`], changes of groups leave
+    /// it as it is. 0 for none.
+    pub fn base(&self) -> Result<u32, Error> {
+        Ok(stage::active(&self.maps)?.base)
+    }
+
+    /// Whether [`Self::publish`] can be used on the tables in force.
+    pub fn publishes(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Changes what the tables in force say of some prefixes, all at one instant, and has every conversation judged again.
+    /// An error changes nothing.
+    pub fn publish(&mut self, change: &Change) -> Result<u32, Error> {
+        let active = stage::active(&self.maps)?;
+        let live = self.live.as_mut().ok_or_else(|| Error::new("change the tables", "another agent staged them"))?;
+        let next = overlay::next(active)
+            .ok_or_else(|| Error::new("change the tables", "no generation is left: apply the policy again"))?;
+        if let Err(error) = live.write(change, next) {
+            // Half of it is there, and must not come into force with the next change.
+            self.live = None;
+            return Err(error);
+        }
+        let wanted = Active { generation: next, base: active.base };
+        self.maps.active.set(0, wanted, 0).doing("switch the generation")?;
+        Ok(next)
     }
 
     /// Attaches to every interface of `interfaces` (name, id) that exists, replaces what is attached in place,

@@ -2,10 +2,11 @@
 
 use std::{hash::Hash, thread};
 
-use aya::maps::{Array, HashMap, InnerMap, MapData, MapError};
+use aya::maps::{Array, HashMap, InnerMap, LpmTrie, MapData, MapError, lpm_trie::Key};
 use sekimori_ebpf::abi::{
-    Active, DeviceEntry, GenConfig, LimitEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_PORTS, MAX_RULES,
-    MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet, SERVICE_WORDS, Schedule,
+    Active, DeviceEntry, GenConfig, LimitEntry, MAX_BINDINGS, MAX_DEVICES, MAX_MACS, MAX_NETS, MAX_OVERLAY, MAX_PORTS,
+    MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, NetEntry, OverlayEntry, PortKey, RuleEntry, RuleSet,
+    SERVICE_WORDS, SPARE_SETS, Schedule,
 };
 use sekimori_ebpf::classify::Line;
 
@@ -13,6 +14,7 @@ use super::{
     batch::{Building, Kind},
     error::{Error, While},
     maps::{Addr, Maps},
+    overlay::Handles,
 };
 use crate::compile::tables::Compiled;
 
@@ -20,6 +22,8 @@ use crate::compile::tables::Compiled;
 const BPF_F_INNER_MAP: u32 = 1 << 12;
 /// User space maps the array to fill it.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// Tries are not preallocated.
+const BPF_F_NO_PREALLOC: u32 = 1;
 /// What the prefixes are called in errors.
 const SPACE: &str = "the table of addresses";
 
@@ -29,6 +33,7 @@ pub struct Staged {
     ports: HashMap<MapData, PortKey, u32>,
     nets: Array<MapData, NetEntry>,
     space: Array<MapData, Line>,
+    overlay: LpmTrie<MapData, Addr, OverlayEntry>,
     macs: HashMap<MapData, MacKey, MacEntry>,
     bindings: HashMap<MapData, Addr, u32>,
     devices: Array<MapData, DeviceEntry>,
@@ -44,11 +49,16 @@ pub struct Staged {
 }
 
 fn array<V: aya::Pod + PartialEq>(name: &str, values: &[V], most: u32) -> Result<Array<MapData, V>, Error> {
+    roomy(name, values, most, 0)
+}
+
+/// An array with room for `spare` values more, all zero.
+fn roomy<V: aya::Pod + PartialEq>(name: &str, values: &[V], most: u32, spare: u32) -> Result<Array<MapData, V>, Error> {
     let len = u32::try_from(values.len()).unwrap_or(u32::MAX);
     if len > most {
         return Err(Error::new(format!("stage {name}"), format!("{len} entries, at most {most} fit")));
     }
-    let map = Building::create::<u32, V>(Kind::Array, name, len.max(1), BPF_F_INNER_MAP)?;
+    let map = Building::create::<u32, V>(Kind::Array, name, (len + spare).max(1), BPF_F_INNER_MAP)?;
     let keys: Vec<u32> = (0..len).collect();
     map.fill(&keys, values)?;
     map.verify_array(values)?;
@@ -68,6 +78,12 @@ fn hash<K: aya::Pod + Eq + Hash, V: aya::Pod + PartialEq>(
     map.fill(&keys, &values)?;
     map.verify_hash(&keys, &values)?;
     HashMap::try_from(map.finish()?).doing(format!("use {name}"))
+}
+
+fn trie() -> Result<LpmTrie<MapData, Addr, OverlayEntry>, Error> {
+    const NAME: &str = "the overlay";
+    let map = Building::create::<Key<Addr>, OverlayEntry>(Kind::LpmTrie, NAME, MAX_OVERLAY, BPF_F_NO_PREALLOC)?;
+    LpmTrie::try_from(map.finish()?).doing(format!("use {NAME}"))
 }
 
 fn lines(values: &[Line], name: &str) -> Result<Array<MapData, Line>, Error> {
@@ -99,17 +115,24 @@ impl Staged {
             ports: hash("the ports", MAX_PORTS, &ports)?,
             nets: array("the nets", &tables.nets, MAX_NETS)?,
             space: lines(space.lines(), SPACE)?,
+            overlay: trie()?,
             macs: hash("the MAC table", MAX_MACS, &tables.macs)?,
             bindings: hash("the bindings", MAX_BINDINGS, &tables.bindings)?,
             devices: array("the devices", &tables.devices, MAX_DEVICES)?,
             services: array("the services", &tables.services, SERVICE_WORDS)?,
-            sets: array("the rule sets", &tables.sets, MAX_SETS)?,
+            sets: roomy("the rule sets", &tables.sets, MAX_SETS, SPARE_SETS)?,
             rules: array("the rules", &tables.rules, u32::try_from(MAX_RULES).unwrap_or(0))?,
             limits: array("the limits", &tables.limits, u32::try_from(MAX_RULES).unwrap_or(0))?,
             schedules: array("the schedules", schedules, MAX_SCHEDULES)?,
             limited: !tables.limits.is_empty(),
             entries: entries as u64,
         })
+    }
+
+    /// What is written to while the tables are in force. (Taking it from the kernel later takes CAP_SYS_ADMIN, which the
+    /// agent does not have.)
+    pub fn into_handles(self) -> Handles {
+        Handles { space: self.space, sets: self.sets, overlay: self.overlay }
     }
 
     /// Puts the tables into the slot of `generation`, where no packet looks until it is named active.
@@ -127,6 +150,7 @@ impl Staged {
                 scope.spawn(|| set(&mut maps.ports, slot, &self.ports)),
                 scope.spawn(|| set(&mut maps.nets, slot, &self.nets)),
                 scope.spawn(|| set(&mut maps.space, slot, &self.space)),
+                scope.spawn(|| set(&mut maps.overlay, slot, &self.overlay)),
                 scope.spawn(|| set(&mut maps.macs, slot, &self.macs)),
                 scope.spawn(|| set(&mut maps.bindings, slot, &self.bindings)),
                 scope.spawn(|| set(&mut maps.devices, slot, &self.devices)),

@@ -10,6 +10,7 @@ pub mod document;
 pub mod lint;
 mod lists;
 mod load;
+pub mod members;
 pub mod model;
 mod nearest;
 pub mod packet;

@@ -55,6 +55,12 @@ pub enum Action {
     Detach,
     /// The clock was accepted although it is behind one seen earlier.
     AcceptClock,
+    /// Members were added to a group at run time.
+    GroupAdd,
+    /// Members were taken out of a group at run time.
+    GroupRemove,
+    /// Members of a group went by themselves at their time.
+    GroupExpire,
     /// A line that a crash cut short was found and left in place.
     TornLine,
 }

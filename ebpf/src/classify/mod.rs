@@ -51,13 +51,52 @@ const LINE: u32 = (1 << 27) - 1;
 pub fn entry<T: Tables>(tables: &T, generation: u32, addr: &Addr) -> *const AddrEntry {
     let words = words(addr);
     let id = if words[0] == 0 && words[1] == 0 && words[2] == 0xffff {
-        let step = v4::first(tables, generation, words[3]);
-        if step <= NO_CLASS { step } else { tables.class_further(generation, words[3], step) }
+        class4(tables, generation, words[3])
     } else {
         let wide = |high: u32, low: u32| (high as u64) << 32 | low as u64;
-        tables.class6(generation, wide(words[0], words[1]), wide(words[2], words[3]))
+        class6(tables, generation, wide(words[0], words[1]), wide(words[2], words[3]))
     };
     class(tables, generation, id)
+}
+
+/// The class of an IPv4 address: the overlay's word on it, else the table's.
+#[inline(always)]
+pub fn class4<T: Tables>(tables: &T, generation: u32, addr: u32) -> u32 {
+    if tables.in_force().base != generation {
+        let class = tables.overlaid(generation, 0, 0xffff << 32 | addr as u64);
+        if class < NO_CLASS {
+            return class;
+        }
+    }
+    let step = v4::first(tables, generation, addr);
+    if step <= NO_CLASS { step } else { tables.class_further(generation, addr, step) }
+}
+
+/// The same of an IPv6 address.
+#[inline(always)]
+fn class6<T: Tables>(tables: &T, generation: u32, high: u64, low: u64) -> u32 {
+    if tables.in_force().base != generation {
+        let class = tables.overlaid(generation, high, low);
+        if class < NO_CLASS {
+            return class;
+        }
+    }
+    tables.class6(generation, high, low)
+}
+
+/// What the overlay says of an address: its class, or [`NO_CLASS`]. Asked only if tables have changed since they were
+/// switched on: a generation that is its own base has no overlay.
+#[inline(always)]
+pub fn overlaid<T: Tables>(tables: &T, generation: u32, high: u64, low: u64) -> u32 {
+    let word = tables.overlay(generation, high, low);
+    let (from, after, before) = (word as u32, (word >> 32) as u32 & 0xffff, (word >> 48) as u32);
+    if from == 0 {
+        NO_CLASS
+    } else if generation >= from {
+        after
+    } else {
+        before
+    }
 }
 
 /// The class with this number; null for [`NO_CLASS`].

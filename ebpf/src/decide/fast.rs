@@ -10,7 +10,7 @@ use crate::{
         ROLE_INITIATOR, ROLE_RESPONDER, STATE_ESTABLISHED, View, ViewKey, ViewKey4, proto, tick, timeout,
     },
     bytes::{Bytes, be16, be32, mac_at, mac_number, word},
-    classify::{self, NO_CLASS},
+    classify,
     decide::{converse::marked, flow},
     mark,
     packet::{FRAG_NONE, NO_SCALE, Packet, ethertype, tcp},
@@ -122,8 +122,7 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
         return ASK;
     }
     let (src, dst) = (word::<12, 20>(head), word::<16, 20>(head));
-    let step = classify::v4::first(tables, packet.generation, u32::from_be(src));
-    let class = if step <= NO_CLASS { step } else { tables.class_further(packet.generation, u32::from_be(src), step) };
+    let class = classify::class4(tables, packet.generation, u32::from_be(src));
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let place = unsafe { &mut *place };
     let known = (place.base as u64) << 32 | class as u64;

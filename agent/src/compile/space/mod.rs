@@ -30,7 +30,7 @@ pub type Prefix = (u32, [u8; 16], AddrEntry);
 const MAPPED: u128 = 0xffff;
 
 /// The lines of one generation's table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Space {
     lines: Vec<Line>,
 }
@@ -42,6 +42,26 @@ pub struct Space {
 pub fn fits(prefixes: &[Prefix]) -> Result<(), CompileError> {
     let mut classes = Classes::new();
     prefixes.iter().try_for_each(|(_, addr, entry)| classes.of(*entry, addr).map(|_| ()))
+}
+
+/// What the classes of a table of these prefixes stand for, by number.
+///
+/// # Errors
+/// [`CompileError::Classes`].
+pub fn classes(prefixes: &[Prefix]) -> Result<Vec<AddrEntry>, CompileError> {
+    let mut classes = Classes::new();
+    prefixes.iter().try_for_each(|(_, addr, entry)| classes.of(*entry, addr).map(|_| ()))?;
+    Ok(classes.into_list())
+}
+
+/// The line of the table that has class `number`, and which it is.
+pub fn class_line(classes: &[AddrEntry], number: u16) -> (u32, Line) {
+    let first = usize::from(number) & !7;
+    let mut line = Line::default();
+    for (entry, word) in classes[first..].iter().zip(&mut line.words) {
+        *word = classes::word(*entry);
+    }
+    (CLASSES + (u32::from(number) >> 3), line)
 }
 
 impl Space {
@@ -74,6 +94,13 @@ impl Space {
     /// The line with this index.
     pub fn line(&self, index: u32) -> Option<&Line> {
         self.lines.get(index as usize)
+    }
+
+    /// Replaces a line.
+    pub fn set_line(&mut self, index: u32, line: Line) {
+        if let Some(place) = self.lines.get_mut(index as usize) {
+            *place = line;
+        }
     }
 
     /// All of them.
