@@ -151,6 +151,25 @@ fn changes_outlive_the_agent_a_reboot_and_an_apply() -> Result<()> {
     Ok(())
 }
 
+/// Whom a damaged file put out nobody knows: nobody comes back in by it.
+#[test]
+fn a_damaged_file_of_members_lets_nobody_back_in() -> Result<()> {
+    let Scene { mut agent, town, policies } = scene("198.51.100.53, 192.0.2.0/24")?;
+    let dns = query(&town, DNS_V4)?;
+    dns.flows(20)?;
+    change(&agent, "remove", &[&DNS_V4.to_string()])?;
+    dns.stands_still(50)?;
+    agent.kill9()?;
+    fs::write(agent.state_path().join("members.json"), "{\"x\":")?;
+    agent.restart()?;
+    dns.stands_still(50)?;
+    let path = policies.text("policy", &policy("198.51.100.53, 203.0.113.64/27"))?;
+    let said = agent.cli(["apply", path.to_str().context("a path")?])?;
+    assert!(!said.ok() && format!("{}{}", said.out, said.err).contains("members.json"), "{}{}", said.out, said.err);
+    dns.stands_still(50)?;
+    Ok(())
+}
+
 #[test]
 fn a_member_for_a_while_goes_by_itself_and_what_makes_no_sense_is_refused() -> Result<()> {
     let Scene { agent, town, policies: _policies } = scene(OTHER)?;

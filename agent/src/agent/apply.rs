@@ -55,6 +55,8 @@ pub struct Site {
     pub marks: Marks,
     /// Run-time members of groups.
     pub members: Deltas,
+    /// Why they could not be read.
+    pub members_unread: Option<String>,
 }
 
 /// A policy ready to be switched to.
@@ -152,6 +154,9 @@ fn check(
     let failed = |why: String| Reply::failed(text::apply_failed(lang, why));
     let (found, note) = rooms::lint(read, lang);
     warnings.extend(found);
+    if let Some(why) = &site.members_unread {
+        return Err(failed(text::members_unread(lang, why)));
+    }
     let mut numbers = site.numbers.clone().ok_or_else(|| failed("registry.json cannot be read".into()))?;
     let compiled =
         rooms::compile(&read.policy, &mut numbers).map_err(|why| Reply::refused(text::apply_failed(lang, why)))?;
@@ -232,6 +237,7 @@ impl Keeper {
             policy: self.config.policy.clone(),
             marks: self.marks(),
             members: self.deltas(),
+            members_unread: self.members_unread.clone(),
         }
     }
 
@@ -474,6 +480,9 @@ impl Keeper {
         }
         // Every name has its number already; a copy, because nothing new may be given out here.
         let mut numbers = self.numbers.clone().ok_or("registry.json cannot be read")?;
+        if let Some(why) = &self.members_unread {
+            return Err(text::members_unread(text::Lang::En, why));
+        }
         let effective = members::effective(&policy, &self.deltas());
         let compiled = Arc::new(rooms::compile(&effective, &mut numbers)?);
         let schedules = self.windows(&compiled, &policy);

@@ -147,6 +147,9 @@ impl Keeper {
     /// Adds or takes out a batch, which comes into force at one instant. `asked` is when the request came.
     pub fn change_group(&mut self, change: &GroupChange, caller: &Caller, asked: Instant) -> Reply {
         let lang = caller.lang;
+        if let Some(why) = &self.members_unread {
+            return Reply::failed(text::members_unread(lang, why));
+        }
         let (policy, group) = match self.group_of(change, lang) {
             Ok(found) => found,
             Err(reply) => return reply,

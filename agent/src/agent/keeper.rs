@@ -85,6 +85,8 @@ pub struct Keeper {
     pub(super) live: Option<Live>,
     /// Run-time members of groups.
     pub(super) members: Members,
+    /// Why they could not be read: whom they put out nobody knows, so nothing is put into force without them.
+    pub(super) members_unread: Option<String>,
     pub(super) overlay: Overlay,
     pub(super) cut_store: cutoff::Store,
     pub(super) ledger: Ledger,
@@ -142,9 +144,9 @@ impl Keeper {
             .track(state.detached().map_err(|error| error.to_string()), |why| Fault::State("detached", why))
             .flatten();
 
-        let members = faults
-            .track(state.members().map_err(|error| error.to_string()), |why| Fault::State("group members", why))
-            .unwrap_or_default();
+        let members = state.members().map_err(|error| error.to_string());
+        let members_unread = members.as_ref().err().cloned();
+        let members = faults.track(members, |why| Fault::State("group members", why)).unwrap_or_default();
 
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
         let mut keeper = Self {
@@ -154,6 +156,7 @@ impl Keeper {
             numbers,
             live: None,
             members,
+            members_unread,
             overlay,
             cut_store,
             ledger,

@@ -89,6 +89,7 @@ texts! {
     group_management(prefix, group) "{prefix} is where the box is managed from, and {group} is named by a rule to the box; nothing was changed. Change the policy and apply it, which checks that the administrator still gets in" "{prefix} は本装置の管理元で、{group} は本装置宛ての規則で使われています。何も変更していません。方針を変更して適用してください(管理経路が検査されます)";
     group_full(limit) "an instance keeps at most {limit} run-time members; write them into the policy and remove them here" "実行時の変更は最大{limit}件です。方針に書き込み、ここからは削除してください";
     group_failed(group, why) "the group {group} was not changed: {why}" "グループ {group} は変更されませんでした: {why}";
+    members_unread(why) "the run-time members of groups cannot be read ({why}): nothing changes until they can. Restore members.json in the state directory from a copy, or remove it to give up what it held, and restart the agent" "実行時のグループ変更を読み込めません({why})。読めるまで何も変更しません。状態ディレクトリの members.json を控えから戻すか、内容を諦めて削除し、エージェントを再起動してください";
     group_open() "the gate is open; `sekimori apply` closes it" "防御は解除中です。`sekimori apply` で再開してください";
     group_not_kept(why) "in force, but not kept: {why}. A restart may undo it; make room and do it again" "反映しましたが、保存できませんでした: {why}。再起動で元に戻ることがあります。空きを作り、もう一度実行してください";
     group_wider(prefix, held) "{prefix} lies in {held} of the policy: the rest of that stays a member" "{prefix} は方針の {held} に含まれます。残りは引き続き有効です";
