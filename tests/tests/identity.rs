@@ -97,7 +97,8 @@ fn from_outside_nothing_speaks_with_an_address_from_inside_or_past_the_router() 
         (router, OFFICE.v6.0.into(), "own_address"),
         // The very answer that is waited for, but past the registered router.
         ([2, 0, 0, 0, 0x99, 0x77], DNS_V4.into(), "unknown_router"),
-        ([2, 0, 0, 0, 0x99, 0x77], DNS_V6.into(), "unknown_router"),
+        // This one nobody waits for: from there nothing may begin, whoever brings it.
+        ([2, 0, 0, 0, 0x99, 0x77], DNS_V6.into(), "no_rule"),
         (PC_017.mac, DNS_V4.into(), "unknown_router"),
     ] {
         gate.refuses(&lane, &[answer(mac, src)], &[(&format!("internet in {reason}"), 1)])
