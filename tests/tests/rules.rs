@@ -160,7 +160,7 @@ fn the_box_asks_and_is_asked_only_by_rules_of_its_own() -> Result<()> {
     for (port, frame, counter) in [
         (&inside, knock(&PC_017, OFFICE.v4.0, 4022), "office in no_rule"),
         (&inside, knock(&ADMIN_PC, OFFICE.v4.0, 4023), "office in no_rule"),
-        (&outside, knock(&INTERNET_ROUTER, INTERNET.v4.0, 4022), "internet in no_rule"),
+        (&outside, knock(&INTERNET_ROUTER, INTERNET.v4.0, 4022), "internet in unlisted"),
     ] {
         port.drain()?;
         gate.drops(&[(counter, 1)], || {
