@@ -23,6 +23,7 @@ pub(crate) fn describe(options: &Options, cpu: usize) -> Result<Value> {
         "nf_conntrack_buckets": conntrack::buckets()?,
         "offloads": "tx, tso, gso off; gro on, turned on after link-up",
         "rp_filter": 0,
+        "udp_stream_timeout": "1 h",
         "neighbours": "permanent",
         "load_average": read("/proc/loadavg"),
         "agent": said(agent::program()?.to_str().unwrap_or_default(), &["--version"]),

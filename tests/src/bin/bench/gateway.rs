@@ -53,6 +53,8 @@ impl Gateway {
     pub(crate) fn between(inside: &Ns, outside: &Ns, name: &str, number: usize) -> Result<Self> {
         let ns = Ns::new(name)?;
         ns.forward()?;
+        // As long as a stage takes, for every subject alike. Absent where no conntrack is loaded.
+        ns.sysctl("net/netfilter/nf_conntrack_udp_timeout_stream", "3600").ok();
         let ends = [format!("l{number}"), format!("w{number}")];
         link::veth(plug(&ns, LAN).mac(LAN_MAC), plug(inside, &ends[0]).mac(LAN_ROUTER))?;
         link::veth(plug(&ns, WAN).mac(WAN_MAC), plug(outside, &ends[1]).mac(WAN_ROUTER))?;

@@ -70,6 +70,8 @@ impl Sekimori {
         // A conversation has a view at each of its two interfaces.
         let rooms = (flows * 2).next_power_of_two().clamp(131_072, 16_777_216);
         config.extra.push(("flows", json!({"established": rooms, "opening": rooms.min(1 << 19)})));
+        // Conversations opened before a stage must still be there at its end.
+        config.extra.push(("timeouts", json!({"udp_stream": "1h"})));
         let agent = Agent::start(&gateway.ns, &config)?;
         Ok(Self { gateway, agent, policies, policy })
     }
