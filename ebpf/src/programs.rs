@@ -251,12 +251,11 @@ fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> u32 {
     let (data, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
     let ethernet = if packet.outer != 0 { 18 } else { 14 };
     let l3 = data + ethernet;
-    if l3 + 40 > end {
-        // Too short for the larger of the two headers: rare, and the stack takes it.
+    if l3 + 20 > end {
         return 0;
     }
-    // SAFETY: 40 bytes from `l3` were just compared with the end of the packet.
-    let head = unsafe { &*(l3 as *const [u8; 40]) };
+    // SAFETY: 20 bytes from `l3` were just compared with the end of the packet.
+    let head = unsafe { &*(l3 as *const [u8; 20]) };
     fib.l4_protocol = packet.proto;
     fib.sport = packet.sport.to_be();
     fib.dport = packet.dport.to_be();
@@ -264,6 +263,11 @@ fn look_up(md: *mut xdp_md, packet: &Packet, fib: &mut FibLookup) -> u32 {
     let ipv6 = head[0] >> 4 == 6;
     let mut length = ethernet as u32;
     if ipv6 {
+        if l3 + 40 > end {
+            return 0;
+        }
+        // SAFETY: 40 bytes from `l3` were just compared with the end of the packet.
+        let head = unsafe { &*(l3 as *const [u8; 40]) };
         let total = u16::from_be_bytes([head[4], head[5]]).saturating_add(40);
         length += total as u32;
         fib.family = 10;
