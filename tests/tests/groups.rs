@@ -151,6 +151,28 @@ fn changes_outlive_the_agent_a_reboot_and_an_apply() -> Result<()> {
     Ok(())
 }
 
+/// It is in force before it is on disk; what the disk refuses is taken back, unless it shuts somebody out.
+#[test]
+fn an_addition_that_cannot_be_written_is_taken_back_and_a_removal_stands() -> Result<()> {
+    let Scene { agent, town, policies: _policies } = scene("198.51.100.53, 192.0.2.0/24")?;
+    let (dns, cloud) = (query(&town, DNS_V4)?, query(&town, CLOUD_V4)?);
+    dns.flows(20)?;
+    // Files are written beside and renamed: a folder of that name is in the way.
+    let in_the_way = agent.state_path().join("members.json.new");
+    fs::create_dir(&in_the_way)?;
+    let (code, said) = agent.json(["group", "add", "friends", &CLOUD_V4.to_string(), "--reason", "the test"])?;
+    assert_eq!(code, Some(2), "{said}");
+    cloud.stands_still(100)?;
+    let (code, said) = agent.json(["group", "remove", "friends", &DNS_V4.to_string(), "--reason", "the test"])?;
+    assert_eq!(code, Some(1), "{said}");
+    dns.stands_still(100)?;
+    fs::remove_dir(in_the_way)?;
+    change(&agent, "add", &[&CLOUD_V4.to_string()])?;
+    cloud.flows(50)?;
+    dns.stands_still(50)?;
+    Ok(())
+}
+
 /// Whom a damaged file put out nobody knows: nobody comes back in by it.
 #[test]
 fn a_damaged_file_of_members_lets_nobody_back_in() -> Result<()> {

@@ -179,31 +179,23 @@ impl Keeper {
         if next.len() > MAX_MEMBERS {
             return Reply::refused(text::group_full(lang, MAX_MEMBERS));
         }
-        // A permission is on disk before it holds; a restriction holds before it is on disk: a crash in between leaves the
-        // stricter of both.
-        let kept = if change.add { self.keep_members(&next) } else { Ok(()) };
-        if let Err(why) = kept {
-            return self.group_failed(change, caller, why);
-        }
+        // In force first, on disk before the answer: a crash in between leaves the stricter of both, because an agent that
+        // starts trusts the tables only as far as its notes explain them, and a restriction that cannot be noted stands.
         let before = std::mem::replace(&mut self.members, next);
         let enforced = match self.enforce(&policy, &prefixes, asked) {
             Ok(enforced) => enforced,
             Err(why) => {
                 self.members = before;
-                if change.add {
-                    let restored = self.keep_members(&self.members.clone());
-                    self.faults.track(restored, |why| Fault::State("group members", why));
-                }
                 return self.group_failed(change, caller, why);
             }
         };
         let mut wrong = Vec::new();
-        if !change.add
-            && let Err(why) = self.keep_members(&self.members.clone())
-        {
-            self.faults.raise(Fault::State("group members", why.clone()));
-            wrong.push(why);
+        let kept = self.keep_members(&self.members.clone());
+        if let (true, Err(why)) = (change.add, &kept) {
+            return self.take_back(change, caller, before, (&policy, &prefixes), why.clone());
         }
+        wrong.extend(kept.clone().err());
+        self.faults.track(kept, |why| Fault::State("group members", why));
         let message = if change.add { "members added" } else { "members taken out" };
         let result = Outcome { ok: true, message: message.to_owned() };
         wrong.extend(self.note(caller, action(change), Some(change.reason.clone()), objects(change), None, result));
@@ -223,6 +215,27 @@ impl Keeper {
             reply.error = Reply::problem(1, "unrecorded", text::group_not_kept(lang, wrong.join("; "))).error;
         }
         reply
+    }
+
+    /// A permission nobody could note must not last: it would come back after a restart, or go with one, unexplained.
+    fn take_back(
+        &mut self,
+        change: &GroupChange,
+        caller: &Caller,
+        before: members::Members,
+        (policy, prefixes): (&Arc<Policy>, &[IpNet]),
+        why: String,
+    ) -> Reply {
+        let after = std::mem::replace(&mut self.members, before);
+        let why = match self.enforce(policy, prefixes, Instant::now()) {
+            Ok(_) => why,
+            Err(undo) => {
+                self.members = after;
+                self.faults.raise(Fault::State("group members", why.clone()));
+                text::group_not_taken_back(caller.lang, why, undo)
+            }
+        };
+        self.group_failed(change, caller, why)
     }
 
     fn group_failed(&mut self, change: &GroupChange, caller: &Caller, why: String) -> Reply {

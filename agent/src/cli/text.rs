@@ -92,6 +92,7 @@ texts! {
     members_unread(why) "the run-time members of groups cannot be read ({why}): nothing changes until they can. Restore members.json in the state directory from a copy, or remove it to give up what it held, and restart the agent" "実行時のグループ変更を読み込めません({why})。読めるまで何も変更しません。状態ディレクトリの members.json を控えから戻すか、内容を諦めて削除し、エージェントを再起動してください";
     group_open() "the gate is open; `sekimori apply` closes it" "防御は解除中です。`sekimori apply` で再開してください";
     group_not_kept(why) "in force, but not kept: {why}. A restart may undo it; make room and do it again" "反映しましたが、保存できませんでした: {why}。再起動で元に戻ることがあります。空きを作り、もう一度実行してください";
+    group_not_taken_back(why, undo) "{why}; and it could not be taken back: {undo}. It is in force and would not survive a restart: apply the policy again" "{why}。また取り消しもできませんでした: {undo}。現在は有効ですが再起動で失われます。方針をもう一度適用してください";
     group_wider(prefix, held) "{prefix} lies in {held} of the policy: the rest of that stays a member" "{prefix} は方針の {held} に含まれます。残りは引き続き有効です";
     group_duration(text) "{text} is not a duration; write 90s, 30m, 8h or 7d" "{text} は期間ではありません。90s、30m、8h、7d のように書いてください";
     group_added(group, prefixes) "added to {group}, from this packet on: {prefixes}" "{group} に追加しました(以後のパケットから): {prefixes}";
