@@ -55,6 +55,17 @@ fn limits_are_the_rules_own() {
 }
 
 #[test]
+fn quarantine_is_named_by_rules_and_devices() {
+    let (policy, _) = full();
+    let permitted: Vec<&str> =
+        policy.rules.iter().filter(|rule| rule.quarantined).map(|rule| rule.id.as_str()).collect();
+    assert_eq!(permitted, ["box-out", "city-web"]);
+    let critical: Vec<&str> =
+        policy.devices.iter().filter(|device| device.critical).map(|device| device.name.as_str()).collect();
+    assert_eq!(critical, ["web-1"]);
+}
+
+#[test]
 fn ends_hours_and_time_zone() {
     let (policy, _) = full();
     assert_eq!(policy.devices[0].until.unwrap().to_string(), "2027-03-31T15:00:00Z");

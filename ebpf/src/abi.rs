@@ -303,6 +303,8 @@ pub const RULE_PUBLISHED: u32 = 1 << 1;
 pub const RULE_TO_BOX: u32 = 1 << 2;
 /// The rule has a [`LimitEntry`].
 pub const RULE_LIMITED: u32 = 1 << 3;
+/// The rule also holds for hosts in quarantine.
+pub const RULE_QUARANTINED: u32 = 1 << 4;
 
 /// What a rule limits; all zero for a rule without limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -500,6 +502,42 @@ pub const CUT_ANY_NET: u32 = 1;
 pub const CUT_ANY_PREFIX: u32 = 1 << 1;
 /// Some MAC is cut.
 pub const CUT_ANY_MAC: u32 = 1 << 2;
+
+/// Who is in quarantine, roughly: what the glance asks. Exactly is `QUARANTINED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Quarantine {
+    /// 1 if anybody is.
+    pub any: u32,
+    /// Zero.
+    pub pad: u32,
+    /// A bit for each address and MAC in quarantine; others may have the same.
+    pub filter: [u64; QUARANTINE_WORDS],
+}
+impl Quarantine {
+    /// Nobody.
+    pub const EMPTY: Self = Self { any: 0, pad: 0, filter: [0; QUARANTINE_WORDS] };
+}
+/// Words of the filter; a power of two.
+pub const QUARANTINE_WORDS: usize = 512;
+/// Hosts that can be in quarantine: their slots are 1 to this.
+pub const MAX_QUARANTINES: u32 = 1_023;
+/// Addresses and MACs of theirs.
+pub const MAX_QUARANTINED: u32 = 8_192;
+/// A MAC among addresses in quarantine: no address of a host begins like this (RFC 4291, 2.7).
+#[inline(always)]
+pub const fn quarantine_mac(mac: &[u8; 6]) -> [u8; 16] {
+    [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]
+}
+/// What was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Refused {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+}
 
 /// A way by which the administrator reaches the box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -797,7 +835,9 @@ pub struct FragEntry {
     /// Stable slot of the rule, for counting.
     pub slot: u32,
     /// 1: the datagram is dropped whole.
-    pub poisoned: u32,
+    pub poisoned: u16,
+    /// 1: the first fragment passed by a rule that holds in quarantine, and its host was in one.
+    pub quarantined: u16,
     /// Received byte ranges, `start < end`; unused ones are 0..0.
     pub ranges: [FragRange; FRAG_RANGES],
 }
@@ -916,6 +956,8 @@ mod tests {
         assert_eq!(size_of::<GenConfig>(), 16);
         assert_eq!(size_of::<Settings>(), 56);
         assert_eq!(size_of::<CutWord>(), 8);
+        assert_eq!(size_of::<Quarantine>(), 8 + 8 * QUARANTINE_WORDS);
+        assert_eq!(size_of::<Refused>(), 16);
         assert_eq!(size_of::<ManagementEntry>(), 40);
         assert_eq!(size_of::<ViewKey>(), 44);
         assert_eq!(size_of::<TcpSide>(), 20);

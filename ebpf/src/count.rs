@@ -7,7 +7,7 @@ use sekimori_ebpf::{
     reason::Reason,
 };
 
-use crate::maps::{BUDGET, COUNTERS, EVENTS, RULE_COUNTERS, SETTINGS};
+use crate::maps::{BUDGET, COUNTERS, EVENTS, QUARANTINE_REFUSED, RULE_COUNTERS, SETTINGS};
 
 /// Counts a verdict, and samples it if it is a drop or opens a flow that its rule wants logged.
 #[inline(always)]
@@ -20,6 +20,14 @@ pub(crate) fn count(packet: &Packet, reason: u32) {
         counter.packets += segments;
         counter.bytes += bytes;
         counter.last = packet.now;
+    }
+    if reason == Reason::Quarantined as u32 {
+        if let Some(refused) = QUARANTINE_REFUSED.get_ptr_mut(packet.quarantine as u32) {
+            // SAFETY: as above.
+            let refused = unsafe { &mut *refused };
+            refused.packets += segments;
+            refused.bytes += bytes;
+        }
     }
     let dropped = reason >= Reason::NoPolicy as u32;
     if !dropped && packet.out_side != 0 && packet.out_slot != 0 {

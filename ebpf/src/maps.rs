@@ -9,10 +9,11 @@ use sekimori_ebpf::{
     abi::{
         Active, Budget, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
         HOST_PACE_SETS, HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_DEVICES,
-        MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_OVERLAY, MAX_PORTS, MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry,
-        MacKey, ManagementEntry, NetEntry, OverlayEntry, PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place,
-        PortKey, PrivateContext, RULE_SLOTS, RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE,
-        SERVICE_WORDS, Schedule, Seat, SeatSet, Settings, View, ViewKey, ViewKey4, place_index,
+        MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_OVERLAY, MAX_PORTS, MAX_QUARANTINED, MAX_QUARANTINES, MAX_RULES,
+        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, PLACES as PLACE_SLOTS,
+        PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext, Quarantine, RULE_SLOTS, Refused, RuleCounter,
+        RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat, SeatSet, Settings, View,
+        ViewKey, ViewKey4, place_index,
     },
     atomic,
     classify::Line,
@@ -57,6 +58,13 @@ pub(crate) static CUT_PREFIXES: LpmTrie<Addr, u32, 65536, LAZY> = LpmTrie::new()
 pub(crate) static CUT_MACS: HashMap<[u8; 6], u32, 4096> = HashMap::new();
 #[btf_map]
 pub(crate) static MANAGEMENT: Array<ManagementEntry, MAX_MANAGEMENT> = Array::new();
+
+#[btf_map]
+pub(crate) static QUARANTINE: Array<Quarantine, 1> = Array::new();
+#[btf_map]
+pub(crate) static QUARANTINED: HashMap<Addr, u32, { MAX_QUARANTINED as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static QUARANTINE_REFUSED: PerCpuArray<Refused, { MAX_QUARANTINES as usize + 1 }> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static G_CONFIG: ArrayOfMaps<Array<GenConfig, 1, INNER>, 2> = ArrayOfMaps::new();
@@ -289,6 +297,22 @@ impl Tables for Maps {
     #[inline(always)]
     fn management(&self, index: u32) -> *const ManagementEntry {
         pointer(MANAGEMENT.get(index))
+    }
+    #[inline(always)]
+    fn quarantine(&self) -> *const Quarantine {
+        pointer(QUARANTINE.get(0))
+    }
+    #[inline(always)]
+    fn quarantined(&self, key: &Addr) -> u32 {
+        match QUARANTINED.get_ptr(key) {
+            // SAFETY: as in `port`.
+            Some(slot) => unsafe { *slot },
+            None => 0,
+        }
+    }
+    #[inline(always)]
+    fn find_quarantine(&self, packet: &Packet) -> u32 {
+        steps::sekimori_quarantine(packet)
     }
     #[inline(always)]
     fn view(&self, key: &ViewKey) -> *mut View {

@@ -114,7 +114,9 @@ pub struct Packet {
     /// Fast path: [`crate::abi::OUT_ROUTED`], [`crate::abi::OUT_BRIDGED`] or 0.
     pub out_mode: u8,
     /// Zero.
-    pub pad: [u8; 4],
+    pub pad: [u8; 2],
+    /// Decision: slot of the quarantine its source, destination or MAC is in; 0 for none.
+    pub quarantine: u16,
     /// Fast path: VLAN id to leave with.
     pub out_tag: u16,
     /// Fast path: zone or network to count the way out for.

@@ -6,7 +6,8 @@ use crate::{
     abi::{
         Active, AddrEntry, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet,
         IfaceEntry, LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey,
-        PrivateContext, RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
+        PrivateContext, Quarantine, Refused, RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View,
+        ViewKey, ViewKey4,
     },
     classify::Line,
 };
@@ -40,6 +41,8 @@ plain!(
     SeatSet,
     Place,
     PortKey,
+    Quarantine,
+    Refused,
     RuleCounter,
     RuleEntry,
     RuleSet,

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use sekimori_ebpf::{
     abi::{DIR_IN, DIR_OUT, IFACE_VLAN, OUT_BRIDGED, SETTING_NO_METADATA},
     bytes::opaque,
-    decide::{self, fast},
+    decide::{self, fast, quarantine},
     mark,
     packet::Packet,
     parse::parse,
@@ -203,6 +203,10 @@ fn forward(md: *mut xdp_md, scratch: &mut Scratch) -> u32 {
         let mut fib: FibLookup = unsafe { core::mem::zeroed() };
         length = look_up(md, packet, &mut fib);
         if length == 0 || length > linear {
+            return xdp_action::XDP_PASS;
+        }
+        if quarantine::suspect_mac(&Maps, &fib.dmac) {
+            // Known by its MAC alone, and who that is comes out here: the way out judges.
             return xdp_action::XDP_PASS;
         }
         if fib.ifindex != packet.out_ifindex {

@@ -105,6 +105,7 @@ reasons! {
     60 CutAll "cut_all" Drop "everything is cut off" "全遮断中";
     61 CutNetwork "cut_network" Drop "this network or zone is cut off" "この外部網・区域は遮断中";
     62 CutHost "cut_host" Drop "this host or prefix is cut off" "この端末・アドレス範囲は遮断中";
+    63 Quarantined "quarantined" Drop "the host is in quarantine and no rule for quarantined hosts permits it" "隔離中の端末で、隔離中も有効な規則がない";
 
     // Identity.
     70 SpoofedSource "spoofed_source" Drop "a source that does not live on this side" "この側に存在しない送信元アドレス";

@@ -8,7 +8,7 @@ use sekimori_ebpf::{
     classify::{self, v4, v6},
     decide::{
         converse::{self, Work},
-        cut, egress, fast, fragment, identity, limit, local, rules,
+        cut, egress, fast, fragment, identity, limit, local, quarantine, rules,
     },
     packet::Packet,
     reason::Reason,
@@ -138,6 +138,15 @@ pub(crate) extern "C" fn sekimori_cut(packet: *mut Packet) -> u32 {
         return Reason::Internal as u32;
     };
     cut::cut(&Maps, packet)
+}
+
+/// Which quarantine the packet is in, once anybody is in one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_quarantine(packet: *const Packet) -> u32 {
+    // SAFETY: as above. Without a packet there is no host: the slot of none has no rule either.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    quarantine::find(&Maps, packet)
 }
 
 /// Built-in protocols coming in.

@@ -6,14 +6,14 @@
 
 use crate::abi::{
     Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
-    MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, Seat, SeatSet, Settings,
-    View, ViewKey, ViewKey4,
+    MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, Quarantine, RuleEntry, RuleSet, Schedule, Seat,
+    SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use crate::{
     classify::{self, Line},
     decide::{
         converse::{self, Work},
-        cut, egress, fast, fragment, identity, limit, local, rules,
+        cut, egress, fast, fragment, identity, limit, local, quarantine, rules,
     },
     packet::Packet,
 };
@@ -88,6 +88,11 @@ pub trait Tables {
     fn cut_mac(&self, mac: &[u8; 6]) -> bool;
     /// Management path number `index`, below [`crate::abi::MAX_MANAGEMENT`].
     fn management(&self, index: u32) -> *const ManagementEntry;
+
+    /// Who is in quarantine, roughly. Null: nobody.
+    fn quarantine(&self) -> *const Quarantine;
+    /// The slot of the quarantine that this address or MAC ([`crate::abi::quarantine_mac`]) is in; 0 for none.
+    fn quarantined(&self, key: &Addr) -> u32;
 
     /// The view with this key, from either room.
     fn view(&self, key: &ViewKey) -> *mut View;
@@ -247,6 +252,14 @@ pub trait Tables {
         Self: Sized,
     {
         cut::cut(self, packet)
+    }
+    /// [`quarantine::find`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn find_quarantine(&self, packet: &Packet) -> u32
+    where
+        Self: Sized,
+    {
+        quarantine::find(self, packet)
     }
     /// [`local::control_in`]; a hook like [`Tables::judge`].
     #[inline(always)]

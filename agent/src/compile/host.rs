@@ -13,8 +13,8 @@ use sekimori_ebpf::{
     abi::{
         Active, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
         HostPaceSet, IFACE_GUARDED, IfaceEntry, LimitEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry,
-        NetEntry, OverlayEntry, Place, PortKey, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey,
-        ViewKey4, timeout,
+        NetEntry, OverlayEntry, Place, PortKey, Quarantine, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View,
+        ViewKey, ViewKey4, quarantine_mac, timeout,
     },
     classify::Line,
     tables::{Addr, Tables},
@@ -41,6 +41,8 @@ pub struct HostTables {
     settings: Box<Settings>,
     ifaces: BTreeMap<u32, IfaceEntry>,
     cut: Cut,
+    quarantine: Box<Quarantine>,
+    quarantined: HashMap<Addr, u32>,
     management: Vec<ManagementEntry>,
     established: Room<ViewKey, View>,
     opening: Room<ViewKey, View>,
@@ -84,6 +86,8 @@ impl HostTables {
             settings: Box::new(Settings { timeouts: timeout::DEFAULTS, ..Settings::default() }),
             ifaces: BTreeMap::new(),
             cut: Cut::default(),
+            quarantine: Box::new(Quarantine::EMPTY),
+            quarantined: HashMap::new(),
             management: vec![ManagementEntry::default(); MAX_MANAGEMENT],
             established: Room::new(flows),
             opening: Room::new(flows),
@@ -172,6 +176,19 @@ impl HostTables {
                 .collect(),
             macs: macs.iter().copied().collect(),
         };
+    }
+
+    /// Replaces who is in quarantine: for each host its addresses and MACs.
+    pub fn set_quarantine(&mut self, hosts: &[(Vec<std::net::IpAddr>, Vec<[u8; 6]>)]) {
+        *self.quarantine = Quarantine::EMPTY;
+        self.quarantined.clear();
+        for (slot, (addresses, macs)) in (1..).zip(hosts) {
+            let addresses = addresses.iter().map(|address| prefix(&IpNet::from(*address)).0);
+            for key in addresses.chain(macs.iter().map(quarantine_mac)) {
+                self.quarantine.add(&key);
+                self.quarantined.entry(key).or_insert(slot);
+            }
+        }
     }
 
     /// Replaces the management paths; those past [`MAX_MANAGEMENT`] are left out.
@@ -322,6 +339,12 @@ impl Tables for HostTables {
     }
     fn cut_mac(&self, mac: &[u8; 6]) -> bool {
         self.cut.macs.contains(mac)
+    }
+    fn quarantine(&self) -> *const Quarantine {
+        &raw const *self.quarantine
+    }
+    fn quarantined(&self, key: &Addr) -> u32 {
+        self.quarantined.get(key).copied().unwrap_or(0)
     }
     fn management(&self, index: u32) -> *const ManagementEntry {
         pointer(self.management.get(index as usize))

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use sekimori_ebpf::abi::{LimitEntry, MAX_SCHEDULES, RULE_LIMITED, RULE_LOG, RULE_PUBLISHED, RULE_TO_BOX, RuleEntry};
+use sekimori_ebpf::abi::{
+    LimitEntry, MAX_SCHEDULES, RULE_LIMITED, RULE_LOG, RULE_PUBLISHED, RULE_QUARANTINED, RULE_TO_BOX, RuleEntry,
+};
 
 use super::{
     error::{CompileError, named},
@@ -63,6 +65,9 @@ pub(super) fn entries(
         let mut entry = RuleEntry { slot, flags: log, schedule, ..RuleEntry::default() };
         if rule.limits != Limits::default() {
             entry.flags |= RULE_LIMITED;
+        }
+        if rule.quarantined {
+            entry.flags |= RULE_QUARANTINED;
         }
         if let Some(published) = &rule.published {
             entry.flags |= RULE_PUBLISHED;

@@ -100,6 +100,7 @@ pub(crate) fn device(name: &str, net: usize, mac: [u8; 6], addresses: &[&str]) -
         addresses: addresses.iter().map(|text| ip(text)).collect(),
         owner: String::new(),
         until: None,
+        critical: false,
     }
 }
 
@@ -119,6 +120,7 @@ pub(crate) fn rule(id: &str, from: Party, to: Party, services: &[Service]) -> Ru
         owner: String::new(),
         log: false,
         limits: Limits::default(),
+        quarantined: false,
         published: None,
     }
 }

@@ -131,7 +131,8 @@ fn the_six_sets_say_what_the_rules_say() {
                 from,
                 port,
                 proto,
-                pad: [0; 3],
+                quarantined: 0,
+                pad: [0; 2],
             };
             let mut answer = Answer::default();
             judge(&host, &question, &mut answer, &mut Cursor::default());

@@ -5,8 +5,8 @@ use std::path::Path;
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
     Active, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
-    MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey, PrivateContext, RuleCounter, RuleEntry,
-    RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
+    MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey, PrivateContext, Quarantine, Refused,
+    RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
 
@@ -28,6 +28,9 @@ pub const NAMES: &[&str] = &[
     "CUT_PREFIXES",
     "CUT_MACS",
     "MANAGEMENT",
+    "QUARANTINE",
+    "QUARANTINED",
+    "QUARANTINE_REFUSED",
     "G_CONFIG",
     "G_PORTS",
     "G_NETS",
@@ -95,6 +98,12 @@ handles! {
     cut_macs: HashMap<MapData, [u8; 6], u32> = "CUT_MACS",
     /// Management paths.
     management: Array<MapData, ManagementEntry> = "MANAGEMENT",
+    /// Who is in quarantine, roughly.
+    quarantine: Array<MapData, Quarantine> = "QUARANTINE",
+    /// Who is in quarantine: slots by address or MAC.
+    quarantined: HashMap<MapData, Addr, u32> = "QUARANTINED",
+    /// What was refused in quarantine, by slot.
+    quarantine_refused: PerCpuArray<MapData, Refused> = "QUARANTINE_REFUSED",
     /// Generation: description.
     config: Generations<Array<MapData, GenConfig>> = "G_CONFIG",
     /// Generation: (interface, tags) to net.

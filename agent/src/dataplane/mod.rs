@@ -17,6 +17,7 @@ pub mod object;
 pub mod overlay;
 mod places;
 pub mod private;
+pub mod quarantine;
 pub mod read;
 pub mod seed;
 pub mod seeding;
@@ -404,6 +405,21 @@ impl Dataplane {
     /// Writes the cut tables and the cut word, closing before opening.
     pub fn set_cut(&mut self, cut: &CutTables) -> Result<(), Error> {
         cut::write(&mut self.maps, cut)
+    }
+
+    /// Replaces who is in quarantine.
+    pub fn set_quarantine(&mut self, hosts: &[quarantine::Host]) -> Result<(), Error> {
+        quarantine::write(&mut self.maps, hosts)
+    }
+
+    /// Who is in quarantine in the tables themselves.
+    pub fn quarantine_in_force(&self) -> Result<Vec<quarantine::Host>, Error> {
+        quarantine::read(&self.maps)
+    }
+
+    /// What was refused to the host with this slot.
+    pub fn quarantine_refused(&self, slot: u16) -> Result<sekimori_ebpf::abi::Refused, Error> {
+        quarantine::refused(&self.maps, slot)
     }
 
     /// What is cut in the tables themselves.

@@ -18,7 +18,7 @@ use super::{
     CutTables, cut,
     error::{Error, While},
     maps::Maps,
-    object, places,
+    object, places, quarantine,
     stage::{self, Staged},
 };
 use crate::compile::tables::Compiled;
@@ -121,6 +121,11 @@ impl Instance {
     /// Replaces what is cut.
     pub fn cut(&mut self, tables: &CutTables) -> Result<(), Error> {
         cut::write(&mut self.maps, tables)
+    }
+
+    /// Replaces who is in quarantine.
+    pub fn quarantine(&mut self, hosts: &[quarantine::Host]) -> Result<(), Error> {
+        quarantine::write(&mut self.maps, hosts)
     }
 
     /// Forgets every view and fragment.

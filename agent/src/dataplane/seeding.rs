@@ -98,7 +98,8 @@ impl Seeding<'_> {
             from,
             port,
             proto: protocol,
-            pad: [0; 3],
+            quarantined: 0,
+            pad: [0; 2],
         };
         let mut work = Work { question, ..Work::default() };
         self.tables.judge(&mut work);

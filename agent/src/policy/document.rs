@@ -10,7 +10,7 @@ use super::{
     problem::Problem,
     words::{
         Addresses, Beyond, Client, Clock, Count, Days, Host, Ident, Interface, Name, OpenOnHolidays, Pass, PortNumber,
-        Prefix, Prose, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
+        Prefix, Prose, Quarantined, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
     },
     yaml::{Node, Value},
 };
@@ -124,6 +124,8 @@ document! {
         owner: At<Prose>,
         /// Last day of its registration, or an instant.
         until: Option<At<Until>>,
+        /// Only a person may put it in quarantine, nothing automatic; false if absent.
+        critical: Option<At<bool>>,
     }
 
     /// Weekly opening hours.
@@ -160,6 +162,8 @@ document! {
         log: Option<At<bool>>,
         /// How many conversations at once, and how fast new ones may begin.
         limits: Option<Limits>,
+        /// `permit`: it also holds for hosts in quarantine, which get nothing else; deny if absent.
+        quarantined: Option<At<Quarantined>>,
     }
 
     /// A place with conditions; all that are given must hold.
@@ -202,6 +206,8 @@ document! {
         log: Option<At<bool>>,
         /// How many conversations at once, and how fast new ones may begin.
         limits: Option<Limits>,
+        /// `permit`: it also holds for hosts in quarantine, which get nothing else; deny if absent.
+        quarantined: Option<At<Quarantined>>,
     }
 
     /// Limits of a rule on the conversations it permits; what is not given is not limited.

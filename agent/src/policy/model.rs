@@ -143,6 +143,8 @@ pub struct Device {
     pub owner: String,
     /// Registration ends at this instant (a date in the document means the end of that day).
     pub until: Option<jiff::Timestamp>,
+    /// Nothing automatic puts it in quarantine; a person may.
+    pub critical: bool,
 }
 
 /// Weekly opening hours.
@@ -179,6 +181,8 @@ pub struct Rule {
     pub log: bool,
     /// How many conversations, and how fast.
     pub limits: Limits,
+    /// It also holds for hosts in quarantine.
+    pub quarantined: bool,
     /// Set on published servers: where DNAT (or plain routing) must lead.
     pub published: Option<Published>,
 }

@@ -148,6 +148,7 @@ problems! {
     "W017" FutureSurvey { network, date } "the survey of `{network}` is dated {date}, in the future" "「{network}」の調査日{date}は未来の日付です";
     "W018" LintStopped "too many large address sets: shadowed and redundant rules were only partly searched" "アドレス集合が大きいため、重複規則の検査を途中で終えました";
     "W019" BoxAddressNotListed { address, interface } "`{address}` of `{interface}` is not among the box's addresses" "「{interface}」のアドレス「{address}」が自機アドレスとして登録されていません";
+    "W020" QuarantineWide { rule } "rule `{rule}` holds in quarantine and names no destination: a host in quarantine could reach all of it" "規則「{rule}」は隔離中も有効ですが宛先を限定していません(隔離した端末がその先のどこへでも届きます)";
 }
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ fn policy() -> Policy {
         addresses: vec![address.parse().unwrap()],
         owner: "総務課".into(),
         until: None,
+        critical: false,
     };
     let party = |place, prefixes| Party { place: vec![place], prefixes, devices: None };
     Policy {
@@ -144,6 +145,7 @@ fn policy() -> Policy {
             owner: "広報課".into(),
             log: false,
             limits: Limits::default(),
+            quarantined: false,
             published: Some(Published {
                 public: "203.0.113.10".parse().unwrap(),
                 net: 2,

@@ -8,7 +8,7 @@ use crate::{
     decide::{
         flow,
         identity::device_towards,
-        limit,
+        limit, quarantine,
         rules::{self, Answer, Cursor, Question},
     },
     mark,
@@ -84,7 +84,9 @@ pub unsafe fn converse<T: Tables>(
     if role != 0 {
         // SAFETY: as above.
         let view = unsafe { &*found };
-        stale = view.generation != packet.generation || packet.now >= view.deadline;
+        stale = view.generation != packet.generation
+            || packet.now >= view.deadline
+            || quarantine::refused(tables, packet, view.rule, view.slot) != 0;
     } else {
         if packet.proto == proto::TCP {
             adopting = adoptable(tables, packet);
@@ -131,6 +133,13 @@ pub unsafe fn converse<T: Tables>(
             swap(tables, &work.key, acting, packet, &mut work.question);
         }
         if work.answer.reason != Reason::Rule as u32 {
+            let unanswered =
+                work.answer.reason == Reason::NoRule as u32 || work.answer.reason == Reason::RuleClosed as u32;
+            if packet.quarantine != 0 && unanswered {
+                // The view stays: what has not timed out when the host is released goes on.
+                packet.out_rule = 0;
+                return Reason::Quarantined as u32;
+            }
             packet.out_rule =
                 if work.answer.reason == Reason::RuleClosed as u32 { work.answer.rule as u32 + 1 } else { 0 };
             if role == 0 {
@@ -220,6 +229,11 @@ fn swap<T: Tables>(tables: &T, key: &ViewKey, acting: u8, packet: &Packet, quest
 #[inline(always)]
 fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut View, what: u32) -> u32 {
     packet.out_mark = mark::encode(mark::KIND_REPLY, packet.generation, view.net, view.rule);
+    // The other view cannot see who answers behind a translated address.
+    let refused = quarantine::refused(tables, packet, view.rule, view.slot);
+    if refused != 0 {
+        return refused;
+    }
     if what == QUOTED {
         return Reason::Related as u32;
     }

@@ -10,7 +10,7 @@ use crate::{
         converse::{OWN, QUOTED, Work},
         flow,
         ingress::{passes, to_many},
-        local, place,
+        local, place, quarantine,
     },
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype, tcp},
@@ -70,6 +70,7 @@ pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u3
     if verdict != 0 {
         return verdict;
     }
+    quarantine::note(tables, packet);
     if control != local::NOT_LOCAL {
         return control;
     }
@@ -146,7 +147,7 @@ fn leave<T: Tables>(
     }
     if what == QUOTED && role == ROLE_RESPONDER {
         // An error about a reply, from the initiator's side or from the box.
-        return Reason::Related as u32;
+        return related(tables, packet, found);
     }
     let outwards = role == 0 || role == ROLE_RESPONDER || (role == ROLE_BOX_OUT && !from_box);
     if what == OWN && !from_box && outwards && mark::kind(packet.mark) == mark::KIND_FORWARD {
@@ -155,7 +156,7 @@ fn leave<T: Tables>(
     if from_box && what == OWN && role != 0 && packet.tcp_flags & tcp::RST != 0 && packet.proto == proto::TCP {
         let own = role == ROLE_BOX_OUT || role == crate::abi::ROLE_BOX_IN;
         if !own {
-            return if builtin & BUILTIN_RESETS != 0 { Reason::Related as u32 } else { Reason::NoFlow as u32 };
+            return if builtin & BUILTIN_RESETS != 0 { related(tables, packet, found) } else { Reason::NoFlow as u32 };
         }
     }
     if from_box && what == OWN && (role == ROLE_RESPONDER || role == ROLE_INITIATOR) {
@@ -168,6 +169,15 @@ fn leave<T: Tables>(
     }
     let opens = if from_box && what == OWN { ROLE_BOX_OUT } else { 0 };
     tables.converse(packet, work, found, what, opens)
+}
+
+/// About the conversation of a view that judges nothing itself.
+#[inline(always)]
+fn related<T: Tables>(tables: &T, packet: &Packet, view: *const View) -> u32 {
+    // SAFETY: the caller read its role, so the table vouches for it until the decision returns.
+    let (rule, slot) = unsafe { ((*view).rule, (*view).slot) };
+    let refused = quarantine::refused(tables, packet, rule, slot);
+    if refused != 0 { refused } else { Reason::Related as u32 }
 }
 
 /// Whether the source is one of the box's addresses, or, where an outside network hands them out, one of that network.
@@ -220,6 +230,10 @@ pub unsafe fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Wor
         if rule.real_addr != packet.dst || !port {
             return Reason::WrongServer as u32;
         }
+    }
+    let refused = quarantine::refused(tables, packet, number, rule.slot as u16);
+    if refused != 0 {
+        return refused;
     }
     if !flow::conversational(packet) {
         return Reason::Flow as u32;

@@ -11,7 +11,7 @@ use crate::{
     },
     bytes::{Bytes, be16, be32, mac_at, mac_number, word},
     classify,
-    decide::{converse::marked, flow},
+    decide::{converse::marked, flow, quarantine},
     mark,
     packet::{FRAG_NONE, NO_SCALE, Packet, ethertype, tcp},
     parse::{is_v4, ordinary_v4, ordinary_v6},
@@ -168,7 +168,7 @@ fn v4<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
         && total + AT as u32 <= packet.len
         && sums_up(head)
         && transport_fits(bytes.at::<20>(AT + 20), transport, total - 20, packet);
-    if !sound {
+    if !sound || quarantine::suspect4(tables, src, dst, [macs.from, macs.to]) {
         return ASK;
     }
     // SAFETY: as above.
@@ -241,7 +241,7 @@ fn v6<const AT: usize, T: Tables, B: Bytes>(tables: &T, bytes: &B, packet: &mut 
     let sound = length >= 8
         && length + 40 + AT as u32 <= packet.len
         && transport_fits(bytes.at::<20>(AT + 40), transport, length, packet);
-    if !sound {
+    if !sound || quarantine::suspect6(tables, src, dst, [macs.from, macs.to]) {
         return ASK;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.

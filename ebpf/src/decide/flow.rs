@@ -154,7 +154,8 @@ pub fn question(question: &mut Question, key: &ViewKey, role: u8, packet: &Packe
     question.now = packet.now;
     question.generation = packet.generation;
     question.proto = key.proto;
-    question.pad = [0; 3];
+    question.quarantined = (packet.quarantine != 0) as u8;
+    question.pad = [0; 2];
     question.device = device;
     if role == ROLE_BOX_OUT {
         question.from = NET_BOX;

@@ -42,6 +42,7 @@ pub fn first<T: Tables>(tables: &T, packet: &Packet) -> u32 {
         total: 0,
         slot: packet.out_slot,
         poisoned: 0,
+        quarantined: (packet.quarantine != 0) as u16,
         ranges: [FragRange::default(); FRAG_RANGES],
     };
     entry.ranges[0] = FragRange { start: 0, end: packet.frag_len };
@@ -74,6 +75,10 @@ pub fn later<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     }
     if known.poisoned != 0 {
         return Reason::FragmentOverlap as u32;
+    }
+    if packet.quarantine != 0 && known.quarantined == 0 {
+        // The first passed before there was a quarantine.
+        return Reason::Quarantined as u32;
     }
     let start = packet.frag_start;
     let end = start + packet.frag_len;

@@ -4,7 +4,7 @@ use crate::{
     abi::{ADDR_BROADCAST, ADDR_LISTED, ADDR_OPENS, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR},
     decide::{
         converse::{OWN, QUOTED, Work},
-        fast, flow, local, place,
+        fast, flow, local, place, quarantine,
     },
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype},
@@ -46,6 +46,7 @@ pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u
     if verdict != 0 {
         return verdict;
     }
+    quarantine::note(tables, packet);
     packet.out_mark = mark::encode(mark::KIND_LOCAL, packet.generation, NET_BOX, 0);
     if control != local::NOT_LOCAL {
         return control;

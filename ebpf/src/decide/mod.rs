@@ -10,6 +10,7 @@ pub mod identity;
 pub mod ingress;
 pub mod limit;
 pub mod local;
+pub mod quarantine;
 pub mod remark;
 
 pub mod rules;
@@ -40,6 +41,7 @@ fn place<T: Tables>(tables: &T, packet: &mut Packet, guarded: u16) -> u32 {
     packet.net = 0;
     packet.iface = 0;
     packet.device = 0;
+    packet.quarantine = 0;
     packet.out_slot = 0;
     packet.out_rule = 0;
     packet.out_mark = 0;

@@ -1,7 +1,7 @@
 //! Which rule permits it: six classes, six rule sets, one AND, first open bit.
 
 use crate::{
-    abi::{MAX_RULES, NET_BOX, RULE_PUBLISHED, RULE_WORDS, RuleSet, SCHEDULE_WINDOWS, service_index},
+    abi::{MAX_RULES, NET_BOX, RULE_PUBLISHED, RULE_QUARANTINED, RULE_WORDS, RuleSet, SCHEDULE_WINDOWS, service_index},
     reason::Reason,
     tables::{Addr, Tables},
 };
@@ -29,8 +29,10 @@ pub struct Question {
     pub port: u16,
     /// IP protocol.
     pub proto: u8,
+    /// 1: only rules that hold for hosts in quarantine.
+    pub quarantined: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
 }
 
 /// Where a walk through the matching rules stands.
@@ -156,6 +158,9 @@ pub fn judge<T: Tables>(tables: &T, question: &Question, answer: &mut Answer, cu
         }
         // SAFETY: as above.
         let rule = unsafe { &*rule };
+        if question.quarantined != 0 && rule.flags & RULE_QUARANTINED == 0 {
+            continue;
+        }
         let mut until = u64::MAX;
         if rule.schedule != 0 {
             until = tables.open_until(generation, rule.schedule, question.now);

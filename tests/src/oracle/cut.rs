@@ -47,7 +47,7 @@ pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Res
     Ok(())
 }
 
-fn is_management(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> bool {
+pub(super) fn is_management(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> bool {
     let (Some((src, dst)), Transport::Tcp(tcp)) = (subject.addresses, subject.transport) else {
         return false;
     };

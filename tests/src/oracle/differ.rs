@@ -78,6 +78,10 @@ pub fn run(
                 }
                 subject.overlay(&active, cut, management).context("overlay")?;
             }
+            Step::Quarantine(quarantine) => {
+                state.quarantine = quarantine.clone();
+                subject.quarantine(quarantine).context("quarantine")?;
+            }
             Step::Packet(event) => {
                 if let Way::Out { origin: Origin::Guarded { event: before }, .. } = &event.way
                     && !state.marks.contains_key(before)
@@ -152,6 +156,9 @@ pub fn report(seed: u64, policy_number: usize, policy: &Policy, steps: &[Step], 
             }
             Step::Overlay(cut, management) => {
                 let _ = writeln!(out, "- overlay {cut:?} {management:?}");
+            }
+            Step::Quarantine(quarantine) => {
+                let _ = writeln!(out, "- quarantine {quarantine:?}");
             }
         }
     }

@@ -8,6 +8,7 @@ use super::{
     errors,
     identity::{device_towards, is_ended},
     ip::Packet,
+    quarantine,
     rules::{Permit, Question, What, permit},
     state::{Key, OracleState, Role, View},
     tcp::{Phase, Track},
@@ -75,7 +76,7 @@ impl View {
         self.seen.saturating_add(self.timeout().seconds()).is_ok_and(|end| now <= end)
     }
 
-    fn question(&self, policy: &Policy, now: Timestamp) -> Question {
+    fn question(&self, policy: &Policy, quarantined: bool, now: Timestamp) -> Question {
         let (src, dst) = match self.role {
             Role::BoxOut | Role::Responder => (self.key.far.0, self.key.peer.0),
             Role::Initiator | Role::BoxIn => (self.key.peer.0, self.key.far.0),
@@ -89,7 +90,7 @@ impl View {
             let registered = |device: &Device| device.name == *name && !is_ended(device, now);
             policy.devices.iter().position(registered)
         });
-        Question { from, src, dst, device, what: self.what }
+        Question { from, src, dst, device, what: self.what, quarantined }
     }
 }
 
@@ -113,17 +114,29 @@ fn right_echo(
     }
 }
 
-/// Asks the rules again where the policy changed or the permission's time is over.
-fn still_permitted(policy: &Policy, state: &mut OracleState, index: usize, now: Timestamp) -> Result<(), Reason> {
+/// Asks the rules again where the policy changed, the permission's time is over, or a host is in quarantine by now.
+fn still_permitted(
+    policy: &Policy,
+    state: &mut OracleState,
+    index: usize,
+    quarantined: bool,
+    now: Timestamp,
+) -> Result<(), Reason> {
     let revision = state.revision;
     let view = &mut state.views[index];
-    let stale = view.revision != revision || view.deadline.is_some_and(|end| now >= end);
-    if !stale || view.role == Role::Responder {
+    let refused = quarantined && !quarantine::permits(policy, view);
+    let stale = view.revision != revision || view.deadline.is_some_and(|end| now >= end) || refused;
+    if view.role == Role::Responder {
+        return if refused { Err(Reason::Quarantined) } else { Ok(()) };
+    }
+    if !stale {
         return Ok(());
     }
-    match permit(policy, &view.question(policy, now), now) {
+    match permit(policy, &view.question(policy, quarantined, now), now) {
+        Err(reason) if quarantined => Err(reason),
         Ok(permit) => {
             view.rule = permit.rule;
+            view.number = permit.number;
             view.net = permit.net;
             view.deadline = permit.deadline;
             view.revision = revision;
@@ -155,7 +168,7 @@ pub fn judge_at(
     transport: &Transport,
     now: Timestamp,
 ) -> Result<(), Reason> {
-    still_permitted(policy, state, index, now)?;
+    still_permitted(policy, state, index, packet.quarantined, now)?;
     right_echo(state, index, from_peer, packet, transport)?;
     let view = &mut state.views[index];
     let by_initiator = view.role.peer_initiates() == from_peer;
@@ -206,6 +219,7 @@ pub fn open(
         key,
         role,
         rule: permit.rule,
+        number: permit.number,
         net: permit.net,
         device,
         what: What::of(packet, transport),
@@ -245,7 +259,7 @@ pub fn related(
     let key = Key { port: port.clone(), peer, far, proto: quote.proto };
     let index = find(state, &key, now).ok_or(Reason::IcmpUnrelated)?;
     let role = state.views[index].role;
-    still_permitted(policy, state, index, now)?;
+    still_permitted(policy, state, index, packet.quarantined, now)?;
     if let (Some(seq), Some(track)) = (quote.seq, &state.views[index].tcp)
         && role != Role::Responder
     {

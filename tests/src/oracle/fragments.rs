@@ -70,6 +70,9 @@ pub(crate) fn later(
     let Some(datagram) = find(state, place, packet, fragment, now) else {
         return Err(Reason::FragmentOrphan);
     };
+    if !datagram.poisoned && packet.quarantined && !datagram.quarantined {
+        return Err(Reason::Quarantined);
+    }
     let (start, end) = (fragment.offset, fragment.offset + fragment.len);
     let mut ranges = datagram.ranges.clone();
     ranges.push((start, end));
@@ -147,6 +150,7 @@ pub(crate) fn remember(state: &mut OracleState, place: Place<'_>, packet: &Packe
         proto: fragment.family_proto,
         opened: now,
         rule: passed.rule.clone(),
+        quarantined: packet.quarantined,
         mark: passed.mark.clone(),
         total: None,
         poisoned: false,

@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     Event, Origin, Verdict, Way,
     generate::policy::base,
-    state::{Cut, Management},
+    state::{Cut, Management, Quarantine},
     subject::Subject,
 };
 
@@ -120,6 +120,12 @@ impl Subject for Host {
         let macs: Vec<[u8; 6]> = cut.macs.iter().map(|mac| mac.0).collect();
         self.tables.set_cut(cut.all, &nets, &cut.prefixes, &macs);
         self.tables.set_management(&paths);
+        Ok(())
+    }
+
+    fn quarantine(&mut self, quarantine: &Quarantine) -> anyhow::Result<()> {
+        self.tables
+            .set_quarantine(&[(quarantine.addresses.clone(), quarantine.macs.iter().map(|mac| mac.0).collect())]);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub struct Packet {
     pub fragment: Option<Fragment>,
     /// Behind all IP headers, padding of the frame removed.
     pub payload: Vec<u8>,
+    /// From or to a host in quarantine.
+    pub quarantined: bool,
 }
 
 /// One of several pieces of a datagram.
@@ -85,6 +87,7 @@ impl Packet {
                 family_proto: bytes[9],
             }),
             payload,
+            quarantined: false,
         })
     }
 
@@ -106,6 +109,7 @@ impl Packet {
             extensions: chain.headers.len(),
             fragment: chain.fragment,
             payload: chain.payload,
+            quarantined: false,
         })
     }
 }

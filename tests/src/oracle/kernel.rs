@@ -13,6 +13,7 @@ use sekimori::{
     dataplane::{
         CutTables,
         private::{CameFrom, Instance},
+        quarantine,
     },
     policy::model::Policy,
 };
@@ -20,7 +21,7 @@ use sekimori::{
 use super::{
     Event, Origin, Verdict, Way,
     host::boottime,
-    state::{Cut, Management},
+    state::{Cut, Management, Quarantine},
     subject::Subject,
 };
 
@@ -76,6 +77,7 @@ impl Subject for Kernel {
     fn reset(&mut self) -> anyhow::Result<()> {
         self.instance.forget()?;
         self.instance.cut(&CutTables::default())?;
+        self.instance.quarantine(&[])?;
         self.marks.clear();
         Ok(())
     }
@@ -104,6 +106,12 @@ impl Subject for Kernel {
         };
         self.instance.cut(&tables)?;
         Ok(())
+    }
+
+    fn quarantine(&mut self, quarantine: &Quarantine) -> anyhow::Result<()> {
+        let macs = quarantine.macs.iter().map(|mac| mac.0).collect();
+        let host = quarantine::Host { slot: 1, addresses: quarantine.addresses.clone(), macs };
+        Ok(self.instance.quarantine(&[host])?)
     }
 
     fn has_management(&self) -> bool {

@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod limits;
 pub mod listed;
 pub mod million;
+pub mod quarantine;
 pub mod rules;
 pub mod sanity;
 pub mod state;

@@ -69,6 +69,8 @@ pub struct Question {
     pub device: Option<usize>,
     /// Service asked for.
     pub what: What,
+    /// Of a host in quarantine.
+    pub quarantined: bool,
 }
 
 /// A permission found.
@@ -76,6 +78,8 @@ pub struct Question {
 pub struct Permit {
     /// Rule id.
     pub rule: String,
+    /// Its position.
+    pub number: usize,
     /// Where the packet must leave.
     pub net: Place,
     /// When it ends.
@@ -84,11 +88,15 @@ pub struct Permit {
 
 /// First matching rule that is open, or why there is none.
 pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Permit, Reason> {
-    let mut reason = Reason::NoRule;
-    for rule in policy.rules.iter().filter(|rule| matches(policy, rule, question)) {
+    let mut reason = if question.quarantined { Reason::Quarantined } else { Reason::NoRule };
+    let holds = |rule: &Rule| !question.quarantined || rule.quarantined;
+    let matching = policy.rules.iter().enumerate().filter(|(_, rule)| holds(rule) && matches(policy, rule, question));
+    for (number, rule) in matching {
         let window = match hours::open(policy, rule, now) {
             Open::Closed => {
-                reason = Reason::RuleClosed;
+                if !question.quarantined {
+                    reason = Reason::RuleClosed;
+                }
                 continue;
             }
             Open::Always => None,
@@ -100,7 +108,7 @@ pub fn permit(policy: &Policy, question: &Question, now: Timestamp) -> Result<Pe
         };
         let registered = question.device.and_then(|device| policy.devices[device].until);
         let deadline = [window, registered].into_iter().flatten().min();
-        return Ok(Permit { rule: rule.id.clone(), net, deadline });
+        return Ok(Permit { rule: rule.id.clone(), number, net, deadline });
     }
     Err(reason)
 }

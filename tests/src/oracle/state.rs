@@ -17,6 +17,8 @@ use super::{
 pub struct OracleState {
     /// What is cut.
     pub cut: Cut,
+    /// Who is in quarantine.
+    pub quarantine: Quarantine,
     /// How the administrator reaches the box.
     pub management: Vec<Management>,
     /// Counts switches: a view judged under another number is judged again.
@@ -43,6 +45,15 @@ pub struct Cut {
     /// Hosts and prefixes.
     pub prefixes: Vec<IpNet>,
     /// MACs.
+    pub macs: Vec<Mac>,
+}
+
+/// Hosts in quarantine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Addresses of theirs.
+    pub addresses: Vec<IpAddr>,
+    /// MACs of theirs.
     pub macs: Vec<Mac>,
 }
 
@@ -115,6 +126,8 @@ pub struct View {
     pub role: Role,
     /// The permitting rule.
     pub rule: String,
+    /// Its position in the policy that permitted.
+    pub number: usize,
     /// Where the initiator's packets must leave.
     pub net: Place,
     /// Name of the initiator's device.
@@ -154,6 +167,8 @@ pub struct Datagram {
     pub opened: Timestamp,
     /// The first fragment's rule.
     pub rule: Option<String>,
+    /// Whether the first fragment's host was in quarantine.
+    pub quarantined: bool,
     /// The first fragment's mark.
     pub mark: Option<Mark>,
     /// Its end, once the last fragment was seen.

@@ -5,7 +5,7 @@ use sekimori::policy::model::Policy;
 
 use super::{
     Event, Verdict,
-    state::{Cut, Management},
+    state::{Cut, Management, Quarantine},
 };
 
 /// A build of the decision.
@@ -18,6 +18,8 @@ pub trait Subject {
     fn load(&mut self, policy: &Policy, now: Timestamp) -> anyhow::Result<()>;
     /// Sets the cut-off and the management paths.
     fn overlay(&mut self, policy: &Policy, cut: &Cut, management: &[Management]) -> anyhow::Result<()>;
+    /// Sets who is in quarantine.
+    fn quarantine(&mut self, quarantine: &Quarantine) -> anyhow::Result<()>;
     /// Whether [`Self::overlay`] can set management paths.
     fn has_management(&self) -> bool {
         true

@@ -10,7 +10,7 @@ use super::{
     frame::Frame,
     identity::{identify, net_of},
     ip::Packet,
-    limits, listed,
+    limits, listed, quarantine,
     rules::{Question, What, permit},
     sanity,
     state::{Mark, OracleState, Role},
@@ -43,7 +43,7 @@ pub(crate) fn judge(
         cut::check(policy, state, &question)?;
         return Ok(Passed::builtin());
     }
-    let packet = match frame.kind {
+    let mut packet = match frame.kind {
         0x0806 => {
             let arp = builtins::arp(policy, &frame)?;
             question.addresses = Some((arp.sender, arp.target));
@@ -68,6 +68,7 @@ pub(crate) fn judge(
     }
     sanity::excuses(&packet, &transport)?;
     cut::check(policy, state, &question)?;
+    packet.quarantined = quarantine::holds_back(policy, state, &question);
 
     let passed = conversation(policy, state, sender, &port, &packet, &transport)?;
     fragments::again(state, place, &packet, event.now)?;
@@ -125,8 +126,14 @@ fn conversation(
         return Ok(Passed { reason: Reason::Flow, rule: Some(view.rule.clone()), mark: Some(mark) });
     }
     flows::may_open(packet, transport)?;
-    let question =
-        Question { from: Place::Net(net), src: packet.src, dst: packet.dst, device, what: What::of(packet, transport) };
+    let question = Question {
+        from: Place::Net(net),
+        src: packet.src,
+        dst: packet.dst,
+        device,
+        what: What::of(packet, transport),
+        quarantined: packet.quarantined,
+    };
     let permit = permit(policy, &question, now)?;
     limits::admit(policy, state, &permit.rule, packet.src, key.as_ref(), now)?;
     let mark = match permit.net {

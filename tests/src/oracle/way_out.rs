@@ -8,7 +8,7 @@ use super::{
     frame::Frame,
     identity::net_of,
     ip::Packet,
-    limits,
+    limits, quarantine,
     rules::{Permit, Question, What, permit},
     sanity,
     state::{Mark, OracleState, Role},
@@ -60,7 +60,7 @@ pub(crate) fn judge(
         cut::check(policy, state, &subject)?;
         return local(from_box, mark.as_ref());
     }
-    let packet = match frame.kind {
+    let mut packet = match frame.kind {
         0x0806 => {
             let arp = builtins::arp(policy, &frame)?;
             came_from(origin, mark.as_ref())?;
@@ -84,6 +84,7 @@ pub(crate) fn judge(
     sanity::excuses(&packet, &transport)?;
     came_from(origin, mark.as_ref())?;
     cut::check(policy, state, &subject)?;
+    packet.quarantined = quarantine::holds_back(policy, state, &subject);
 
     let leaving = Leaving { event, port: &port, net, mac: frame.to, packet: &packet, transport: &transport };
     let passed = match mark {
@@ -153,8 +154,12 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
             {
                 return Err(Reason::WrongServer);
             }
+            let number = policy.rules.iter().position(|known| known.id == *rule);
+            if packet.quarantined && !number.is_some_and(|number| policy.rules[number].quarantined) {
+                return Err(Reason::Quarantined);
+            }
             if let Some(key) = key {
-                prove(state, key, rule, net, leaving);
+                prove(state, key, (rule, number.unwrap_or(usize::MAX)), net, leaving);
             }
             Ok(passed(Reason::Flow, Some(rule.clone())))
         }
@@ -174,7 +179,13 @@ fn bridged(policy: &Policy, packet: &Packet, transport: &Transport) -> Result<Pa
 }
 
 /// Opens or refreshes the view that proves replies.
-fn prove(state: &mut OracleState, key: super::state::Key, rule: &str, net: usize, leaving: &Leaving<'_>) {
+fn prove(
+    state: &mut OracleState,
+    key: super::state::Key,
+    (rule, number): (&str, usize),
+    net: usize,
+    leaving: &Leaving<'_>,
+) {
     let Leaving { event, packet, transport, .. } = *leaving;
     let existing =
         state.views.iter().position(|view| view.key == key && view.role == Role::Responder && view.is_live(event.now));
@@ -182,12 +193,13 @@ fn prove(state: &mut OracleState, key: super::state::Key, rule: &str, net: usize
         let view = &mut state.views[index];
         view.seen = event.now;
         view.rule = rule.to_owned();
+        view.number = number;
         if let (Some(track), Transport::Tcp(tcp)) = (&mut view.tcp, transport) {
             track.note(0, tcp);
         }
         return;
     }
-    let permit = Permit { rule: rule.to_owned(), net: Place::Net(net), deadline: None };
+    let permit = Permit { rule: rule.to_owned(), number, net: Place::Net(net), deadline: None };
     flows::open(state, key, Role::Responder, permit, None, (packet, transport), event.now);
 }
 
@@ -235,8 +247,14 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         flows::judge_at(policy, state, index, false, packet, transport, now)?;
         return Ok(passed(Reason::Flow, Some(state.views[index].rule.clone())));
     }
-    let live = key.as_ref().is_some_and(|key| state.views.iter().any(|view| view.key == *key && view.is_live(now)));
-    if live && policy.builtin.resets && matches!(transport, Transport::Tcp(tcp) if tcp.has(flag::RST)) {
+    let live = key.as_ref().and_then(|key| flows::find(state, key, now));
+    if let Some(index) = live
+        && policy.builtin.resets
+        && matches!(transport, Transport::Tcp(tcp) if tcp.has(flag::RST))
+    {
+        if packet.quarantined && !quarantine::permits(policy, &state.views[index]) {
+            return Err(Reason::Quarantined);
+        }
         return Ok(passed(Reason::Related, None));
     }
     if errors::is_error(packet, transport) {
@@ -260,6 +278,7 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         dst: packet.dst,
         device: None,
         what: What::of(packet, transport),
+        quarantined: packet.quarantined,
     };
     let permit = permit(policy, &question, now)?;
     if permit.net != Place::Net(net) {

@@ -169,6 +169,9 @@ struct Search<'p> {
 impl Search<'_> {
     /// Whether everything `b` permits, `a` permits whenever `b` does.
     fn covers(&mut self, a: &Shape<'_>, b: &Shape<'_>) -> bool {
+        if b.rule.quarantined && !a.rule.quarantined {
+            return false;
+        }
         if !subset(&b.from_places, &a.from_places) || !self.may_contain(a.to, b.to) || !self.may_contain(a.from, b.from)
         {
             return false;

@@ -1,4 +1,4 @@
-//! W003, W008, W009: rules that limit too little.
+//! W003, W008, W009, W020: rules that limit too little.
 
 use super::{
     super::{
@@ -25,6 +25,10 @@ pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
         }
         if wide && (from_anywhere || to_anywhere) {
             at_rule(sink, at.id, &rule.id, &Problem::AnyAny { rule: rule.id.clone() });
+        }
+        let wherever = rule.to.prefixes.is_none() && !rule.to.place.contains(&Place::Box);
+        if rule.quarantined && rule.published.is_none() && (wherever || to_anywhere) {
+            at_rule(sink, at.id, &rule.id, &Problem::QuarantineWide { rule: rule.id.clone() });
         }
         // A zone that registers its devices names their MACs; one with `devices: any` does not.
         let nobody = from_anywhere || unregistered(policy, &rule.from);

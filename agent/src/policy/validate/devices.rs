@@ -82,6 +82,7 @@ pub(super) fn devices(
             addresses: own,
             owner: device.owner.value.0.clone(),
             until: end(device.until.as_ref(), zone),
+            critical: device.critical.as_ref().is_some_and(|critical| critical.value),
         });
         spans.devices.push(DeviceSpans { name: name.at, until: device.until.as_ref().map(|until| until.at) });
     }

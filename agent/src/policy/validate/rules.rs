@@ -83,6 +83,7 @@ fn ordinary(rule: &document::Rule, context: &mut Context, sink: &mut Sink) -> Op
         owner: rule.owner.value.0.clone(),
         log: rule.log.as_ref().is_some_and(|log| log.value),
         limits: limits(rule.limits.as_ref(), sink),
+        quarantined: rule.quarantined.as_ref().is_some_and(|answer| answer.value.0),
         published: None,
     };
     Some((rule, placed))
@@ -215,6 +216,7 @@ fn published(publish: &document::Publish, context: &mut Context, sink: &mut Sink
         owner: publish.owner.value.0.clone(),
         log: publish.log.as_ref().is_some_and(|log| log.value),
         limits: limits(publish.limits.as_ref(), sink),
+        quarantined: publish.quarantined.as_ref().is_some_and(|answer| answer.value.0),
         published: Some(Published { public, net, address: real, port }),
     };
     Some((rule, placed))

@@ -132,6 +132,11 @@ impl Leaf for bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pass(pub bool);
 
+/// Whether a rule holds for hosts in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantined(pub bool);
+
+keywords!(Quarantined, "word" { "permit" => Quarantined(true), "deny" => Quarantined(false) });
 keywords!(Pass, "verdict" { "pass" => Pass(true), "drop" => Pass(false) });
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use sekimori::policy::model::Policy;
 
 use super::{
     Event,
-    state::{Cut, Management},
+    state::{Cut, Management, Quarantine},
 };
 
 /// One thing that happens to a judge.
@@ -26,4 +26,6 @@ pub enum Step {
     Switch(Box<Policy>, Timestamp),
     /// The cut-off or the management paths change.
     Overlay(Cut, Vec<Management>),
+    /// Who is in quarantine changes.
+    Quarantine(Quarantine),
 }

@@ -250,6 +250,7 @@ fn devices(rng: &mut Rng, nets: &[Net], taken: &[IpAddr]) -> Vec<Device> {
                 addresses,
                 owner: String::new(),
                 until: end(rng, 30),
+                critical: false,
             });
         }
     }
@@ -404,6 +405,7 @@ fn plain(rng: &mut Rng, policy: &Policy, zones: &[usize], externals: &[usize]) -
         owner: String::new(),
         log: rng.chance(30),
         limits: limits(rng),
+        quarantined: rng.chance(30),
         published: None,
     }
 }

@@ -140,6 +140,7 @@ impl Shape {
             addresses: vec![self.addr(end)],
             owner: String::new(),
             until: None,
+            critical: false,
         };
         let party =
             |end: usize, devices: Option<Vec<usize>>| Party { place: vec![Place::Net(end)], prefixes: None, devices };
@@ -153,6 +154,7 @@ impl Shape {
             purpose: String::new(),
             owner: String::new(),
             log: false,
+            quarantined: false,
             published: None,
             limits: sekimori::policy::model::Limits::default(),
         };

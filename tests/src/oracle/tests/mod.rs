@@ -55,6 +55,7 @@ fn rule(id: &str, from: Place, to: Place, services: &[Service]) -> Rule {
         owner: String::new(),
         log: false,
         limits: Limits::default(),
+        quarantined: false,
         published: None,
     }
 }
@@ -97,6 +98,7 @@ fn town() -> Policy {
             addresses: vec!["192.168.10.17".parse().unwrap(), "2001:db8:10::17".parse().unwrap()],
             owner: String::new(),
             until: None,
+            critical: false,
         }],
         hours: Vec::new(),
         rules: vec![

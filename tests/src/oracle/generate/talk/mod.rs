@@ -26,7 +26,7 @@ use super::{
 };
 use crate::oracle::{
     Event, OracleState, Origin, Way, judge,
-    state::{Cut, Management},
+    state::{Cut, Management, Quarantine},
 };
 
 /// Writes one policy's history.
@@ -97,6 +97,18 @@ impl Talker<'_> {
             }
             6..=7 => self.switch(),
             8..=9 => self.overlay(),
+            10 => {
+                let devices = &self.policy.devices;
+                let addresses: Vec<IpAddr> = devices.iter().flat_map(|device| device.addresses.clone()).collect();
+                let macs: Vec<Mac> = devices.iter().map(|device| device.mac).collect();
+                let mut quarantine = Quarantine::default();
+                quarantine.addresses.extend(self.rng.maybe(&addresses));
+                quarantine.macs.extend(self.rng.maybe(&macs));
+                self.quarantine(quarantine);
+            }
+            _ if self.state.quarantine != Quarantine::default() && self.rng.chance(20) => {
+                self.quarantine(Quarantine::default());
+            }
             _ if self.state.cut != Cut::default() && self.rng.chance(40) => {
                 self.state.cut = Cut::default();
                 self.steps.push(Step::Overlay(Cut::default(), self.state.management.clone()));
@@ -151,6 +163,11 @@ impl Talker<'_> {
         self.state.cut = cut.clone();
         self.state.management.clone_from(&management);
         self.steps.push(Step::Overlay(cut, management));
+    }
+
+    fn quarantine(&mut self, quarantine: Quarantine) {
+        self.state.quarantine = quarantine.clone();
+        self.steps.push(Step::Quarantine(quarantine));
     }
 
     fn emit(&mut self, frame: Vec<u8>, way: Way) -> usize {

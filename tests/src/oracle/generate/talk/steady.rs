@@ -17,7 +17,12 @@ use super::{
     stranger::bend,
     translated::Translated,
 };
-use crate::oracle::{Way, generate::build::Ip, state::Cut, transport::flag};
+use crate::oracle::{
+    Way,
+    generate::build::Ip,
+    state::{Cut, Quarantine},
+    transport::flag,
+};
 
 /// One of several conversations under way at once.
 #[derive(Debug, Clone)]
@@ -66,6 +71,9 @@ impl Talker<'_> {
         }
         if self.state.cut != Cut::default() {
             self.cut(Cut::default());
+        }
+        if self.state.quarantine != Quarantine::default() {
+            self.quarantine(Quarantine::default());
         }
     }
 
@@ -223,6 +231,17 @@ impl Talker<'_> {
                 }
                 self.cut(cut);
             }
+            17..=20 => {
+                let mut quarantine = Quarantine::default();
+                match self.rng.below(5) {
+                    0 => quarantine.macs.push(talk.ends.mac),
+                    1 => quarantine.macs.push(talk.ends.far_mac),
+                    2 => quarantine.addresses.push(talk.translated.dst.0),
+                    _ => quarantine.addresses.push(talk.ends.src),
+                }
+                self.quarantine(quarantine);
+            }
+            21..=26 if self.state.quarantine != Quarantine::default() => self.quarantine(Quarantine::default()),
             8..=15 if self.state.cut != Cut::default() => self.cut(Cut::default()),
             _ => {}
         }
