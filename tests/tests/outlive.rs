@@ -213,6 +213,36 @@ fn the_revision_in_force_is_back_after_a_reboot_and_not_the_edited_file() -> Res
     watch.saw_nothing(|| send_marker(&town))
 }
 
+/// An agent that is told to stop while it looks at a large policy on disk ends as it should: it had panicked when it next
+/// looked at the clock, because the runtime was gone.
+#[test]
+fn a_stop_in_the_middle_of_a_look_at_the_policy_is_a_clean_one() -> Result<()> {
+    let Scene { mut agent, town: _town, _policies } = scene()?;
+    let used = |agent: &Agent| -> Result<Duration> {
+        let mut total = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", agent.pid().context("it does not run")?))? {
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            total += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(total))
+    };
+    let list: String =
+        (0..1_000_000u32).map(|number| format!("{}\n", Ipv4Addr::from(0x0b00_0000 + number * 4))).collect();
+    fs::write(_policies.path().join("large.txt"), list)?;
+    let before = used(&agent)?;
+    let text =
+        sekimori_tests::harness::policy::TOWN.replace("rules:\n", "groups:\n  large: [{file: large.txt}]\nrules:\n");
+    let rules = rule("web", "{zone: office, devices: [pc-017]}", "{network: internet, groups: [large]}", "https");
+    _policies.text("policy", &format!("{text}{rules}"))?;
+    tool::until("the agent at work", Duration::from_secs(20), || {
+        Ok((used(&agent)? > before + Duration::from_millis(150)).then_some(()))
+    })?;
+    agent.stop()?;
+    let log = agent.log();
+    assert!(!log.contains("panicked"), "{log}");
+    agent.restart()
+}
+
 /// What a reboot does: processes, pins and nftables are gone, the disk stays. The namespace and its wires stay, too.
 fn reboot(agent: &mut Agent, town: &Town) -> Result<()> {
     agent.kill9()?;

@@ -9,6 +9,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     net::TcpListener,
     sync::{Mutex, mpsc, watch},
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 
@@ -99,9 +100,10 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
             Err(error) => tracing::error!(%address, %error, "metrics cannot be served"),
         }
     }
-    tokio::spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
-    tokio::spawn(drain_events(desk.clone()));
-    tokio::spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
+    let mut background = JoinSet::new();
+    background.spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
+    background.spawn(drain_events(desk.clone()));
+    background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
 
@@ -113,6 +115,8 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     desk.keeper().lock().await.stopping(&caller, last.name);
     // A request that is being answered gets its answer.
     let _ = tokio::time::timeout(Duration::from_secs(5), control).await;
+    // A task in the middle of something long must not find the runtime gone when it next looks at the clock.
+    background.shutdown().await;
     let _ = std::fs::remove_file(&config.socket);
     Ok(())
 }
