@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     clock::{boottime_ns, seconds},
+    early::{Early, Ready},
     evaluator::Evaluator,
     fault::Fault,
     keeper::{Caller, Keeper, Live, Mode, report},
@@ -34,7 +35,7 @@ use crate::{
     compile::tables::Compiled,
     dataplane::{Canary, Dataplane, ManagementPath, Switched},
     policy::{
-        members::{self, Deltas, Members},
+        members::{Deltas, Members},
         model::Policy,
     },
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
@@ -467,24 +468,8 @@ impl Keeper {
     }
 
     async fn revive_revision(&mut self, mut current: Current) -> Result<(), String> {
-        let entry = self.state.revision_entry(&current);
-        let (read, findings) = rooms::load(&entry, text::Lang::En);
-        let policy = read.map(|read| read.policy).ok_or_else(|| {
-            findings.iter().find(|finding| finding.is_error()).map_or_else(
-                || format!("{} cannot be read", entry.display()),
-                |finding| format!("{}:{}:{}: {}", finding.file, finding.line, finding.column, finding.message),
-            )
-        })?;
-        if hex(&policy.hash) != current.revision.hash {
-            return Err(format!("{} is not what was applied (its hash differs)", entry.display()));
-        }
-        // Every name has its number already; a copy, because nothing new may be given out here.
-        let mut numbers = self.numbers.clone().ok_or("registry.json cannot be read")?;
-        if let Some(why) = &self.members_unread {
-            return Err(text::members_unread(text::Lang::En, why));
-        }
-        let effective = members::effective(&policy, &self.deltas());
-        let compiled = Arc::new(rooms::compile(&effective, &mut numbers)?);
+        let (early, saved) = (self.early.take(), self.saved(&current));
+        let Ready { policy, compiled } = tokio::task::block_in_place(|| Early::or_now(early, saved))?;
         let schedules = self.windows(&compiled, &policy);
         let layout = layout(&compiled, &self.members);
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;

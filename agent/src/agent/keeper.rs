@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::{
     clock::{self, HighWater, seconds},
     config::Config,
+    early::{Early, Saved},
     event::EventLine,
     fault::{Fault, Faults},
     layout::Layouts,
@@ -102,6 +103,8 @@ pub struct Keeper {
     pub(super) agent_running: bool,
     pub(super) fast_due: Option<Instant>,
     pub(super) attached: Arc<Notify>,
+    /// The revision to put in force, being read; only while the agent starts.
+    pub(super) early: Option<Early>,
     _lock: Lock,
 }
 
@@ -170,6 +173,7 @@ impl Keeper {
             agent_running: mode == Mode::Agent,
             fast_due: None,
             attached: Arc::default(),
+            early: None,
             _lock: lock,
         };
         if let Some(torn) = torn {
@@ -179,9 +183,18 @@ impl Keeper {
             keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
         }
         if keeper.detached.is_none() {
+            // What else it is that cannot be read is found, and said, when the revision is put in force.
+            let current = if mode == Mode::Agent { keeper.state.current().ok().flatten() } else { None };
+            keeper.early = current.and_then(|current| Early::begin(keeper.saved(&current)));
             keeper.open_dataplane(mode);
         }
         Ok(keeper)
+    }
+
+    /// A revision that was in force, and what it takes to put it in force again.
+    pub(super) fn saved(&self, current: &Current) -> Saved {
+        let members = self.deltas();
+        Saved::new(&self.state, current, self.numbers.clone(), members, self.members_unread.clone())
     }
 
     /// Opens the data plane and at once puts the cut-offs into it.

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod cuts;
 pub mod daemon;
 pub mod document;
+pub mod early;
 pub mod evaluator;
 mod event;
 mod facts;

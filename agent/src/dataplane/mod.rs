@@ -31,10 +31,11 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::{Program, SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
     Active, Counter, Event, FRAG_TIMEOUT, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey, RuleCounter,
@@ -620,6 +621,15 @@ fn create(dir: &Path) -> Result<(), Error> {
     }
 }
 
+fn verify(name: &str, program: &mut Program) -> Result<(), Error> {
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        other => return Err(Error::new(format!("load {name}"), format!("it is a {:?}", other.prog_type()))),
+    }
+    .doing(format!("load {name}"))
+}
+
 /// Loads the object over the pinned maps (creating those that are missing) and pins its programs.
 fn load(options: &Options) -> Result<(), Error> {
     let mut loader = object::loader();
@@ -637,19 +647,26 @@ fn load(options: &Options) -> Result<(), Error> {
     )?;
     let programs = options.programs_dir();
     create(&programs)?;
-    let missing = |name: &str| Error::new("load the BPF object", format!("it has no program {name}"));
-    let way_in: &mut Xdp = ebpf
-        .program_mut(object::PROGRAM_IN)
-        .ok_or_else(|| missing(object::PROGRAM_IN))?
-        .try_into()
-        .doing("load XDP")?;
-    way_in.load().doing("load the way in")?;
-    way_in.pin(programs.join(object::PROGRAM_IN)).doing("pin the way in")?;
+    let mut wanted: Vec<(&str, &mut Program)> = ebpf
+        .programs_mut()
+        .filter(|(name, _)| [object::PROGRAM_IN, object::PROGRAM_MARK, object::PROGRAM_OUT].contains(name))
+        .collect();
+    if wanted.len() != 3 {
+        return Err(Error::new("load the BPF object", "it lacks a program"));
+    }
+    // The kernel verifies each for a fifth of a second, and does so side by side.
+    let loaded = thread::scope(|scope| {
+        let loads: Vec<_> = wanted.iter_mut().map(|(name, program)| scope.spawn(|| verify(name, program))).collect();
+        loads
+            .into_iter()
+            .map(|load| load.join().unwrap_or_else(|_| Err(Error::new("load", "a thread panicked"))))
+            .collect()
+    });
+    let all: Result<Vec<()>, Error> = loaded;
+    all?;
     // The way out last: its pin says that the directory is complete.
-    for name in [object::PROGRAM_MARK, object::PROGRAM_OUT] {
-        let program: &mut SchedClassifier =
-            ebpf.program_mut(name).ok_or_else(|| missing(name))?.try_into().doing("load a classifier")?;
-        program.load().doing(format!("load {name}"))?;
+    wanted.sort_by_key(|(name, _)| *name == object::PROGRAM_OUT);
+    for (name, program) in wanted {
         program.pin(programs.join(name)).doing(format!("pin {name}"))?;
     }
     Ok(())
