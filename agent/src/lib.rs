@@ -10,5 +10,6 @@ pub mod dataplane;
 pub mod explain;
 pub mod metrics;
 pub mod policy;
+pub mod quarantine;
 pub mod record;
 pub mod replay;

@@ -258,6 +258,11 @@ impl Keeper {
             self.state.discard_files(prepared.number);
             return self.refused(apply, caller, Reply::failed(text::apply_failed(lang, why)));
         }
+        if let Some(why) = &self.quarantine_unread {
+            let reply = Reply::failed(text::apply_failed(lang, text::quarantine_unread(lang, why)));
+            self.state.discard_files(prepared.number);
+            return self.refused(apply, caller, reply);
+        }
         if apply.accept_clock {
             let accepted = self.high.accept(Timestamp::now()).map_err(|error| error.to_string());
             let message = accepted.as_ref().map_or_else(Clone::clone, |()| "the present time is taken as right".into());
@@ -353,6 +358,7 @@ impl Keeper {
         let cut = self.write_cut().map(drop);
         notes.extend(cut.as_ref().err().cloned());
         self.faults.track(cut, |why| Fault::State("cut-off", why));
+        notes.extend(self.widen_quarantine().err());
         let management = self.write_management();
         notes.extend(management.as_ref().err().cloned());
         self.faults.track(management, |why| Fault::State("management path", why));
@@ -468,6 +474,9 @@ impl Keeper {
     }
 
     async fn revive_revision(&mut self, mut current: Current) -> Result<(), String> {
+        if let Some(why) = &self.quarantine_unread {
+            return Err(text::quarantine_unread(text::Lang::En, why));
+        }
         let (early, saved) = (self.early.take(), self.saved(&current));
         let Ready { policy, compiled } = tokio::task::block_in_place(|| Early::or_now(early, saved))?;
         let schedules = self.windows(&compiled, &policy);

@@ -142,6 +142,7 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
         // Not longer than a minute: the clock may be set. Not at once: what failed is tried again.
         let soon = |left: Duration| Instant::now() + left.clamp(Duration::from_secs(1), CLOCK_EVERY);
         let ends = keeper.lock().await.members_due().map(soon);
+        let released = keeper.lock().await.quarantine_due().map(soon);
         tokio::select! {
             // First of all what may have to stop something.
             biased;
@@ -187,6 +188,10 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             }
             () = tokio::time::sleep_until(ends.unwrap_or_else(Instant::now)), if ends.is_some() => {
                 desk.expire_members().await;
+            }
+            () = tokio::time::sleep_until(released.unwrap_or_else(Instant::now)), if released.is_some() => {
+                let mut keeper = keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.expire_quarantine());
             }
             _ = fast.tick() => look_at_fast_path(&keeper).await,
             _ = minute.tick() => {

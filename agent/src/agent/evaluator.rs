@@ -6,6 +6,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use sekimori_ebpf::{
     abi::{IFACE_GUARDED, IfaceEntry},
     reason::{Reason, Verdict},
+    tables::Tables as _,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +17,9 @@ use super::{
 use crate::{
     api::protocol::Question,
     cli::text::{self, Lang},
-    compile::{host::HostTables, tables::Compiled},
+    compile::{host::HostTables, prefixes::address, tables::Compiled},
     cutoff::object::read_mac,
-    dataplane::{Canary, CutTables},
+    dataplane::{Canary, CutTables, quarantine},
     explain::{
         self, Explanation,
         frame::{self, Link},
@@ -107,6 +108,12 @@ impl Evaluator {
         self.host.set_cut(cut.all, &cut.nets, &cut.prefixes, &cut.macs);
     }
 
+    /// Who is in quarantine decides too.
+    pub fn quarantine(&mut self, hosts: &[quarantine::Host]) {
+        let hosts: Vec<_> = hosts.iter().map(|host| (host.addresses.clone(), host.macs.clone())).collect();
+        self.host.set_quarantine(&hosts);
+    }
+
     /// The verdict on one packet.
     ///
     /// # Errors
@@ -134,6 +141,11 @@ impl Evaluator {
             explanation.verdict = Verdict::Drop;
             explanation.reason = Reason::CutNetwork;
         }
+        // So may a published server that is in quarantine.
+        if explanation.verdict == Verdict::Pass && self.server_in_quarantine(explanation.rule.as_deref()) {
+            explanation.verdict = Verdict::Drop;
+            explanation.reason = Reason::Quarantined;
+        }
         let mut explained = explained(&explanation, lang);
         explained.limited = explanation.verdict == Verdict::Pass && self.limits(explanation.rule.as_deref());
         if explained.limited {
@@ -147,6 +159,12 @@ impl Evaluator {
     fn limits(&self, rule: Option<&str>) -> bool {
         let limited = |known: &Rule| Some(known.id.as_str()) == rule && known.limits != Limits::default();
         self.policy.rules.iter().any(limited)
+    }
+
+    fn server_in_quarantine(&self, rule: Option<&str>) -> bool {
+        let rule = self.policy.rules.iter().find(|known| Some(known.id.as_str()) == rule && !known.quarantined);
+        let server = rule.and_then(|rule| rule.published.as_ref());
+        server.is_some_and(|server| self.host.quarantined(&address(server.address)) != 0)
     }
 
     fn cut_on_the_way_out(&self, leaves: Option<&str>) -> bool {

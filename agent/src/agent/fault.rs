@@ -15,6 +15,10 @@ pub enum Fault {
     },
     /// The cut-off state could not be written.
     CutNotKept(String),
+    /// Who is in quarantine could not be written.
+    QuarantineNotKept(String),
+    /// Who is in quarantine could not be read.
+    QuarantineUnread(String),
     /// The record has trouble.
     Record(String),
     /// A torn line was found at the start.
@@ -41,6 +45,8 @@ impl Fault {
         match self {
             Self::CutUnreadable { aside, why } => text::fault_cut_unreadable(lang, aside, why),
             Self::CutNotKept(why) => text::cut_not_kept(lang, why),
+            Self::QuarantineNotKept(why) => text::quarantine_not_kept(lang, why),
+            Self::QuarantineUnread(why) => text::quarantine_unread(lang, why),
             Self::Record(why) => text::fault_record(lang, why),
             Self::TornLine(line) => text::fault_torn(lang, line),
             Self::Revision(number, why) => text::fault_revision(lang, number, why),

@@ -86,6 +86,21 @@ impl Desk {
                 }
                 Err(reply) => reply,
             },
+            Ask::Quarantine { objects, reason, lasting } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.quarantine(objects, reason, lasting, caller))
+                }
+                Err(reply) => reply,
+            },
+            Ask::Release { objects, reason } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.release(objects, reason, caller))
+                }
+                Err(reply) => reply,
+            },
+            Ask::Quarantines {} => Reply::done(self.keeper.lock().await.quarantined()),
             Ask::Groups { name } => self.keeper.lock().await.groups(name.as_deref(), lang),
             Ask::Group(mut change) => {
                 let asked = Instant::now();
@@ -143,9 +158,15 @@ impl Desk {
     }
 
     async fn explain(&self, question: Question, lang: Lang) -> Reply {
-        let (live, numbers, cut, members) = {
+        let (live, numbers, cut, quarantine, members) = {
             let keeper = self.keeper.lock().await;
-            (keeper.live().cloned(), keeper.site().numbers, keeper.cut_tables(), keeper.deltas())
+            (
+                keeper.live().cloned(),
+                keeper.site().numbers,
+                keeper.cut_tables(),
+                keeper.quarantine_tables(),
+                keeper.deltas(),
+            )
         };
         let Some(live) = live else {
             return Reply::failed(text::why_no_policy(lang));
@@ -160,6 +181,7 @@ impl Desk {
                 Ok(compiled) => {
                     let mut evaluator = Evaluator::of(&policy, Arc::new(compiled));
                     evaluator.cut(&cut);
+                    evaluator.quarantine(&quarantine);
                     match evaluator.ask(&question, lang) {
                         Ok(explained) => Reply::with(u8::from(!explained.pass()), explained),
                         Err(why) => Reply::usage(why),

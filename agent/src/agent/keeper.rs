@@ -32,6 +32,7 @@ use crate::{
     cutoff::{self, Object, Overlay},
     dataplane::{CutTables, Dataplane, Options},
     policy::{members::Members, model::Policy},
+    quarantine,
     record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
 };
 
@@ -90,6 +91,9 @@ pub struct Keeper {
     pub(super) members_unread: Option<String>,
     pub(super) overlay: Overlay,
     pub(super) cut_store: cutoff::Store,
+    pub(super) quarantines: quarantine::List,
+    /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
+    pub(super) quarantine_unread: Option<String>,
     pub(super) ledger: Ledger,
     pub(super) high: HighWater,
     pub(super) steps: u64,
@@ -137,6 +141,8 @@ impl Keeper {
         let cut_store = cutoff::Store::new(&config.state);
         let overlay =
             cut_store.load().unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
+        let quarantines = quarantine::Store::new(&config.state).load().map_err(|error| error.to_string());
+        let quarantine_unread = quarantines.as_ref().err().cloned();
         let numbers = Numbers::load(&state.path("registry.json"));
         let numbers = faults.track(numbers, |why| Fault::State("registry", why));
         let (high, error) = HighWater::open(state.path("clock"));
@@ -162,6 +168,8 @@ impl Keeper {
             members_unread,
             overlay,
             cut_store,
+            quarantines: quarantines.unwrap_or_default(),
+            quarantine_unread,
             ledger,
             high,
             steps: 0,
@@ -208,6 +216,7 @@ impl Keeper {
         self.keep_what_is_cut();
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
+        self.keep_who_is_in_quarantine();
         if mode == Mode::Agent {
             // What was permitted may have become forbidden while nobody looked.
             self.hold_fast_path();

@@ -26,6 +26,7 @@ pub mod marks;
 mod memory;
 mod nftables;
 pub mod preflight;
+pub mod quarantines;
 pub mod rooms;
 pub mod signals;
 pub mod state;

@@ -46,6 +46,7 @@ impl Keeper {
             fast_path,
             guard,
             cutoffs: self.cutoffs(),
+            quarantine: self.quarantined(),
             members: self.member_counts(),
             tables: self.tables(),
             timeouts: self.timeouts().by_name(),

@@ -68,6 +68,25 @@ pub enum Ask {
         /// Why.
         reason: String,
     },
+    /// Put hosts in quarantine, all or none.
+    Quarantine {
+        /// Hosts only.
+        objects: Vec<Object>,
+        /// Why.
+        reason: String,
+        /// For so many seconds only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasting: Option<u64>,
+    },
+    /// Release hosts from quarantine, all or none.
+    Release {
+        /// As they were named.
+        objects: Vec<Object>,
+        /// Why.
+        reason: String,
+    },
+    /// Who is in quarantine.
+    Quarantines {},
     /// Groups and their run-time members.
     Groups {
         /// One of them, in full.
@@ -136,10 +155,15 @@ impl Ask {
             | Self::Explain(_)
             | Self::Check {}
             | Self::Records { .. }
+            | Self::Quarantines {}
             | Self::Groups { .. } => Role::Viewer,
-            Self::Apply(_) | Self::Group(_) | Self::Cutoff { .. } | Self::Restore { .. } | Self::Detach { .. } => {
-                Role::Operator
-            }
+            Self::Apply(_)
+            | Self::Group(_)
+            | Self::Cutoff { .. }
+            | Self::Restore { .. }
+            | Self::Quarantine { .. }
+            | Self::Release { .. }
+            | Self::Detach { .. } => Role::Operator,
         }
     }
 }

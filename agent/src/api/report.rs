@@ -32,6 +32,9 @@ pub struct Status {
     pub guard: Vec<Guard>,
     /// Cut-offs in force or kept.
     pub cutoffs: Vec<Cutoff>,
+    /// Hosts in quarantine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<QuarantineRow>,
     /// Changes of groups at run time, by group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, usize>,
@@ -184,6 +187,36 @@ pub struct Cutoff {
     pub including_management: bool,
     /// Written to the data plane; false for a name that no policy has had.
     pub in_force: bool,
+}
+
+/// A host in quarantine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuarantineRow {
+    /// As named: address, MAC or device.
+    pub host: String,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub placed_by: Actor,
+    /// Nobody asked: a detector, an alert.
+    pub automatic: bool,
+    /// When, RFC 3339.
+    pub placed_at: String,
+    /// Seconds since.
+    pub age_seconds: i64,
+    /// When it ends by itself, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Its MACs.
+    pub macs: Vec<String>,
+    /// Written to the data plane.
+    pub in_force: bool,
+    /// Packets refused since.
+    pub refused_packets: u64,
+    /// Their bytes.
+    pub refused_bytes: u64,
 }
 
 /// A table of the data plane.

@@ -73,6 +73,12 @@ pub enum Command {
     Cutoff(Cutoff),
     /// Lift a cut-off.
     Restore(Target),
+    /// Put hosts in quarantine: they get only what rules with `quarantined: permit` permit.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Release hosts from quarantine.
+    #[command(subcommand)]
+    Release(ReleaseCommand),
     /// Groups: their members, and changes at run time.
     #[command(subcommand)]
     Group(GroupCommand),
@@ -133,6 +139,39 @@ pub enum Command {
     },
     /// The version.
     Version,
+}
+
+/// What to do with quarantine.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// Put hosts in quarantine, all of them or none.
+    Host {
+        /// ADDR, MAC or DEVICE.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+        /// For so long only: 90s, 30m, 8h, 7d; else until it is released.
+        #[arg(long = "for", value_name = "DURATION")]
+        lasting: Option<String>,
+    },
+    /// Who is in quarantine, why, and what was refused since.
+    List,
+}
+
+/// What to release.
+#[derive(Debug, Subcommand)]
+pub enum ReleaseCommand {
+    /// Release hosts, all of them or none.
+    Host {
+        /// As they were named.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 /// What to do with groups.

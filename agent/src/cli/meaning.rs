@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    args::{Cli, Command, Format, GroupCommand, Kind, Target},
+    args::{Cli, Command, Format, GroupCommand, Kind, QuarantineCommand, ReleaseCommand, Target},
     text::{self, Lang},
 };
 use crate::{
@@ -117,6 +117,15 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             let object = object(&target, lang)?;
             Work::Ask(Ask::Restore { object, reason: reason(target.reason)? })
         }
+        Command::Quarantine(QuarantineCommand::List) => Work::Ask(Ask::Quarantines {}),
+        Command::Quarantine(QuarantineCommand::Host { names, reason: why, lasting }) => {
+            let seconds = lasting.map(|text| lasts(&text).ok_or_else(|| Usage(text::quarantine_duration(lang, text))));
+            let (objects, reason) = (hosts(&names, lang)?, reason(why)?);
+            Work::Ask(Ask::Quarantine { objects, reason, lasting: seconds.transpose()? })
+        }
+        Command::Release(ReleaseCommand::Host { names, reason: why }) => {
+            Work::Ask(Ask::Release { objects: hosts(&names, lang)?, reason: reason(why)? })
+        }
         Command::Group(GroupCommand::List { name }) => Work::Ask(Ask::Groups { name }),
         Command::Group(GroupCommand::Add { name, prefixes, reason: why, lasting }) => {
             let seconds = lasting.map(|text| lasts(&text).ok_or_else(|| Usage(text::group_duration(lang, text))));
@@ -161,6 +170,10 @@ fn lasts(text: &str) -> Option<u64> {
     };
     let number: u64 = text.get(..text.len() - 1)?.parse().ok()?;
     number.checked_mul(unit).filter(|seconds| (1..=3_650 * 86_400).contains(seconds))
+}
+
+fn hosts(names: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {
+    names.iter().map(|name| Object::host(name).map_err(|error| Usage(error.text(lang)))).collect()
 }
 
 fn object(target: &Target, lang: Lang) -> Result<Object, Usage> {
@@ -211,6 +224,29 @@ mod tests {
             "sekimori detach --yes-open-the-gate",
             "sekimori replay x.pcap",
             "sekimori replay x.pcap --auto --in lan0",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_quarantine_names_hosts_and_may_end_by_itself() {
+        let Work::Ask(Ask::Quarantine { objects, lasting, .. }) =
+            order("sekimori quarantine host pc-1 192.0.2.7 --reason scan --for 2h").unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!((objects.len(), lasting), (2, Some(7_200)));
+        assert!(matches!(order("sekimori quarantine list").unwrap(), Work::Ask(Ask::Quarantines {})));
+        assert!(order("sekimori release host pc-1 --reason clean").is_ok());
+        for bad in [
+            "sekimori quarantine host pc-1",
+            "sekimori quarantine host --reason x",
+            "sekimori quarantine network internet --reason x",
+            "sekimori quarantine host 192.0.2.300 --reason x",
+            "sekimori quarantine host pc-1 --reason x --for 2",
+            "sekimori release host pc-1",
+            "sekimori release all --reason x",
         ] {
             assert!(order(bad).is_err(), "{bad}");
         }

@@ -4,6 +4,7 @@
 pub mod args;
 mod group;
 pub mod meaning;
+mod quarantine;
 pub mod render;
 mod replay;
 pub mod run;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    group, status,
+    group, quarantine, status,
     text::{self, Lang},
 };
 use crate::{
@@ -16,9 +16,13 @@ use crate::{
         evaluator::Explained,
         flows::Flows,
         groups::{GroupDone, GroupRow},
+        quarantines::QuarantineDone,
         rooms::Finding,
     },
-    api::protocol::{Ask, Reply},
+    api::{
+        protocol::{Ask, Reply},
+        report::QuarantineRow,
+    },
     record::Line,
 };
 
@@ -39,6 +43,10 @@ pub enum Asked {
     Apply,
     /// A cut-off or a restoration.
     Cut,
+    /// A quarantine or a release.
+    Quarantine,
+    /// Who is in quarantine; a stream in JSON.
+    Quarantines,
     /// Groups; a stream in JSON.
     Groups,
     /// A change of a group.
@@ -60,6 +68,8 @@ impl Asked {
             Ask::Records { .. } => Self::Records,
             Ask::Apply(_) => Self::Apply,
             Ask::Cutoff { .. } | Ask::Restore { .. } => Self::Cut,
+            Ask::Quarantine { .. } | Ask::Release { .. } => Self::Quarantine,
+            Ask::Quarantines {} => Self::Quarantines,
             Ask::Groups { .. } => Self::Groups,
             Ask::Group(_) => Self::Group,
             Ask::Detach { .. } => Self::Detach,
@@ -71,7 +81,7 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Groups => Some(&reply.body),
+        Asked::Records | Asked::Groups | Asked::Quarantines => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -106,6 +116,8 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
             None => with(reply, out, |out, refusal: Refusal| refused(out, &refusal, lang)),
         },
         Asked::Cut => with(reply, out, |out, done| cut(out, &done, lang)),
+        Asked::Quarantine => with(reply, out, |out, done: QuarantineDone| quarantine::done(out, &done, lang)),
+        Asked::Quarantines => with(reply, out, |out, rows: Vec<QuarantineRow>| quarantine::list(out, &rows, lang)),
         Asked::Groups => with(reply, out, |out, rows: Vec<GroupRow>| group::list(out, &rows, lang)),
         Asked::Group => with(reply, out, |out, done: GroupDone| group::done(out, &done, lang)),
         Asked::Detach => writeln!(out, "{}", text::detached(lang)),

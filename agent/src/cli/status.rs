@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
+    quarantine,
     render::{short, table},
     text::{self, Lang},
 };
@@ -17,6 +18,8 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
     }
     section(out, &text::h_faults(lang), status.faults.iter().map(|fault| format!("  {fault}")))?;
     cutoffs(out, status, lang)?;
+    let held = status.quarantine.iter().map(|row| quarantine::line(row, lang));
+    section(out, &text::h_quarantine(lang), held)?;
     let agent = match (status.agent_running, status.enforcing) {
         (true, _) => text::agent_up(lang),
         (false, true) => text::agent_down(lang),

@@ -43,6 +43,10 @@ macro_rules! texts {
     )* };
 }
 
+mod quarantine;
+
+pub use quarantine::*;
+
 texts! {
     // Roles and requests.
     needs_role(needs, has) "this needs the role {needs}; yours is {has}" "この操作には {needs} の権限が必要です(現在の権限: {has})";

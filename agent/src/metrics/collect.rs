@@ -97,6 +97,12 @@ fn of_status(status: &Status) -> Families {
         families.cutoff_active.push(labelled([("kind", kind)], count));
         families.cutoff_age_seconds.push(labelled([("kind", kind)], oldest as f64));
     }
+    for (by, automatic) in [("person", false), ("automatic", true)] {
+        let hosts = status.quarantine.iter().filter(|row| row.automatic == automatic);
+        let (count, oldest) = hosts.fold((0, 0), |(count, oldest), row| (count + 1, row.age_seconds.max(oldest)));
+        families.quarantined_hosts.push(labelled([("by", by)], f64::from(count)));
+        families.quarantine_age_seconds.push(labelled([("by", by)], oldest as f64));
+    }
     for kind in ["rule", "device"] {
         let of_kind = || status.permissions.iter().filter(|permission| permission.kind == kind);
         let expired = of_kind().filter(|permission| permission.expired).count();

@@ -84,6 +84,10 @@ families! {
     cutoff_active: GAUGE;
     /// Age of the oldest cut-off of a kind.
     cutoff_age_seconds: GAUGE;
+    /// Hosts in quarantine, by who put them there: person or automatic.
+    quarantined_hosts: GAUGE;
+    /// Age of the oldest quarantine that a person or something automatic placed; 0 if there is none.
+    quarantine_age_seconds: GAUGE;
     /// 1 if this zone or network is cut off.
     network_cut: GAUGE;
     /// Rules and device registrations that have ended.

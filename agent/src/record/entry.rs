@@ -51,6 +51,10 @@ pub enum Action {
     Cutoff,
     /// A cut-off was lifted.
     Restore,
+    /// Hosts were put in quarantine.
+    Quarantine,
+    /// Hosts were released from quarantine.
+    Release,
     /// The gate was opened.
     Detach,
     /// The clock was accepted although it is behind one seen earlier.
