@@ -183,12 +183,18 @@ impl Evaluator {
         now
     }
 
-    /// Frames for the data plane to judge before a switch: the policy's own tests that name no time, with the verdict
+    /// Frames for the data plane to judge before a switch: the policy's own tests that name no time and no quarantine, with the verdict
     /// the same source gives here, so that only tables that differ from what was compiled can fail them.
     pub fn canaries(&mut self) -> Vec<Canary> {
         let now = self.lay_out(Timestamp::now());
-        let tests: Vec<_> =
-            self.policy.tests.iter().filter(|test| test.at.is_none()).take(MAX_CANARIES).cloned().collect();
+        let tests: Vec<_> = self
+            .policy
+            .tests
+            .iter()
+            .filter(|test| test.at.is_none() && !test.quarantined)
+            .take(MAX_CANARIES)
+            .cloned()
+            .collect();
         tests
             .iter()
             .filter_map(|test| {

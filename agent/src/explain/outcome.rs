@@ -137,6 +137,8 @@ pub fn run_tests(policy: &Policy, tables: Arc<Compiled>, now: Timestamp) -> Vec<
             host.set_schedules(windows(&plans, policy, Clock { wall, boottime_ns: BOOTTIME }));
             laid_out = Some(wall);
         }
+        let held = test.quarantined.then(|| (vec![test.packet.src], Vec::new()));
+        host.set_quarantine(held.as_slice());
         run(policy, &mut host, test)
     });
     outcomes.collect()

@@ -253,6 +253,7 @@ fn a_policys_own_tests() {
         packet,
         mac: None,
         at: None,
+        quarantined: false,
         pass,
         rule: None,
         reason: None,

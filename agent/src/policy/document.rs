@@ -266,6 +266,8 @@ document! {
         mac: Option<At<Mac>>,
         /// When; absent: now.
         at: Option<At<TestTime>>,
+        /// As if the sender were in quarantine; false if absent.
+        quarantined: Option<At<bool>>,
         /// pass or drop.
         expect: At<Pass>,
         /// The rule that must decide.

@@ -307,6 +307,8 @@ pub struct PolicyTest {
     pub mac: Option<Mac>,
     /// Judged at this instant; default: the time of the run.
     pub at: Option<jiff::Timestamp>,
+    /// Judged as if the sender were in quarantine.
+    pub quarantined: bool,
     /// Must pass?
     pub pass: bool,
     /// Expected rule id, if asserted.

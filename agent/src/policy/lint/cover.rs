@@ -44,8 +44,9 @@ pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
         let id = &shape.rule.id;
         if let Some(by) = shapes[..index].iter().find(|by| search.covers(by, shape)) {
             at_rule(sink, at.id, id, &Problem::Shadowed { rule: id.clone(), by: by.rule.id.clone() });
-        } else if let Some(by) =
-            shapes[index + 1..].iter().find(|by| by.rule.log == shape.rule.log && search.covers(by, shape))
+        } else if let Some(by) = shapes[index + 1..]
+            .iter()
+            .find(|by| (by.rule.log, by.rule.limits) == (shape.rule.log, shape.rule.limits) && search.covers(by, shape))
         {
             at_rule(sink, at.id, id, &Problem::Redundant { rule: id.clone(), by: by.rule.id.clone() });
         }

@@ -53,6 +53,7 @@ fn one(test: &document::Test, context: &Context, all: &[Rule], complete: bool, s
             TestTime(Moment::Local(local)) => instant(local, &context.timezone),
             TestTime(Moment::Day(_)) => None,
         }),
+        quarantined: test.quarantined.as_ref().is_some_and(|quarantined| quarantined.value),
         pass,
         rule: test.rule.as_ref().map(|rule| rule.value.0.clone()),
         reason: test.reason.as_ref().map(|reason| reason.value.0.clone()),
