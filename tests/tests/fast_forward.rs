@@ -4,6 +4,8 @@
 mod below;
 #[path = "fast_forward/follows.rs"]
 mod follows;
+#[path = "fast_forward/quarantine.rs"]
+mod quarantine;
 #[path = "fast_forward/same.rs"]
 mod same;
 #[path = "fast_forward/shared.rs"]
