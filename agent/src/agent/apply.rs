@@ -402,15 +402,12 @@ impl Keeper {
         }
         let after = self.revision();
         self.write_record(Draft {
-            actor: attempt.caller.actor.clone(),
-            from: attempt.caller.from,
-            action: Action::Apply,
             reason: attempt.apply.reason.clone(),
             objects,
             before: attempt.before,
             after,
-            result,
             snapshot: attempt.snapshot,
+            ..Draft::new(attempt.caller.actor.clone(), attempt.caller.from, Action::Apply, result)
         })
     }
 

@@ -133,7 +133,7 @@ impl Desk {
         };
         let _applying = self.applying.lock().await;
         let site = self.keeper.lock().await.site();
-        let anywhere = caller.actor.uid == 0 || apply.path.as_ref().is_none_or(|path| *path == site.policy);
+        let anywhere = caller.actor.is_root() || apply.path.as_ref().is_none_or(|path| *path == site.policy);
         // The agent reads as root and quotes what it finds wrong: other users get no file of their choice read.
         let prepared = if anywhere {
             tokio::task::block_in_place(|| apply::prepare(&site, &apply, caller))

@@ -422,15 +422,12 @@ impl Keeper {
     ) -> Option<String> {
         let revision = self.revision();
         self.write_record(Draft {
-            actor: caller.actor.clone(),
-            from: caller.from,
-            action,
             reason,
             objects,
             before: revision.clone(),
             after: revision,
-            result,
             snapshot,
+            ..Draft::new(caller.actor.clone(), caller.from, action, result)
         })
     }
 

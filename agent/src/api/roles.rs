@@ -4,7 +4,10 @@ use std::{ffi::CString, fs};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-use crate::{agent::config::Roles, record::Actor};
+use crate::{
+    agent::config::Roles,
+    record::{Actor, Who},
+};
 
 /// What a peer may do; a later one may do all that an earlier one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,12 +94,9 @@ fn memberships(peer: Peer) -> Vec<Gid> {
 pub fn actor(peer: Peer, role: &str, claims_from: Option<String>) -> Actor {
     let name = User::from_uid(Uid::from_raw(peer.uid)).ok().flatten().map(|user| user.name);
     Actor {
-        uid: peer.uid,
         name: name.unwrap_or_else(|| peer.uid.to_string()),
         role: role.to_owned(),
-        pid: peer.pid,
-        login_uid: login_uid(peer.pid),
-        claims_from,
+        who: Who::Process { uid: peer.uid, pid: peer.pid, login_uid: login_uid(peer.pid), claims_from },
     }
 }
 

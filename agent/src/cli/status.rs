@@ -129,14 +129,7 @@ mod tests {
             cutoffs: vec![Cutoff {
                 object: "network internet".into(),
                 reason: "worm".into(),
-                placed_by: Actor {
-                    uid: 0,
-                    name: "root".into(),
-                    role: "operator".into(),
-                    pid: 1,
-                    login_uid: None,
-                    claims_from: None,
-                },
+                placed_by: Actor::process(0, "root", "operator", 1),
                 placed_at: "2026-11-22T00:00:00Z".into(),
                 age_seconds: 300,
                 including_management: false,

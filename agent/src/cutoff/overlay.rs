@@ -170,14 +170,7 @@ pub(super) mod tests {
             object,
             including_management: false,
             reason: reason.into(),
-            placed_by: Actor {
-                uid: 0,
-                name: "root".into(),
-                role: "operator".into(),
-                pid: 1,
-                login_uid: None,
-                claims_from: None,
-            },
+            placed_by: Actor::process(0, "root", "operator", 1),
             placed_at: "2026-11-22T10:00:00Z".into(),
             covers: Covers::default(),
         }

@@ -1,25 +1,9 @@
 //! What one line of the record says.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// Who acted, as the kernel knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    /// User id of the peer (socket), the sender (signal) or the process itself.
-    pub uid: u32,
-    /// Name of that user when the line was written; the number as text where there is none.
-    pub name: String,
-    /// `operator`, `viewer` or `agent`.
-    pub role: String,
-    /// Process id, 0 where the kernel hides it.
-    pub pid: i32,
-    /// The user who logged in, where the audit system knows (it survives `sudo`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub login_uid: Option<u32>,
-    /// Where the caller says it is logged in from (`SSH_CONNECTION`); a claim, not a fact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claims_from: Option<String>,
-}
+use super::actor::Actor;
 
 /// By which door the action came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +17,12 @@ pub enum Origin {
     Cli,
     /// The agent itself (start, stop, restoring what was there).
     Agent,
+    /// The HTTP API.
+    Http,
+    /// An alert that a receiver took.
+    Webhook,
+    /// A plan whose time had come.
+    Plan,
 }
 
 /// What was done.
@@ -67,6 +57,10 @@ pub enum Action {
     GroupExpire,
     /// A line that a crash cut short was found and left in place.
     TornLine,
+    /// Lines that were in the record are gone or were changed.
+    RecordDamaged,
+    /// The lines before, written by a version that did not chain them, are sealed from here on.
+    Chain,
 }
 
 /// A revision by number and content.
@@ -96,7 +90,10 @@ pub struct SnapshotRef {
     pub sha256: String,
 }
 
-/// An entry before the room numbers and dates it.
+/// Most bytes of [`Draft::details`] as JSON; more is left out, and said to be.
+pub const MAX_DETAILS: usize = 32 * 1024;
+
+/// An entry before the room numbers, dates and chains it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
     /// Who.
@@ -109,6 +106,10 @@ pub struct Draft {
     pub reason: Option<String>,
     /// What it concerned.
     pub objects: Vec<String>,
+    /// Of a cut-off: `drop`, `flush` or `link`.
+    pub level: Option<String>,
+    /// Only rehearsed.
+    pub drill: bool,
     /// Revision in force before.
     pub before: Option<RevisionRef>,
     /// Revision in force after.
@@ -117,6 +118,28 @@ pub struct Draft {
     pub result: Outcome,
     /// The counters of the revision that ended.
     pub snapshot: Option<SnapshotRef>,
+    /// What else belongs to this action: a proof, who confirmed. At most [`MAX_DETAILS`].
+    pub details: Option<Value>,
+}
+
+impl Draft {
+    /// With nothing but who, by which door, what, and how it went.
+    pub fn new(actor: Actor, from: Origin, action: Action, result: Outcome) -> Self {
+        Self {
+            actor,
+            from,
+            action,
+            reason: None,
+            objects: Vec::new(),
+            level: None,
+            drill: false,
+            before: None,
+            after: None,
+            result,
+            snapshot: None,
+            details: None,
+        }
+    }
 }
 
 /// One line of the record.
@@ -138,6 +161,12 @@ pub struct Entry {
     pub reason: Option<String>,
     /// What it concerned.
     pub objects: Vec<String>,
+    /// Of a cut-off: `drop`, `flush` or `link`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// Only rehearsed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drill: bool,
     /// Revision in force before.
     pub before: Option<RevisionRef>,
     /// Revision in force after.
@@ -147,4 +176,19 @@ pub struct Entry {
     /// The counters of the revision that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotRef>,
+    /// What else belongs to this action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+    /// SHA-256 of the line before this one, without its line feed, hex; [`NOTHING_BEFORE`] in the first. Lines written
+    /// before lines were chained have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<String>,
+}
+
+/// What the first line says of the line before it.
+pub const NOTHING_BEFORE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }

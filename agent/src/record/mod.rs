@@ -3,6 +3,7 @@
 //! `entry` says what a line holds, `room` appends, `reader` lists, `snapshot` keeps the counters of a revision
 //! beside the line that ended it, `clock` says whether the time in a line can be trusted.
 
+pub mod actor;
 pub mod clock;
 pub mod durable;
 pub mod entry;
@@ -10,6 +11,7 @@ pub mod reader;
 pub mod room;
 pub mod snapshot;
 
-pub use entry::{Action, Actor, Draft, Entry, Origin, Outcome, RevisionRef, SnapshotRef};
+pub use actor::{Actor, Who};
+pub use entry::{Action, Draft, Entry, Origin, Outcome, RevisionRef, SnapshotRef};
 pub use reader::Line;
 pub use room::{Error, Room, Torn};

@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
     clock, durable,
-    entry::{Draft, Entry},
+    entry::{Draft, Entry, MAX_DETAILS, NOTHING_BEFORE},
 };
 
 /// The record could not be read or written.
@@ -54,6 +55,8 @@ pub struct Room {
     path: PathBuf,
     file: File,
     last: u64,
+    /// SHA-256 of the last line, hex.
+    head: String,
     /// The file does not end with a line feed: the next line starts with one, so that nothing is glued together.
     ragged: bool,
 }
@@ -68,9 +71,9 @@ impl Room {
         if !existed {
             durable::sync_parent(path).map_err(fail)?;
         }
-        let (last, torn) = scan(&file).map_err(fail)?;
+        let (last, head, torn) = scan(&file).map_err(fail)?;
         let ragged = torn.is_some();
-        Ok((Self { path: path.to_path_buf(), file, last, ragged }, torn))
+        Ok((Self { path: path.to_path_buf(), file, last, head, ragged }, torn))
     }
 
     /// Numbers, dates, writes and syncs one line.
@@ -87,14 +90,19 @@ impl Room {
             before: draft.before,
             after: draft.after,
             result: draft.result,
+            level: draft.level,
+            drill: draft.drill,
             snapshot: draft.snapshot,
+            details: draft.details.map(bounded),
+            prev: Some(self.head.clone()),
         };
         let fail = |source| Error::Append { path: self.path.clone(), source };
         let mut line = Vec::new();
         if self.ragged {
             line.push(b'\n');
         }
-        serde_json::to_writer(&mut line, &entry).map_err(|error| fail(error.into()))?;
+        let text = serde_json::to_vec(&entry).map_err(|error| fail(error.into()))?;
+        line.extend_from_slice(&text);
         line.push(b'\n');
         if let Err(source) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
             // Part of the line may be in the file: what follows must not continue it, nor reuse its number.
@@ -104,6 +112,7 @@ impl Room {
         }
         self.ragged = false;
         self.last = entry.n;
+        self.head = hex(&Sha256::digest(&text));
         Ok(entry)
     }
 
@@ -113,26 +122,37 @@ impl Room {
     }
 }
 
-/// Highest number in the file, and its torn end.
-fn scan(file: &File) -> io::Result<(u64, Option<Torn>)> {
+/// What does not fit is left out, and said to be.
+fn bounded(details: Value) -> Value {
+    let text = details.to_string();
+    if text.len() <= MAX_DETAILS {
+        return details;
+    }
+    serde_json::json!({ "left_out_bytes": text.len(), "sha256": hex(&Sha256::digest(&text)) })
+}
+
+/// Highest number in the file, the hash of its last line, and its torn end.
+fn scan(file: &File) -> io::Result<(u64, String, Option<Torn>)> {
     #[derive(serde::Deserialize)]
     struct Numbered {
         n: u64,
     }
     let mut reader = BufReader::new(file);
     let (mut last, mut number, mut line) = (0, 0, Vec::new());
+    let mut head = NOTHING_BEFORE.to_owned();
     loop {
         line.clear();
         if reader.read_until(b'\n', &mut line)? == 0 {
-            return Ok((last, None));
+            return Ok((last, head, None));
         }
         number += 1;
         if let Ok(entry) = serde_json::from_slice::<Numbered>(&line) {
             last = last.max(entry.n);
         }
+        head = hex(&Sha256::digest(line.strip_suffix(b"\n").unwrap_or(&line)));
         if line.last() != Some(&b'\n') {
             let torn = Torn { line: number, bytes: line.len() as u64, sha256: hex(&Sha256::digest(&line)) };
-            return Ok((last, Some(torn)));
+            return Ok((last, head, Some(torn)));
         }
     }
 }
@@ -149,29 +169,45 @@ mod tests {
 
     use super::*;
     use crate::record::{
-        entry::{Action, Actor, Origin, Outcome},
+        Actor,
+        entry::{Action, Origin, Outcome},
         reader::{self, Line},
     };
 
     fn draft(reason: &str) -> Draft {
+        let actor = Actor::process(0, "root", "operator", 7);
+        let result = Outcome { ok: true, message: "cut".into() };
         Draft {
-            actor: Actor {
-                uid: 0,
-                name: "root".into(),
-                role: "operator".into(),
-                pid: 7,
-                login_uid: None,
-                claims_from: None,
-            },
-            from: Origin::Socket,
-            action: Action::Cutoff,
             reason: Some(reason.into()),
             objects: vec!["network internet".into()],
-            before: None,
-            after: None,
-            result: Outcome { ok: true, message: "cut".into() },
-            snapshot: None,
+            ..Draft::new(actor, Origin::Socket, Action::Cutoff, result)
         }
+    }
+
+    #[test]
+    fn each_line_carries_the_hash_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.jsonl");
+        for reason in ["一", "二", "三"] {
+            Room::open(&path).unwrap().0.append(draft(reason)).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let prev = |line: &str| serde_json::from_str::<Entry>(line).unwrap().prev.unwrap();
+        assert_eq!(prev(lines[0]), NOTHING_BEFORE);
+        assert_eq!(prev(lines[1]), hex(&Sha256::digest(lines[0])));
+        assert_eq!(prev(lines[2]), hex(&Sha256::digest(lines[1])));
+    }
+
+    #[test]
+    fn details_that_do_not_fit_are_left_out_and_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut room, _) = Room::open(&dir.path().join("records.jsonl")).unwrap();
+        let with = |details: String| Draft { details: Some(Value::String(details)), ..draft("x") };
+        let small = room.append(with("k".repeat(MAX_DETAILS - 2))).unwrap();
+        assert!(small.details.unwrap().is_string());
+        let large = room.append(with("k".repeat(MAX_DETAILS - 1))).unwrap();
+        assert_eq!(large.details.unwrap()["left_out_bytes"], MAX_DETAILS + 1);
     }
 
     #[test]
