@@ -503,6 +503,9 @@ pub const CUT_ANY_PREFIX: u32 = 1 << 1;
 /// Some MAC is cut.
 pub const CUT_ANY_MAC: u32 = 1 << 2;
 
+/// So many cut prefixes and MACs have a counter of their own; what further ones refuse counts by network and reason only.
+pub const MAX_CUT_SLOTS: u32 = 8_192;
+
 /// Who is in quarantine, roughly: what the glance asks. Exactly is `QUARANTINED`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

@@ -7,7 +7,7 @@ use sekimori_ebpf::{
     reason::Reason,
 };
 
-use crate::maps::{BUDGET, COUNTERS, EVENTS, QUARANTINE_REFUSED, RULE_COUNTERS, SETTINGS};
+use crate::maps::{BUDGET, COUNTERS, CUT_REFUSED, EVENTS, QUARANTINE_REFUSED, RULE_COUNTERS, SETTINGS};
 
 /// Counts a verdict, and samples it if it is a drop or opens a flow that its rule wants logged.
 #[inline(always)]
@@ -23,6 +23,14 @@ pub(crate) fn count(packet: &Packet, reason: u32) {
     }
     if reason == Reason::Quarantined as u32 {
         if let Some(refused) = QUARANTINE_REFUSED.get_ptr_mut(packet.quarantine as u32) {
+            // SAFETY: as above.
+            let refused = unsafe { &mut *refused };
+            refused.packets += segments;
+            refused.bytes += bytes;
+        }
+    }
+    if reason == Reason::CutHost as u32 {
+        if let Some(refused) = CUT_REFUSED.get_ptr_mut(packet.cut) {
             // SAFETY: as above.
             let refused = unsafe { &mut *refused };
             refused.packets += segments;

@@ -8,12 +8,12 @@ use aya_ebpf::{
 use sekimori_ebpf::{
     abi::{
         Active, Budget, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
-        HOST_PACE_SETS, HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_DEVICES,
-        MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_OVERLAY, MAX_PORTS, MAX_QUARANTINED, MAX_QUARANTINES, MAX_RULES,
-        MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, PLACES as PLACE_SLOTS,
-        PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext, Quarantine, RULE_SLOTS, Refused, RuleCounter,
-        RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat, SeatSet, Settings, View,
-        ViewKey, ViewKey4, place_index,
+        HOST_PACE_SETS, HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_CUT_SLOTS,
+        MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_OVERLAY, MAX_PORTS, MAX_QUARANTINED, MAX_QUARANTINES,
+        MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry,
+        PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext, Quarantine, RULE_SLOTS,
+        Refused, RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat, SeatSet,
+        Settings, View, ViewKey, ViewKey4, place_index,
     },
     atomic,
     classify::Line,
@@ -56,6 +56,8 @@ pub(crate) static CUT_NETS: Array<u32, { MAX_NETS as usize }> = Array::new();
 pub(crate) static CUT_PREFIXES: LpmTrie<Addr, u32, 65536, LAZY> = LpmTrie::new();
 #[btf_map]
 pub(crate) static CUT_MACS: HashMap<[u8; 6], u32, 4096> = HashMap::new();
+#[btf_map]
+pub(crate) static CUT_REFUSED: PerCpuArray<Refused, { MAX_CUT_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static MANAGEMENT: Array<ManagementEntry, MAX_MANAGEMENT> = Array::new();
 
@@ -287,12 +289,16 @@ impl Tables for Maps {
         CUT_NETS.get(net as u32).copied().unwrap_or(1) != 0
     }
     #[inline(always)]
-    fn cut_addr(&self, addr: &Addr) -> bool {
-        CUT_PREFIXES.get(&Key::new(128, *addr)).is_some_and(|cut| *cut != 0)
+    fn cut_addr(&self, addr: &Addr) -> u32 {
+        CUT_PREFIXES.get(&Key::new(128, *addr)).copied().unwrap_or(0)
     }
     #[inline(always)]
-    fn cut_mac(&self, mac: &[u8; 6]) -> bool {
-        CUT_MACS.get_ptr(mac).is_some()
+    fn cut_mac(&self, mac: &[u8; 6]) -> u32 {
+        match CUT_MACS.get_ptr(mac) {
+            // SAFETY: as in `port`.
+            Some(slot) => unsafe { *slot },
+            None => 0,
+        }
     }
     #[inline(always)]
     fn management(&self, index: u32) -> *const ManagementEntry {

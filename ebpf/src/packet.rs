@@ -113,8 +113,10 @@ pub struct Packet {
     pub glanced: u8,
     /// Fast path: [`crate::abi::OUT_ROUTED`], [`crate::abi::OUT_BRIDGED`] or 0.
     pub out_mode: u8,
+    /// Decision: 1 if only the management path lets it through a cut-off.
+    pub by_management: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
     /// Decision: slot of the quarantine its source, destination or MAC is in; 0 for none.
     pub quarantine: u16,
     /// Fast path: VLAN id to leave with.
@@ -138,6 +140,10 @@ pub struct Packet {
     pub out_opened: u32,
     /// Decision: index of the rule plus one, 0 for none.
     pub out_rule: u32,
+    /// Decision: under which slot a cut host's or prefix's refused packets count; 0 for none.
+    pub cut: u32,
+    /// Zero.
+    pub pad2: u32,
 }
 
 /// Not a fragment (or an atomic one).

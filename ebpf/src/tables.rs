@@ -82,10 +82,10 @@ pub trait Tables {
     fn cut(&self) -> CutWord;
     /// Whether this zone or network is cut.
     fn cut_net(&self, net: u16) -> bool;
-    /// Whether a cut prefix holds this address.
-    fn cut_addr(&self, addr: &Addr) -> bool;
-    /// Whether this MAC is cut.
-    fn cut_mac(&self, mac: &[u8; 6]) -> bool;
+    /// The slot, never 0, of the cut prefix that holds this address; 0 if none does.
+    fn cut_addr(&self, addr: &Addr) -> u32;
+    /// The slot, never 0, of this cut MAC; 0 if it is not cut.
+    fn cut_mac(&self, mac: &[u8; 6]) -> u32;
     /// Management path number `index`, below [`crate::abi::MAX_MANAGEMENT`].
     fn management(&self, index: u32) -> *const ManagementEntry;
 

@@ -199,7 +199,7 @@ fn the_record_only_grows_by_one_line_an_action() -> Result<()> {
     let bad = text(&policies.town("bad", &[rule("x", "ofice", "internet", "dns")])?)?;
     let good = text(&policies.town("good", &rules())?)?;
     for (words, action, lines) in [
-        (&["cutoff", "zone", "office", "--reason", "worm"][..], "cutoff", 1),
+        (&["cutoff", "zone", "office", "--reason", "worm"][..], "cutoff", 2),
         (&["restore", "zone", "office", "--reason", "clean"], "restore", 1),
         (&["apply", &bad, "--reason", "try"], "apply", 1),
         (&["apply", &good, "--reason", "yearly review"], "apply", 1),

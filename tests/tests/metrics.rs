@@ -195,3 +195,26 @@ fn a_rules_counter_follows_its_id_across_switches_and_restarts() -> Result<()> {
     assert_eq!(counters.rule("aaa"), 0, "a new rule begins at zero");
     Ok(())
 }
+
+/// Alerts on metrics that nobody exports never come.
+#[test]
+fn the_alert_rules_are_sound_and_ask_for_what_is_exported() -> Result<()> {
+    let Scene { agent, town, .. } = scene()?;
+    let rules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/alerts.yaml");
+    let mut promtool = town.gateway.command("promtool");
+    let path = rules.to_str().context("a path of ours")?;
+    tool::must(promtool.args(["check", "rules", path]), Duration::from_secs(10))?;
+    let metrics = agent.metrics()?;
+    let text = std::fs::read_to_string(&rules)?;
+    let mut asked = 0;
+    for line in text.lines().filter(|line| line.trim_start().starts_with("expr:")) {
+        for name in
+            line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|w| w.starts_with("sekimori_"))
+        {
+            assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is not exported");
+            asked += 1;
+        }
+    }
+    assert!(asked > 5, "{asked} names found");
+    Ok(())
+}

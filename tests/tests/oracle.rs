@@ -24,7 +24,6 @@ const SEEN: u64 = 5;
 /// Reasons no packet of these histories can have, and why.
 const EXCUSED: &[(Reason, &str)] = &[
     (Reason::Adopted, "the time of adoption is over before the first packet"),
-    (Reason::Management, "the prose lets the management path go on to the next step instead"),
     (Reason::NoPolicy, "a policy is loaded before the first packet"),
     (Reason::Internal, "a table is missing: never, or the test fails"),
     (Reason::TableFull, "there is room for every view of a history"),

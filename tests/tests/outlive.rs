@@ -191,7 +191,7 @@ fn a_cut_off_is_back_after_a_reboot_before_anything_passes() -> Result<()> {
         assert_eq!(passed, 0, "{passed} packets passed as {reason} {direction}");
     }
     assert!(counters.packets("internet", "out", "cut_network") > 0);
-    assert_eq!(actions(&agent)?, ["start", "apply", "cutoff", "start", "reapply"]);
+    assert_eq!(actions(&agent)?, ["start", "apply", "cutoff", "cutoff_proof", "start", "reapply"]);
     Ok(())
 }
 

@@ -442,6 +442,7 @@ impl Keeper {
         let revived = self.revive_revision(current).await;
         memory::give_back();
         self.faults.track(revived, |why| Fault::Revision(number, why));
+        self.name_for_switch();
         // Attached even if the revision could not be read: without a policy everything is dropped, which is
         // what a gate without a keeper has to do.
         let management = self.write_management();

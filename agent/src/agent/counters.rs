@@ -1,7 +1,8 @@
 //! Counters under the names administrators gave: stable numbers turned back into zones, networks and rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use sekimori_ebpf::{
     abi::{Counter, DIR_IN, NET_BOX, NET_NONE, RuleCounter},
     reason::{Reason, Verdict},
@@ -59,16 +60,24 @@ pub struct Counters {
 }
 
 /// Single values for the metrics.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Gauges {
     /// Events lost; `None` if the data plane does not say.
     pub events_lost: Option<u64>,
     /// Of the last apply.
-    pub apply_time: Option<std::time::Duration>,
+    pub apply_time: Option<Duration>,
     /// Applies done, refused or failed.
     pub applies: (u64, u64),
     /// Zones and networks of the revision in force, and whether each is cut off.
     pub networks: Vec<(String, bool)>,
+    /// How long cut-offs took.
+    pub switch_times: prometheus::Histogram,
+    /// The last drill.
+    pub drilled: Option<Timestamp>,
+    /// How long the cut-off that should have lifted itself first is late.
+    pub overdue: Duration,
+    /// Cut-offs without a line in the record.
+    pub unrecorded: usize,
 }
 
 impl Keeper {
@@ -80,11 +89,16 @@ impl Keeper {
             )
         };
         let nets = self.live.iter().flat_map(|live| &live.policy.nets);
+        let overdue = self.overlay.next_end().map(|until| Timestamp::now().duration_since(until));
         Gauges {
             events_lost: self.dataplane.as_ref().ok().and_then(|dataplane| dataplane.lost_events().ok()),
             apply_time: self.apply_time,
             applies: self.applies,
             networks: nets.map(|net| (net.name.clone(), cut(&net.name))).collect(),
+            switch_times: self.switched.clone(),
+            drilled: self.drilled,
+            overdue: overdue.and_then(|late| late.try_into().ok()).unwrap_or_default(),
+            unrecorded: self.overlay.cuts.iter().filter(|cut| !cut.recorded).count(),
         }
     }
 

@@ -1,134 +1,537 @@
 //! Cutting off and restoring. The cut comes first; disk and record follow, and what fails there is said loudly
-//! while the cut stands (laws 3 and 10).
+//! while the cut stands (laws 3 and 10). What was seen of it afterwards is a line of the record of its own.
 
-use jiff::Timestamp;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     clock::seconds,
+    evaluator::instant,
     fault::Fault,
     keeper::{Caller, Keeper, report},
 };
 use crate::{
-    api::{protocol::Reply, report::Detached},
-    cli::text,
-    cutoff::{Cut, Object, Placed, resolve},
+    api::{
+        protocol::{CutoffAsk, Reply, RestoreAsk},
+        report::Detached,
+    },
+    cli::text::{self, Lang},
+    cutoff::{Cut, Level, Object, Overlay, Placed, Proof, Thrown, resolve, switch},
     dataplane,
-    record::{Action, Outcome},
+    record::{Action, Draft, Outcome},
 };
 
-/// What a cut-off or a restoration says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CutDone {
+/// Longest a cut may be asked to last.
+const MAX_SECONDS: u64 = 3_650 * 86_400;
+
+/// What became of one object.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ObjectDone {
     /// As on the command line.
     pub object: String,
-    /// `cut`, `cut_again` or `restored`.
+    /// `cut`, `cut_again`, `drilled` or `restored`.
     pub done: String,
     /// In the data plane now.
     pub in_force: bool,
-    /// Always `drop` in this version.
-    pub level: String,
-    /// What else to know, in the reader's language.
+    /// `drop`, `flush` or `link`.
+    pub level: Level,
+    /// When it lifts itself, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Conversations forgotten.
+    #[serde(default)]
+    pub forgotten: u64,
+    /// Interfaces taken down, or brought up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
+}
+
+/// What a cut-off says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CutDone {
+    /// Each object that was named.
+    pub objects: Vec<ObjectDone>,
+    /// Only rehearsed.
+    pub drill: bool,
+    /// What was seen afterwards.
+    pub proof: Proof,
+    /// Of a drill: each step with the milliseconds it took, and how it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// Of a drill: seconds from the start named by the caller to the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people_seconds: Option<i64>,
+    /// What the cut cannot stop, and what else to know, in the reader's language.
     pub notes: Vec<String>,
-    /// What is still cut off.
+    /// Of level `link`: what is left for two people to do, in the reader's language.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checklist: Vec<String>,
+    /// What else is cut off.
     pub others: Vec<String>,
 }
 
+/// One step of a drill.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// `resolve`, `tables`, `state`, `record`, `watch`.
+    pub step: String,
+    /// How long it took, milliseconds.
+    pub ms: f64,
+    /// What is wrong, in the reader's language; `None`: it would have worked.
+    pub problem: Option<String>,
+}
+
+/// What a restoration says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RestoreDone {
+    /// Each object that was named.
+    pub objects: Vec<ObjectDone>,
+    /// Only shown, nothing was lifted.
+    pub dry_run: bool,
+    /// What passes again, in the reader's language.
+    pub opens: Vec<String>,
+    /// What else to know.
+    pub notes: Vec<String>,
+    /// What stays cut off.
+    pub others: Vec<String>,
+}
+
+/// What a cut-off asks for, checked.
+struct Wish {
+    objects: Vec<Object>,
+    until: Option<Timestamp>,
+}
+
 impl Keeper {
-    /// Cuts an object off.
-    pub fn cutoff(&mut self, object: Object, reason: String, including_management: bool, caller: &Caller) -> Reply {
+    /// Cuts objects off, all or none. `thrown`: what was done before anybody asked the instance.
+    pub fn cutoff(&mut self, ask: CutoffAsk, thrown: Option<Thrown>, caller: &Caller) -> Reply {
         let lang = caller.lang;
-        let object = match object.checked() {
-            Ok(object) => object,
-            Err(error) => return Reply::usage(error.text(lang)),
+        let wish = match self.wish(&ask, lang) {
+            Ok(wish) => wish,
+            Err(reply) => {
+                self.unthrow(thrown);
+                return reply;
+            }
         };
-        if including_management && object != Object::All {
-            return Reply::usage(text::management_only_all(lang));
-        }
-        let policy = self.live.as_ref().map(|live| live.policy.clone());
-        if let Err(unknown) = policy.as_deref().map_or(Ok(()), |policy| resolve::exists(&object, policy))
-            && !self.retired(&object)
-        {
-            return Reply::usage(unknown.text(lang));
-        }
-        let covers = match resolve::covers(&object, policy.as_deref()) {
-            Ok(covers) => covers,
-            Err(unknown) => return Reply::usage(unknown.text(lang)),
+        let cuts = match self.cuts_of(&wish, &ask, caller) {
+            Ok(cuts) => cuts,
+            Err(reply) => {
+                self.unthrow(thrown);
+                return reply;
+            }
         };
+        if ask.drill {
+            return self.drill(&ask, &cuts, caller);
+        }
+        let thrown = thrown.or_else(|| self.switch.throw(&wish.objects, ask.including_management, Instant::now()));
         let mut overlay = self.overlay.clone();
-        let placed = overlay.place(Cut {
-            object: object.clone(),
-            including_management,
-            reason: reason.clone(),
-            placed_by: caller.actor.clone(),
-            placed_at: seconds(Timestamp::now()),
-            covers,
-        });
+        let placed: Vec<Placed> = cuts.iter().map(|cut| overlay.place(cut.clone())).collect();
         let before = std::mem::replace(&mut self.overlay, overlay);
-        let objects = vec![object.to_string()];
-        let in_force = match self.write_cut() {
-            Ok(unknown) => !unknown.contains(&object),
-            Err(_) if self.detached.is_some() => false,
+        let names: Vec<String> = wish.objects.iter().map(ToString::to_string).collect();
+        let unknown = match self.write_cut() {
+            Ok(unknown) => unknown,
+            Err(_) if self.detached.is_some() => wish.objects.clone(),
+            // What was thrown stands; the rest could not be written.
+            Err(why) if thrown.is_some() => {
+                self.faults.raise(Fault::State("cut-off", why));
+                Vec::new()
+            }
             Err(why) => {
                 self.overlay = before;
                 let result = Outcome { ok: false, message: why.clone() };
-                self.note(caller, Action::Cutoff, Some(reason), objects, None, result);
-                return Reply::failed(text::cut_failed(lang, &object, why));
+                self.note(caller, Action::Cutoff, Some(ask.reason), names.clone(), None, result);
+                return Reply::failed(text::cut_failed(lang, names.join(", "), why));
             }
         };
+        if let Some(thrown) = &thrown {
+            self.switch.noted(thrown);
+            self.switched.observe(Duration::from_micros(thrown.micros).as_secs_f64());
+        }
         let mut wrong = Vec::new();
+        let mut forgotten = vec![0; wish.objects.len()];
+        let conversations = self.conversations(&wish.objects);
+        if ask.level >= Level::Flush {
+            for (count, keys) in forgotten.iter_mut().zip(&conversations) {
+                match self.forget(keys) {
+                    Ok(()) => *count = keys.len() as u64,
+                    Err(why) => wrong.push(why),
+                }
+            }
+        }
+        if ask.level >= Level::Link {
+            for object in &wish.objects {
+                wrong.extend(self.take_links_down(object, lang));
+            }
+        }
         if let Err(error) = self.cut_store.save(&self.overlay) {
             self.faults.raise(Fault::CutNotKept(error.to_string()));
             wrong.push(error.to_string());
         }
-        let (done, message) = match placed {
-            Placed::New => ("cut", "cut off"),
-            Placed::Again => ("cut_again", "was cut off already"),
-        };
-        let message = if in_force { message.to_owned() } else { format!("{message}; NOT in force") };
-        let result = Outcome { ok: in_force, message };
-        wrong.extend(self.note(caller, Action::Cutoff, Some(reason), objects, None, result));
-        let mut notes = vec![text::cut_level(lang)];
-        if !in_force {
-            let why = if self.detached.is_some() { text::cut_not_in_force } else { text::cut_without_number };
-            notes.insert(0, why(lang, &object));
+        let in_force = |object: &Object| !unknown.iter().any(|its| its.is(object));
+        let all_in_force = wish.objects.iter().all(in_force);
+        let again = placed.iter().all(|placed| *placed == Placed::Again);
+        let message = if again { "was cut off already" } else { "cut off" };
+        let message = if all_in_force { message.to_owned() } else { format!("{message}; NOT in force") };
+        let result = Outcome { ok: all_in_force, message };
+        let draft =
+            Draft { level: Some(ask.level.name().to_owned()), ..self.draft(caller, Action::Cutoff, &names, result) };
+        let details =
+            thrown.as_ref().map(|thrown| json!({ "switched_at": micros(thrown.at), "switch_us": thrown.micros }));
+        match self.write_record(Draft { reason: Some(ask.reason.clone()), details, ..draft }) {
+            Some(why) => wrong.push(why),
+            None => self.mark_recorded(&wish.objects),
         }
-        let mut reply = Reply::done(CutDone {
-            others: self.others(&object),
-            object: object.to_string(),
-            done: done.into(),
-            in_force,
-            level: "drop".into(),
-            notes,
+
+        let counts: Vec<u64> = conversations.iter().map(|keys| keys.len() as u64).collect();
+        let proof = self.prove(&wish.objects, &counts, thrown.as_ref(), lang);
+        wrong.extend(self.record_proof(&names, ask.level, &proof, caller));
+        let mut notes = self.limits_of(ask.level, &wish.objects, lang);
+        for object in wish.objects.iter().filter(|object| !in_force(object)) {
+            let why = if self.detached.is_some() { text::cut_not_in_force } else { text::cut_without_number };
+            notes.insert(0, why(lang, object));
+        }
+        let objects = wish.objects.iter().zip(&placed).zip(&forgotten).map(|((object, placed), forgotten)| {
+            let cut = self.overlay.cuts.iter().find(|cut| cut.object.is(object));
+            ObjectDone {
+                object: object.to_string(),
+                done: if *placed == Placed::New { "cut" } else { "cut_again" }.to_owned(),
+                in_force: in_force(object),
+                level: cut.map_or(ask.level, |cut| cut.level),
+                until: cut.and_then(|cut| cut.until).map(seconds),
+                forgotten: *forgotten,
+                links: cut.map(|cut| cut.links.clone()).unwrap_or_default(),
+            }
         });
-        if !in_force {
+        let checklist = if ask.level >= Level::Link { self.checklist(&wish.objects, lang) } else { Vec::new() };
+        let proven = proof.proven;
+        let objects = objects.collect();
+        let mut reply = Reply::done(CutDone {
+            others: self.others(&wish.objects),
+            objects,
+            proof,
+            notes,
+            checklist,
+            ..CutDone::default()
+        });
+        if !all_in_force {
             reply.exit = 2;
         } else if !wrong.is_empty() {
             reply.exit = 1;
             reply.error = Reply::problem(1, "unrecorded", text::cut_not_kept(lang, wrong.join("; "))).error;
+        } else if !proven {
+            reply.exit = 1;
         }
         reply
     }
 
-    /// Lifts the cut of exactly this object.
-    pub fn restore(&mut self, object: Object, reason: String, caller: &Caller) -> Reply {
+    /// What is asked for, if it can be understood.
+    fn wish(&self, ask: &CutoffAsk, lang: Lang) -> Result<Wish, Reply> {
+        if ask.objects.is_empty() || ask.objects.len() > switch::MAX_OBJECTS {
+            return Err(Reply::usage(text::cut_how_many(lang, switch::MAX_OBJECTS)));
+        }
+        let objects = switch::checked(&ask.objects).map_err(|error| Reply::usage(error.text(lang)))?;
+        if ask.including_management && objects != [Object::All] {
+            return Err(Reply::usage(text::management_only_all(lang)));
+        }
+        let behind_interface = |object: &Object| !matches!(object, Object::Host { .. } | Object::Prefix { .. });
+        if ask.level == Level::Link
+            && let Some(object) = objects.iter().find(|object| !behind_interface(object))
+        {
+            return Err(Reply::usage(text::cut_link_of_what(lang, object)));
+        }
+        let now = Timestamp::now();
+        let until = match (ask.lasting, &ask.until) {
+            (None, None) => None,
+            (Some(lasting @ 1..=MAX_SECONDS), None) => {
+                let span = SignedDuration::from_secs(i64::try_from(lasting).unwrap_or(i64::MAX));
+                now.checked_add(span).ok()
+            }
+            (None, Some(text)) => match self.until(text, now) {
+                Some(until) if until > now => Some(until),
+                Some(_) => return Err(Reply::usage(text::cut_until_past(lang, text))),
+                None => return Err(Reply::usage(text::cut_until_what(lang, text))),
+            },
+            _ => return Err(Reply::usage(text::cut_lasting(lang))),
+        };
+        Ok(Wish { objects, until })
+    }
+
+    /// RFC 3339, local time of the policy, or a time of day: then the next one.
+    pub(super) fn until(&self, text: &str, now: Timestamp) -> Option<Timestamp> {
+        let zone = self.zone();
+        if let Some(at) = instant(text, &zone) {
+            return Some(at);
+        }
+        let time: jiff::civil::Time = text.parse().ok()?;
+        let here = now.to_zoned(zone);
+        let today = here.with().time(time).build().ok()?;
+        let next =
+            if today.timestamp() > now { today } else { today.tomorrow().ok()?.with().time(time).build().ok()? };
+        Some(next.timestamp())
+    }
+
+    /// The policy's time zone; without a policy, Japan's.
+    pub(super) fn zone(&self) -> TimeZone {
+        let own = self.live.as_ref().map(|live| live.policy.timezone.clone());
+        own.or_else(|| TimeZone::get("Asia/Tokyo").ok()).unwrap_or(TimeZone::UTC)
+    }
+
+    fn cuts_of(&self, wish: &Wish, ask: &CutoffAsk, caller: &Caller) -> Result<Vec<Cut>, Reply> {
         let lang = caller.lang;
-        let object = match object.checked() {
-            Ok(object) => object,
+        let policy = self.live.as_ref().map(|live| live.policy.clone());
+        let refused = self.refused_by_net();
+        wish.objects
+            .iter()
+            .map(|object| {
+                if let Err(unknown) = policy.as_deref().map_or(Ok(()), |policy| resolve::exists(object, policy))
+                    && !self.retired(object)
+                {
+                    return Err(Reply::usage(unknown.text(lang)));
+                }
+                let covers =
+                    resolve::covers(object, policy.as_deref()).map_err(|unknown| Reply::usage(unknown.text(lang)))?;
+                let (by, at) = (caller.actor.clone(), seconds(Timestamp::now()));
+                let cut = Cut::new(object.clone(), ask.including_management, covers, ask.reason.clone(), by, at);
+                let refused_before = self.refused_as_net(object, &refused);
+                Ok(Cut { level: ask.level, until: wish.until, refused_before, ..cut })
+            })
+            .collect()
+    }
+
+    /// The instance refuses what was thrown.
+    pub(super) fn unthrow(&mut self, thrown: Option<Thrown>) {
+        if let Some(thrown) = thrown {
+            self.switch.noted(&thrown);
+            let written = self.write_cut().map(drop);
+            self.faults.track(written, |why| Fault::State("cut-off", why));
+        }
+    }
+
+    pub(super) fn draft(&self, caller: &Caller, action: Action, names: &[String], result: Outcome) -> Draft {
+        let revision = self.revision();
+        Draft {
+            objects: names.to_vec(),
+            before: revision.clone(),
+            after: revision,
+            ..Draft::new(caller.actor.clone(), caller.from, action, result)
+        }
+    }
+
+    /// Kept with the cuts, and on disk with the next write: a cut without its line is worth an alert, not a delay.
+    fn mark_recorded(&mut self, objects: &[Object]) {
+        for cut in self.overlay.cuts.iter_mut().filter(|cut| objects.iter().any(|object| cut.object.is(object))) {
+            cut.recorded = true;
+        }
+    }
+
+    fn record_proof(&mut self, names: &[String], level: Level, proof: &Proof, caller: &Caller) -> Option<String> {
+        let message = if proof.proven { "nothing passes" } else { "NOT proven" };
+        let result = Outcome { ok: proof.proven, message: message.to_owned() };
+        let draft = self.draft(caller, Action::CutoffProof, names, result);
+        self.write_record(Draft {
+            level: Some(level.name().to_owned()),
+            details: serde_json::to_value(proof).ok(),
+            ..draft
+        })
+    }
+
+    /// Every step of a cut but the one that matters.
+    fn drill(&mut self, ask: &CutoffAsk, cuts: &[Cut], caller: &Caller) -> Reply {
+        let lang = caller.lang;
+        let now = Timestamp::now();
+        let mut steps = Vec::new();
+        let mut time = |step: &str, began: Instant, problem: Option<String>| {
+            steps.push(Step { step: step.to_owned(), ms: began.elapsed().as_secs_f64() * 1e3, problem });
+        };
+        let began = Instant::now();
+        let objects: Vec<Object> = cuts.iter().map(|cut| cut.object.clone()).collect();
+        let mut overlay = Overlay::default();
+        for cut in cuts {
+            overlay.place(cut.clone());
+        }
+        let (_, unknown) = overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
+        time("resolve", began, unknown.first().map(|object| text::cut_without_number(lang, object)));
+        let began = Instant::now();
+        let tables = self.switch.read();
+        time("tables", began, tables.err().map(|error| report(&error)));
+        let began = Instant::now();
+        let kept = self.cut_store.save(&self.overlay);
+        time("state", began, kept.err().map(|error| error.to_string()));
+        let began = Instant::now();
+        let ready = self.ledger.ready();
+        time("record", began, ready.err());
+        let began = Instant::now();
+        let conversations = self.conversations(&objects);
+        let counts: Vec<u64> = conversations.iter().map(|keys| keys.len() as u64).collect();
+        let proof = self.rehearse(&objects, &counts, lang);
+        time("watch", began, proof.unverified.first().cloned());
+
+        let started = match ask.started.as_deref().map(|text| (text, self.started(text, now))) {
+            None => None,
+            Some((_, Some(at))) => Some(now.duration_since(at).as_secs()),
+            Some((text, None)) => return Reply::usage(text::cut_started_what(lang, text)),
+        };
+        let good = steps.iter().all(|step| step.problem.is_none());
+        let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+        let message = if good { "everything would have worked" } else { "something would NOT have worked" };
+        let result = Outcome { ok: good, message: message.to_owned() };
+        let draft = self.draft(caller, Action::CutoffDrill, &names, result);
+        let details = json!({ "steps": steps, "people_seconds": started, "conversations": counts });
+        let unrecorded = self.write_record(Draft {
+            drill: true,
+            reason: Some(ask.reason.clone()),
+            level: Some(ask.level.name().to_owned()),
+            details: Some(details),
+            ..draft
+        });
+        if unrecorded.is_none() {
+            self.drilled = Some(now);
+            let kept = self.state.set_drilled(now).map_err(|error| error.to_string());
+            self.faults.track(kept, |why| Fault::State("last drill", why));
+        }
+        let object = |object: &Object| ObjectDone {
+            object: object.to_string(),
+            done: "drilled".to_owned(),
+            level: ask.level,
+            ..ObjectDone::default()
+        };
+        let checklist = if ask.level >= Level::Link { self.checklist(&objects, lang) } else { Vec::new() };
+        let mut reply = Reply::done(CutDone {
+            objects: objects.iter().map(object).collect(),
+            drill: true,
+            proof,
+            steps,
+            people_seconds: started,
+            notes: self.limits_of(ask.level, &objects, lang),
+            checklist,
+            others: self.others(&objects),
+        });
+        reply.exit = u8::from(!good);
+        if let Some(why) = unrecorded {
+            reply.exit = 1;
+            reply.error = Reply::problem(1, "unrecorded", why).error;
+        }
+        reply
+    }
+
+    /// When people were told: an instant, or a time of today.
+    fn started(&self, text: &str, now: Timestamp) -> Option<Timestamp> {
+        let zone = self.zone();
+        let at = instant(text, &zone).or_else(|| {
+            let time: jiff::civil::Time = text.parse().ok()?;
+            Some(now.to_zoned(zone).with().time(time).build().ok()?.timestamp())
+        })?;
+        (at <= now).then_some(at)
+    }
+
+    /// Looks at cuts again: of these objects, or of all.
+    pub fn verify_cuts(&mut self, objects: &[Object], caller: &Caller) -> Reply {
+        let lang = caller.lang;
+        let mut asked = match switch::checked(objects) {
+            Ok(objects) => objects,
+            Err(error) => return Reply::usage(error.text(lang)),
+        };
+        if let Some(absent) = asked.iter().find(|object| !self.overlay.cuts.iter().any(|cut| cut.object.is(object))) {
+            let others = self.others(&[]);
+            let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
+            return Reply::refused(text::restore_absent(lang, absent, list));
+        }
+        if asked.is_empty() {
+            asked = self.overlay.cuts.iter().map(|cut| cut.object.clone()).collect();
+        }
+        if asked.is_empty() {
+            return Reply::refused(text::cut_nothing(lang));
+        }
+        let counts = vec![0; asked.len()];
+        let proof = self.prove(&asked, &counts, None, lang);
+        let names: Vec<String> = asked.iter().map(ToString::to_string).collect();
+        let level = self.overlay.cuts.iter().filter(|cut| asked.iter().any(|object| cut.object.is(object)));
+        let level = level.map(|cut| cut.level).max().unwrap_or_default();
+        let unrecorded = self.record_proof(&names, level, &proof, caller);
+        let mut reply = Reply::with(u8::from(!proof.proven), proof);
+        if let Some(why) = unrecorded {
+            reply.exit = 1;
+            reply.error = Reply::problem(1, "unrecorded", why).error;
+        }
+        reply
+    }
+
+    /// Lifts the cuts of exactly these objects, all or none.
+    pub fn restore(&mut self, ask: RestoreAsk, caller: &Caller) -> Reply {
+        let lang = caller.lang;
+        if ask.objects.is_empty() || ask.objects.len() > switch::MAX_OBJECTS {
+            return Reply::usage(text::cut_how_many(lang, switch::MAX_OBJECTS));
+        }
+        let objects = match switch::checked(&ask.objects) {
+            Ok(objects) => objects,
             Err(error) => return Reply::usage(error.text(lang)),
         };
         let mut overlay = self.overlay.clone();
-        if overlay.lift(&object).is_none() {
-            let others = self.others(&object);
-            let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
-            return Reply::refused(text::restore_absent(lang, &object, list));
+        let mut gone = Vec::new();
+        for object in &objects {
+            let Some(cut) = overlay.lift(object) else {
+                let others = self.others(&[]);
+                let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
+                return Reply::refused(text::restore_absent(lang, object, list));
+            };
+            gone.push(cut);
         }
+        let opens = self.what_opens(&gone, &overlay, lang);
+        let done = |cut: &Cut, done: &str| ObjectDone {
+            object: cut.object.to_string(),
+            done: done.to_owned(),
+            in_force: done != "restored",
+            level: cut.level,
+            until: cut.until.map(seconds),
+            links: cut.links.clone(),
+            forgotten: 0,
+        };
+        if ask.dry_run {
+            return Reply::done(RestoreDone {
+                objects: gone.iter().map(|cut| done(cut, "cut")).collect(),
+                dry_run: true,
+                opens,
+                notes: Vec::new(),
+                others: overlay.cuts.iter().map(|cut| cut.object.to_string()).collect(),
+            });
+        }
+        let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+        let list = names.join(", ");
         if let Err(why) = self.ledger.ready() {
-            return Reply::failed(text::restore_failed(lang, &object, why));
+            return Reply::failed(text::restore_failed(lang, list, why));
         }
+        if let Err(why) = self.lift(overlay) {
+            let result = Outcome { ok: false, message: why.clone() };
+            self.note(caller, Action::Restore, Some(ask.reason), names, None, result);
+            return Reply::failed(text::restore_failed(lang, list, why));
+        }
+        let mut wrong = self.bring_links_up(&gone, lang);
+        let result = Outcome { ok: true, message: "restored".into() };
+        wrong.extend(self.note(caller, Action::Restore, Some(ask.reason), names, None, result));
+        let others = self.others(&[]);
+        let notes = if others.is_empty() { Vec::new() } else { vec![text::others_cut(lang, others.join(", "))] };
+        let mut reply = Reply::done(RestoreDone {
+            objects: gone.iter().map(|cut| done(cut, "restored")).collect(),
+            dry_run: false,
+            opens,
+            notes,
+            others,
+        });
+        if !wrong.is_empty() {
+            reply.exit = 1;
+            reply.error = Reply::problem(1, "unrecorded", wrong.join("; ")).error;
+        }
+        reply
+    }
+
+    /// Fewer cuts: on disk first, so that a crash in between leaves the cut in force and a reboot does not bring it back.
+    fn lift(&mut self, overlay: Overlay) -> Result<(), String> {
+        let all = |overlay: &Overlay| overlay.cuts.iter().any(|cut| cut.object == Object::All);
+        let all_lifted = all(&self.overlay) && !all(&overlay);
         let before = std::mem::replace(&mut self.overlay, overlay);
-        let objects = vec![object.to_string()];
-        // Disk first: a crash in between leaves the cut in force, and a reboot does not bring it back.
         let kept = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
         let lifted = kept.and_then(|()| match self.write_cut() {
             Err(why) if self.detached.is_none() => Err(why),
@@ -138,31 +541,41 @@ impl Keeper {
             self.overlay = before;
             let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
             self.faults.track(saved, Fault::CutNotKept);
-            let result = Outcome { ok: false, message: why.clone() };
-            self.note(caller, Action::Restore, Some(reason), objects, None, result);
-            return Reply::failed(text::restore_failed(lang, &object, why));
+            return Err(why);
         }
         self.faults.clear(&Fault::CutNotKept(String::new()));
-        if object == Object::All {
+        if all_lifted {
             self.faults.clear(&Fault::CutUnreadable { aside: String::new(), why: String::new() });
         }
-        let result = Outcome { ok: true, message: "restored".into() };
-        let unrecorded = self.note(caller, Action::Restore, Some(reason), objects, None, result);
-        let others = self.others(&object);
-        let notes = if others.is_empty() { Vec::new() } else { vec![text::others_cut(lang, others.join(", "))] };
-        let mut reply = Reply::done(CutDone {
-            object: object.to_string(),
-            done: "restored".into(),
-            in_force: false,
-            level: "drop".into(),
-            notes,
-            others,
-        });
-        if let Some(why) = unrecorded {
-            reply.exit = 1;
-            reply.error = Reply::problem(1, "unrecorded", why).error;
+        Ok(())
+    }
+
+    /// When the next cut lifts itself. Never while the clock is behind a time already seen.
+    pub fn cut_due(&self) -> Option<Duration> {
+        let left = self.overlay.next_end()?.duration_since(Timestamp::now());
+        Some(left.try_into().unwrap_or(Duration::ZERO))
+    }
+
+    /// Lifts cuts whose time is over.
+    pub fn expire_cuts(&mut self) {
+        let ended = self.overlay.ended(Timestamp::now());
+        if ended.is_empty() {
+            return;
         }
-        reply
+        let mut overlay = self.overlay.clone();
+        let gone: Vec<Cut> = ended.iter().filter_map(|object| overlay.lift(object)).collect();
+        let lifted = self.lift(overlay);
+        if lifted.is_ok() {
+            let wrong = self.bring_links_up(&gone, Lang::En);
+            for cut in &gone {
+                tracing::info!(object = %cut.object, "its time is over: restored");
+                let message = if wrong.is_empty() { "its time is over".to_owned() } else { wrong.join("; ") };
+                let result = Outcome { ok: wrong.is_empty(), message };
+                let names = vec![cut.object.to_string()];
+                self.note(&Caller::agent(), Action::Restore, None, names, None, result);
+            }
+        }
+        self.faults.track(lifted, |why| Fault::State("ended cut-off", why));
     }
 
     /// Whether an earlier policy had the zone or network: it can be cut, its packets may be why there is a new one.
@@ -174,8 +587,30 @@ impl Keeper {
         !named_now && self.numbers.as_ref().is_some_and(|numbers| numbers.net(name).is_some())
     }
 
-    fn others(&self, object: &Object) -> Vec<String> {
-        self.overlay.cuts.iter().filter(|cut| cut.object != *object).map(|cut| cut.object.to_string()).collect()
+    fn others(&self, named: &[Object]) -> Vec<String> {
+        let others = self.overlay.cuts.iter().filter(|cut| !named.iter().any(|object| cut.object.is(object)));
+        others.map(|cut| cut.object.to_string()).collect()
+    }
+
+    /// What passes again, and what stays shut for another reason.
+    fn what_opens(&self, gone: &[Cut], left: &Overlay, lang: Lang) -> Vec<String> {
+        let mut opens = Vec::new();
+        for cut in gone {
+            let object = &cut.object;
+            if left.cuts.iter().any(|cut| cut.object == Object::All) {
+                opens.push(text::restore_still_all(lang, object));
+                continue;
+            }
+            let views = self.conversations(std::slice::from_ref(object)).concat().len();
+            opens.push(match object {
+                Object::Network { name } | Object::Zone { name } => {
+                    let rules = self.rules_of(name);
+                    text::restore_opens_net(lang, object, rules.len(), rules.join(", "), views)
+                }
+                _ => text::restore_opens(lang, object, views),
+            });
+        }
+        opens
     }
 
     /// A new policy may know more addresses and MACs of a host that is cut: the cut grows, it never shrinks.
@@ -208,6 +643,7 @@ impl Keeper {
             return Reply::failed(text::detach_failed(lang, error));
         }
         // Our own handles go first: what is still open would outlive its pin. This works without them, too.
+        self.switch.connect(None);
         self.dataplane = Err(text::why_no_policy(text::Lang::En));
         let opened = dataplane::detach(&self.options()).map_err(|error| report(&error));
         self.detached = Some(detached);
@@ -222,4 +658,9 @@ impl Keeper {
             (Ok(()), None) => Reply::done(serde_json::json!({ "detached": true })),
         }
     }
+}
+
+/// RFC 3339, UTC, microseconds.
+pub(super) fn micros(at: Timestamp) -> String {
+    format!("{at:.6}")
 }

@@ -84,13 +84,20 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     let rules = nftables::watch(keeper.options().guard_table()).map_err(listen("nftables"))?;
     let facts = facts::watch().map_err(listen("netlink"))?;
     let steps = clock::watch_steps().map_err(listen("clock"))?;
+    keeper.hold_links();
     keeper.revive().await;
 
     let desk = Desk::new(keeper);
     let (stop, shutdown) = watch::channel(false);
     let socket = config.socket.display().to_string();
     let listener = server::bind(&config.socket, &config.roles).map_err(listen(socket))?;
-    let control = tokio::spawn(server::serve(listener, config.roles.clone(), Arc::new(desk.clone()), shutdown.clone()));
+    let control = tokio::spawn(server::serve(
+        listener,
+        config.roles.clone(),
+        desk.switch(),
+        Arc::new(desk.clone()),
+        shutdown.clone(),
+    ));
     if let Some(address) = config.metrics {
         // Without metrics the box still enforces: say it and go on.
         match TcpListener::bind(address).await {
@@ -143,6 +150,7 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
         let soon = |left: Duration| Instant::now() + left.clamp(Duration::from_secs(1), CLOCK_EVERY);
         let ends = keeper.lock().await.members_due().map(soon);
         let released = keeper.lock().await.quarantine_due().map(soon);
+        let restored = keeper.lock().await.cut_due().map(soon);
         tokio::select! {
             // First of all what may have to stop something.
             biased;
@@ -172,8 +180,10 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
                 keeper.lock().await.hold_fast_path();
                 tokio::time::sleep(LINK_SETTLE).await;
                 while links.try_recv().is_ok() {}
+                let mut keeper = keeper.lock().await;
+                keeper.hold_links();
                 // What is wrong is kept as a fault and shown by `status`.
-                let _ = keeper.lock().await.attach().await;
+                let _ = keeper.attach().await;
             }
             Some(()) = rules.any.recv() => {
                 // Our own renewals come by here as well, and find the guard up.
@@ -192,6 +202,10 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             () = tokio::time::sleep_until(released.unwrap_or_else(Instant::now)), if released.is_some() => {
                 let mut keeper = keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.expire_quarantine());
+            }
+            () = tokio::time::sleep_until(restored.unwrap_or_else(Instant::now)), if restored.is_some() => {
+                let mut keeper = keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.expire_cuts());
             }
             _ = fast.tick() => look_at_fast_path(&keeper).await,
             _ = minute.tick() => {
@@ -270,8 +284,8 @@ async fn keep_socket(config: Config, desk: Desk, shutdown: watch::Receiver<bool>
         match server::bind(&config.socket, &config.roles) {
             Ok(listener) => {
                 tracing::error!(socket = %config.socket.display(), "the control socket was removed; it is there again");
-                let (roles, desk) = (config.roles.clone(), Arc::new(desk.clone()));
-                tokio::spawn(server::serve(listener, roles, desk, shutdown.clone()));
+                let (roles, switch, desk) = (config.roles.clone(), desk.switch(), Arc::new(desk.clone()));
+                tokio::spawn(server::serve(listener, roles, switch, desk, shutdown.clone()));
             }
             Err(error) => tracing::error!(%error, "the control socket was removed and cannot be put back"),
         }

@@ -14,11 +14,12 @@ use super::{
 };
 use crate::{
     api::{
-        protocol::{Apply, Ask, MAX_REASON, MAX_ROWS, Question, Reply, Request},
+        protocol::{Apply, Ask, CutoffAsk, MAX_REASON, MAX_ROWS, Question, Reply, Request},
         roles::{self, Peer, Role},
         server::Handler,
     },
     cli::text::{self, Lang},
+    cutoff::{Switch, Thrown},
     policy::members,
     record::{Origin, reader},
 };
@@ -30,12 +31,19 @@ pub struct Desk {
     keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
     applying: Arc<Mutex<()>>,
+    switch: Switch,
 }
 
 impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
-        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default() }
+        let switch = keeper.cut_switch();
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch }
+    }
+
+    /// The switch.
+    pub fn switch(&self) -> Switch {
+        self.switch.clone()
     }
 
     /// The instance itself.
@@ -45,6 +53,12 @@ impl Desk {
 
     /// Does what is asked. The caller's role was checked.
     pub async fn answer(&self, ask: Ask, caller: &Caller) -> Reply {
+        self.answer_thrown(ask, caller, None).await
+    }
+
+    /// The same, after a cut-off was thrown already.
+    async fn answer_thrown(&self, ask: Ask, caller: &Caller, thrown: Option<Thrown>) -> Reply {
+        let asked = Instant::now();
         let lang = caller.lang;
         match ask {
             Ask::Status {} => {
@@ -72,20 +86,37 @@ impl Desk {
                 }
             }
             Ask::Apply(apply) => self.apply(apply, caller).await,
-            Ask::Cutoff { object, reason, including_management } => match spoken(reason, lang) {
-                Ok(reason) => {
-                    let mut keeper = self.keeper.lock().await;
-                    tokio::task::block_in_place(|| keeper.cutoff(object, reason, including_management, caller))
-                }
-                Err(reply) => reply,
-            },
-            Ask::Restore { object, reason } => match spoken(reason, lang) {
-                Ok(reason) => {
-                    let mut keeper = self.keeper.lock().await;
-                    tokio::task::block_in_place(|| keeper.restore(object, reason, caller))
-                }
-                Err(reply) => reply,
-            },
+            Ask::Cutoff(mut ask) => {
+                let thrown = thrown.or_else(|| self.throw(&ask, asked));
+                ask.reason = match spoken(ask.reason, lang) {
+                    Ok(reason) => reason,
+                    Err(reply) => {
+                        self.take_back(thrown).await;
+                        return reply;
+                    }
+                };
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.cutoff(ask, thrown, caller))
+            }
+            Ask::Restore(mut ask) => {
+                ask.reason = match ask.dry_run {
+                    true => String::new(),
+                    false => match spoken(ask.reason, lang) {
+                        Ok(reason) => reason,
+                        Err(reply) => return reply,
+                    },
+                };
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.restore(ask, caller))
+            }
+            Ask::Cuts {} => {
+                let keeper = self.keeper.lock().await;
+                Reply::done(tokio::task::block_in_place(|| keeper.cutoffs()))
+            }
+            Ask::VerifyCuts { objects } => {
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.verify_cuts(&objects, caller))
+            }
             Ask::Quarantine { objects, reason, lasting } => match spoken(reason, lang) {
                 Ok(reason) => {
                     let mut keeper = self.keeper.lock().await;
@@ -103,7 +134,6 @@ impl Desk {
             Ask::Quarantines {} => Reply::done(self.keeper.lock().await.quarantined()),
             Ask::Groups { name } => self.keeper.lock().await.groups(name.as_deref(), lang),
             Ask::Group(mut change) => {
-                let asked = Instant::now();
                 change.reason = match spoken(change.reason, lang) {
                     Ok(reason) => reason,
                     Err(reply) => return reply,
@@ -121,6 +151,18 @@ impl Desk {
                 }
                 Err(reply) => reply,
             },
+        }
+    }
+
+    /// Cuts before the instance is asked, which may be busy. A reason that says nothing cuts nothing.
+    fn throw(&self, ask: &CutoffAsk, asked: Instant) -> Option<Thrown> {
+        let real = !ask.drill && !ask.reason.trim().is_empty();
+        real.then(|| self.switch.throw(&ask.objects, ask.including_management, asked)).flatten()
+    }
+
+    async fn take_back(&self, thrown: Option<Thrown>) {
+        if let Some(thrown) = thrown {
+            self.keeper.lock().await.unthrow(Some(thrown));
         }
     }
 
@@ -196,11 +238,11 @@ impl Desk {
 }
 
 impl Handler for Desk {
-    async fn answer(&self, peer: Peer, role: Role, request: Request) -> Reply {
+    async fn answer(&self, peer: Peer, role: Role, request: Request, thrown: Option<Thrown>) -> Reply {
         let claims_from = request.claims_from.map(|claim| claim.chars().take(256).collect());
         let caller =
             Caller { actor: roles::actor(peer, role.name(), claims_from), from: Origin::Socket, lang: request.lang };
-        self.answer(request.ask, &caller).await
+        self.answer_thrown(request.ask, &caller, thrown).await
     }
 }
 

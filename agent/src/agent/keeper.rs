@@ -29,8 +29,8 @@ use crate::{
     },
     cli::text::Lang,
     compile::tables::Compiled,
-    cutoff::{self, Object, Overlay},
-    dataplane::{CutTables, Dataplane, Options},
+    cutoff::{self, Names, Object, Overlay, Switch},
+    dataplane::{self, CutTables, Dataplane, Options},
     policy::{members::Members, model::Policy},
     quarantine,
     record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
@@ -90,7 +90,13 @@ pub struct Keeper {
     /// Why they could not be read: whom they put out nobody knows, so nothing is put into force without them.
     pub(super) members_unread: Option<String>,
     pub(super) overlay: Overlay,
+    /// Writes what the overlay says into the data plane, and cuts before anybody asks the instance.
+    pub(super) switch: Switch,
     pub(super) cut_store: cutoff::Store,
+    /// How long each cut took since the agent started, from the request to the tables.
+    pub(super) switched: prometheus::Histogram,
+    /// The last drill.
+    pub(super) drilled: Option<Timestamp>,
     pub(super) quarantines: quarantine::List,
     /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
     pub(super) quarantine_unread: Option<String>,
@@ -157,6 +163,8 @@ impl Keeper {
         let members_unread = members.as_ref().err().cloned();
         let members = faults.track(members, |why| Fault::State("group members", why)).unwrap_or_default();
 
+        let drilled = state.drilled().map_err(|error| error.to_string());
+        let drilled = faults.track(drilled, |why| Fault::State("last drill", why)).flatten();
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
         let mut keeper = Self {
             dataplane: Err(String::new()),
@@ -167,7 +175,10 @@ impl Keeper {
             members,
             members_unread,
             overlay,
+            switch: Switch::default(),
             cut_store,
+            switched: crate::metrics::family::switch_times(),
+            drilled,
             quarantines: quarantines.unwrap_or_default(),
             quarantine_unread,
             ledger,
@@ -213,6 +224,7 @@ impl Keeper {
             Mode::Command => Dataplane::adopt(options),
         };
         self.dataplane = opened.map_err(|error| report(&error));
+        self.connect_switch();
         self.keep_what_is_cut();
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
@@ -232,7 +244,7 @@ impl Keeper {
         if !dataplane.adopted() {
             return;
         }
-        let found = match dataplane.cut_in_force() {
+        let found = match self.switch.read() {
             // Without the registry numbers have no names; `write_cut` leaves them as they are.
             Ok(found) if self.numbers.is_none() => CutTables { nets: Vec::new(), ..found },
             Ok(found) => found,
@@ -247,14 +259,9 @@ impl Keeper {
         }
         for (object, covers, including_management) in missing {
             tracing::error!(%object, "is cut off without a note on disk; it stays cut");
-            self.overlay.place(cutoff::Cut {
-                object,
-                including_management,
-                reason: "in force without a note on disk".to_owned(),
-                placed_by: Caller::agent().actor,
-                placed_at: seconds(Timestamp::now()),
-                covers,
-            });
+            let reason = "in force without a note on disk".to_owned();
+            let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
+            self.overlay.place(cutoff::Cut::new(object, including_management, covers, reason, agent, now));
         }
         if let Err(error) = self.cut_store.save(&self.overlay) {
             self.faults.raise(Fault::CutNotKept(error.to_string()));
@@ -270,17 +277,42 @@ impl Keeper {
         }
     }
 
+    fn connect_switch(&mut self) {
+        let maps = self.dataplane.as_ref().ok().map(|dataplane| Ok((dataplane.cut_maps()?, dataplane.cut_maps()?)));
+        match maps.transpose() {
+            Ok(maps) => self.switch.connect(maps),
+            Err(error) => {
+                let error: dataplane::Error = error;
+                self.switch.connect(None);
+                self.faults.raise(Fault::State("cut-off switch", report(&error)));
+            }
+        }
+    }
+
+    /// Tells the switch what names mean now.
+    pub(super) fn name_for_switch(&self) {
+        let nets = self.numbers.iter().flat_map(Numbers::nets).map(|(name, id)| (name.to_owned(), id)).collect();
+        let policy = self.live.as_ref().map(|live| Arc::clone(&live.policy));
+        self.switch.name(Names { policy, nets });
+    }
+
+    /// The switch, for whoever must not wait for the instance.
+    pub fn cut_switch(&self) -> Switch {
+        self.switch.clone()
+    }
+
     /// The overlay as it stands, into the data plane. Returns the objects that have no number.
     pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
+        self.name_for_switch();
         let (mut tables, unknown) =
             self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
-        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        self.dataplane.as_ref().map_err(|why| why.clone())?;
         if self.numbers.is_none() {
             // Nobody knows which number is whose: what is cut stays cut.
-            let found = dataplane.cut_in_force().map_err(|error| report(&error))?;
+            let found = self.switch.read().map_err(|error| report(&error))?;
             tables.nets.extend(found.nets.iter().filter(|id| !tables.nets.contains(id)).collect::<Vec<_>>());
         }
-        dataplane.set_cut(&tables).map_err(|error| report(&error))?;
+        self.switch.write(&tables).map_err(|error| report(&error))?;
         Ok(unknown)
     }
 
@@ -503,14 +535,9 @@ fn unreadable_cut(store: &cutoff::Store, why: &str, faults: &mut Faults) -> Over
     let aside = store.set_aside().map_or_else(|error| error.to_string(), |path| path.display().to_string());
     faults.raise(Fault::CutUnreadable { aside, why: why.to_owned() });
     let mut overlay = Overlay::default();
-    overlay.place(cutoff::Cut {
-        object: Object::All,
-        including_management: false,
-        reason: format!("the cut-off state could not be read: {why}"),
-        placed_by: Caller::agent().actor,
-        placed_at: seconds(Timestamp::now()),
-        covers: cutoff::Covers::default(),
-    });
+    let reason = format!("the cut-off state could not be read: {why}");
+    let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
+    overlay.place(cutoff::Cut::new(Object::All, false, cutoff::Covers::default(), reason, agent, now));
     if let Err(error) = store.save(&overlay) {
         faults.raise(Fault::CutNotKept(error.to_string()));
     }

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -130,6 +131,16 @@ impl State {
             Some(detached) => self.write("detached.json", detached),
             None => self.remove("detached.json"),
         }
+    }
+
+    /// When a cut-off was last rehearsed.
+    pub fn drilled(&self) -> Result<Option<Timestamp>, Error> {
+        self.read("drill.json")
+    }
+
+    /// It was rehearsed.
+    pub fn set_drilled(&self, at: Timestamp) -> Result<(), Error> {
+        self.write("drill.json", &at)
     }
 
     /// Run-time members of groups.

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    clock::seconds,
     keeper::{Keeper, report},
     timeouts::Timeouts,
 };
@@ -150,23 +151,31 @@ impl Keeper {
     }
 
     /// The cut-offs, in force or kept.
-    pub(super) fn cutoffs(&self) -> Vec<Cutoff> {
+    pub fn cutoffs(&self) -> Vec<Cutoff> {
         let number = |name: &str| self.numbers.as_ref().and_then(|numbers| numbers.net(name));
         let (_, unknown) = self.overlay.tables(number);
         let written = self.dataplane.is_ok();
         let now = Timestamp::now();
         let age = |at: &str| at.parse::<Timestamp>().map_or(0, |at| now.duration_since(at).as_secs().max(0));
+        let counters = if self.overlay.cuts.is_empty() { Vec::new() } else { self.refused_by_net() };
         self.overlay
             .cuts
             .iter()
-            .map(|cut| Cutoff {
-                object: cut.object.to_string(),
-                reason: cut.reason.clone(),
-                placed_by: cut.placed_by.clone(),
-                placed_at: cut.placed_at.clone(),
-                age_seconds: age(&cut.placed_at),
-                including_management: cut.including_management,
-                in_force: written && !unknown.contains(&cut.object),
+            .map(|cut| {
+                let (refused_packets, refused_bytes) = self.refused_since(cut, &counters);
+                Cutoff {
+                    object: cut.object.to_string(),
+                    reason: cut.reason.clone(),
+                    placed_by: cut.placed_by.clone(),
+                    placed_at: cut.placed_at.clone(),
+                    age_seconds: age(&cut.placed_at),
+                    including_management: cut.including_management,
+                    in_force: written && !unknown.contains(&cut.object),
+                    level: cut.level,
+                    until: cut.until.map(seconds),
+                    refused_packets,
+                    refused_bytes,
+                }
             })
             .collect()
     }

@@ -4,6 +4,7 @@
 //! two ends.
 
 pub mod client;
+pub mod door;
 pub mod protocol;
 pub mod report;
 pub mod roles;

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::roles::Role;
-use crate::{cli::text::Lang, cutoff::Object};
+use crate::{
+    cli::text::Lang,
+    cutoff::{Level, Object},
+};
 
 /// Longest request line. An apply names a path, it does not carry the policy.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -52,21 +55,16 @@ pub enum Ask {
     },
     /// Put a policy in force.
     Apply(Apply),
-    /// Cut an object off.
-    Cutoff {
-        /// What.
-        object: Object,
-        /// Why.
-        reason: String,
-        /// The management path too.
-        including_management: bool,
-    },
-    /// Lift a cut-off.
-    Restore {
-        /// What.
-        object: Object,
-        /// Why.
-        reason: String,
+    /// Cut objects off.
+    Cutoff(CutoffAsk),
+    /// Lift cut-offs.
+    Restore(RestoreAsk),
+    /// What is cut off.
+    Cuts {},
+    /// Look at cut-offs again.
+    VerifyCuts {
+        /// Which; none: all.
+        objects: Vec<Object>,
     },
     /// Put hosts in quarantine, all or none.
     Quarantine {
@@ -99,6 +97,47 @@ pub enum Ask {
         /// Why.
         reason: String,
     },
+}
+
+/// What to cut off, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutoffAsk {
+    /// What, all at one instant.
+    pub objects: Vec<Object>,
+    /// Why.
+    pub reason: String,
+    /// How deep.
+    #[serde(default)]
+    pub level: Level,
+    /// The management path too; goes with [`Object::All`] only.
+    #[serde(default)]
+    pub including_management: bool,
+    /// For so many seconds only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<u64>,
+    /// Until then only: RFC 3339, local time of the policy, or a time of day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Only rehearse it.
+    #[serde(default)]
+    pub drill: bool,
+    /// Of a drill: when the people began, in the forms of `until`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+}
+
+/// What to restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreAsk {
+    /// As they were cut off.
+    pub objects: Vec<Object>,
+    /// Why.
+    pub reason: String,
+    /// Only show what would open.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// A packet to explain.
@@ -156,11 +195,13 @@ impl Ask {
             | Self::Check {}
             | Self::Records { .. }
             | Self::Quarantines {}
+            | Self::Cuts {}
+            | Self::VerifyCuts { .. }
             | Self::Groups { .. } => Role::Viewer,
             Self::Apply(_)
             | Self::Group(_)
-            | Self::Cutoff { .. }
-            | Self::Restore { .. }
+            | Self::Cutoff(_)
+            | Self::Restore(_)
             | Self::Quarantine { .. }
             | Self::Release { .. }
             | Self::Detach { .. } => Role::Operator,
@@ -233,15 +274,14 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused() {
-        let good =
-            r#"{"lang":"ja","ask":{"op":"cutoff","object":{"kind":"all"},"reason":"x","including_management":false}}"#;
+        let good = r#"{"lang":"ja","ask":{"op":"cutoff","objects":[{"kind":"all"}],"reason":"x","including_management":false}}"#;
         assert!(serde_json::from_str::<Request>(good).is_ok());
         for bad in [
             r#"{"lang":"ja","ask":{"op":"reboot"}}"#,
             r#"{"lang":"ja","ask":{"op":"status","x":1}}"#,
             r#"{"lang":"ja","x":1,"ask":{"op":"status"}}"#,
             r#"{"lang":"fr","ask":{"op":"status"}}"#,
-            r#"{"lang":"ja","ask":{"op":"cutoff","object":{"kind":"all"},"including_management":false}}"#,
+            r#"{"lang":"ja","ask":{"op":"cutoff","objects":[{"kind":"all"}],"including_management":false}}"#,
         ] {
             assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Actor;
+use crate::{cutoff::Level, record::Actor};
 
 /// How an instance is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -187,6 +187,18 @@ pub struct Cutoff {
     pub including_management: bool,
     /// Written to the data plane; false for a name that no policy has had.
     pub in_force: bool,
+    /// How deep.
+    #[serde(default)]
+    pub level: Level,
+    /// When it lifts itself, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Packets refused since.
+    #[serde(default)]
+    pub refused_packets: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub refused_bytes: u64,
 }
 
 /// A host in quarantine.

@@ -3,7 +3,10 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::Path,
     sync::Arc,
     time::Duration,
@@ -11,16 +14,20 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    net::UnixStream,
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 
 use super::{
+    door::{self, Visitor},
     protocol::{MAX_REQUEST, Reply, Request},
     roles::{Groups, Peer, Role},
 };
-use crate::agent::config::Roles;
+use crate::{
+    agent::config::Roles,
+    cutoff::{Switch, Thrown},
+};
 
 /// Peers with a role served at a time; administrators are few.
 const MAX_CONNECTIONS: usize = 16;
@@ -32,7 +39,14 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// Whoever answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// The reply to a request from a peer that has the role it needs.
-    fn answer(&self, peer: Peer, role: Role, request: Request) -> impl Future<Output = Reply> + Send;
+    /// `thrown`: the cut-off it asks for is in the tables already.
+    fn answer(
+        &self,
+        peer: Peer,
+        role: Role,
+        request: Request,
+        thrown: Option<Thrown>,
+    ) -> impl Future<Output = Reply> + Send;
 }
 
 /// Binds the socket. Only the holder of the instance lock may call this: it removes what an earlier agent left.
@@ -53,50 +67,41 @@ pub fn bind(path: &Path, roles: &Roles) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `shutdown` becomes true.
+/// Serves until `shutdown` becomes true: the door throws `switch`, `handler` does all else.
 pub async fn serve<H: Handler>(
     listener: UnixListener,
     roles: Roles,
+    switch: Switch,
     handler: Arc<H>,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let (out, mut visitors) = mpsc::channel(MAX_CONNECTIONS);
+    // Closed when this ends, which the door notices.
+    let opened = std::os::unix::net::UnixStream::pair()
+        .and_then(|(held, stop)| door::open(listener, roles, switch, out, stop).map(|()| held));
+    let _held = match opened {
+        Ok(held) => held,
+        Err(error) => return tracing::error!(%error, "the door of the control socket could not be opened"),
+    };
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "control socket: accept failed");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
+        let visitor = tokio::select! {
+            visitor = visitors.recv() => match visitor {
+                Some(visitor) => visitor,
+                None => return,
             },
             () = stopped(&mut shutdown) => return,
         };
-        let peer = match stream.peer_cred() {
-            Ok(cred) => Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid().unwrap_or(0) },
-            Err(error) => {
-                tracing::warn!(%error, "control socket: a peer without credentials");
-                continue;
-            }
-        };
-        let Some(role) = Groups::find(&roles).role(peer) else {
-            tracing::warn!(uid = peer.uid, pid = peer.pid, "control socket: a user without a role was turned away");
-            let text = format!(
-                "user {} is neither in group {} nor in group {}; ask the administrator",
-                peer.uid, roles.operator, roles.viewer
-            );
-            turn_away(&stream, &Reply::problem(2, "forbidden", text));
-            continue;
-        };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let slot = Arc::clone(&slots).try_acquire_owned().ok();
+        // Whoever cut something off gets an answer whatever else is going on.
+        if slot.is_none() && visitor.thrown.is_none() {
             let text = format!("{MAX_CONNECTIONS} connections are open already; try again");
-            turn_away(&stream, &Reply::problem(2, "busy", text));
+            door::turn_away(&visitor.stream, &Reply::problem(2, "busy", text));
             continue;
-        };
+        }
         let handler = Arc::clone(&handler);
         tokio::spawn(async move {
-            converse(stream, peer, role, &*handler).await;
+            converse(visitor, &*handler).await;
             drop(slot);
         });
     }
@@ -108,18 +113,15 @@ pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// One line that fits the socket's buffer, without waiting for anybody.
-fn turn_away(stream: &UnixStream, reply: &Reply) {
-    if let Ok(mut line) = serde_json::to_vec(reply) {
-        line.push(b'\n');
-        // Nobody is owed this text; a peer that cannot take it at once goes without.
-        let _ = stream.try_write(&line);
-    }
-}
-
-async fn converse<H: Handler>(stream: UnixStream, peer: Peer, role: Role, handler: &H) {
+async fn converse<H: Handler>(visitor: Visitor, handler: &H) {
+    let Visitor { stream, peer, role, said, mut thrown } = visitor;
+    let stream = match UnixStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "control socket: a peer cannot be answered"),
+    };
     let (read, mut write) = stream.into_split();
-    let mut read = BufReader::new(read);
+    // What the door has read already comes first.
+    let mut read = BufReader::new(std::io::Cursor::new(said).chain(read));
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -129,7 +131,7 @@ async fn converse<H: Handler>(stream: UnixStream, peer: Peer, role: Role, handle
             Ok(Ok(0) | Err(_)) | Err(_) => return,
         }
         let (reply, go_on) = match request(&line, role) {
-            Ok(request) => (handler.answer(peer, role, request).await, true),
+            Ok(request) => (handler.answer(peer, role, request, thrown.take()).await, true),
             Err(reply) => (reply, false),
         };
         let Ok(mut bytes) = serde_json::to_vec(&reply) else {
@@ -174,7 +176,7 @@ mod tests {
 
     struct Echo;
     impl Handler for Echo {
-        async fn answer(&self, peer: Peer, role: Role, request: Request) -> Reply {
+        async fn answer(&self, peer: Peer, role: Role, request: Request, _thrown: Option<Thrown>) -> Reply {
             Reply::done(serde_json::json!({
                 "uid": peer.uid, "role": role.name(), "ask": request.ask,
             }))
@@ -187,7 +189,7 @@ mod tests {
         let roles = Roles { operator: "no-such-group-a".into(), viewer: "no-such-group-b".into() };
         let listener = bind(&dir.path().join("s"), &roles).unwrap();
         let (stop, shutdown) = watch::channel(false);
-        tokio::spawn(serve(listener, roles, Arc::new(Echo), shutdown));
+        tokio::spawn(serve(listener, roles, Switch::default(), Arc::new(Echo), shutdown));
         (dir, stop)
     }
 
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_viewer_may_not_change_anything() {
-        let cut = br#"{"lang":"en","ask":{"op":"restore","object":{"kind":"all"},"reason":"x"}}
+        let cut = br#"{"lang":"en","ask":{"op":"restore","objects":[{"kind":"all"}],"reason":"x"}}
 "#;
         assert_eq!(request(cut, Role::Viewer).unwrap_err().error.unwrap().code, "forbidden");
         assert!(request(cut, Role::Operator).is_ok());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::text::Lang;
+use crate::cutoff::Level;
 
 /// Network perimeter enforcement: judges every packet at the edge by a written policy.
 #[derive(Debug, Parser)]
@@ -72,7 +73,7 @@ pub enum Command {
     /// Cut something off at once.
     Cutoff(Cutoff),
     /// Lift a cut-off.
-    Restore(Target),
+    Restore(Restore),
     /// Put hosts in quarantine: they get only what rules with `quarantined: permit` permit.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
@@ -212,41 +213,43 @@ pub enum GroupCommand {
 /// What to cut, how and why.
 #[derive(Debug, Args)]
 pub struct Cutoff {
-    /// What.
-    #[command(flatten)]
-    pub target: Target,
-    /// The management path too (with `all`).
-    #[arg(long)]
-    pub including_management: bool,
-    /// Level of the cut; only `drop` in this version.
-    #[arg(long, default_value = "drop")]
-    pub level: String,
-}
-
-/// An object of a cut-off.
-#[derive(Debug, Args)]
-pub struct Target {
-    /// Kind of object.
-    #[arg(value_enum)]
-    pub kind: Kind,
-    /// NAME of a network or zone; ADDR, MAC or DEVICE of a host; PREFIX. Not with `all`.
-    pub name: Option<String>,
+    /// `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`, `all`: one or more. Or `list`: what is cut off. Or
+    /// `verify`, with objects or without: look at it again.
+    #[arg(required = true, value_name = "OBJECT")]
+    pub words: Vec<String>,
     /// Why; recorded.
     #[arg(long)]
     pub reason: Option<String>,
+    /// The management path too (with `all`).
+    #[arg(long)]
+    pub including_management: bool,
+    /// How deep.
+    #[arg(long, value_enum, default_value = "drop")]
+    pub level: Level,
+    /// For so long only: 90s, 30m, 8h, 7d.
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until")]
+    pub lasting: Option<String>,
+    /// Until then only: 17:30, 2026-12-01T17:30 (local time of the policy), or with an offset.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Rehearse: every step and check but the cut itself.
+    #[arg(long)]
+    pub drill: bool,
+    /// Of a drill: when the people began, to measure how long they took.
+    #[arg(long, value_name = "TIME", requires = "drill")]
+    pub started: Option<String>,
 }
 
-/// Kind of object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// An external network.
-    Network,
-    /// An inside zone.
-    Zone,
-    /// A machine.
-    Host,
-    /// A prefix.
-    Prefix,
-    /// Everything.
-    All,
+/// A restoration.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// As they were cut off: `network NAME`, `host …`, `all`, one or more.
+    #[arg(required = true, value_name = "OBJECT")]
+    pub words: Vec<String>,
+    /// Why; recorded.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Only show what would open.
+    #[arg(long)]
+    pub dry_run: bool,
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    args::{Cli, Command, Format, GroupCommand, Kind, QuarantineCommand, ReleaseCommand, Target},
+    args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
+    cut,
     text::{self, Lang},
 };
 use crate::{
@@ -90,9 +91,7 @@ pub fn mean(cli: Cli) -> Result<Order, (Usage, Lang)> {
 }
 
 fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
-    let reason = |reason: Option<String>| {
-        reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| Usage(text::reason_needed(lang)))
-    };
+    let reason = |reason| needs_reason(reason, lang);
     Ok(match command {
         Command::Agent => Work::Agent,
         Command::Check { schema: true, .. } => Work::Schema,
@@ -102,21 +101,8 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             Work::Ask(Ask::Apply(Apply { path, reason, allow_management_loss, accept_clock }))
         }
         Command::Status => Work::Ask(Ask::Status {}),
-        Command::Cutoff(cutoff) => {
-            if cutoff.level != "drop" {
-                return Err(Usage(text::level_not_built(lang, cutoff.level)));
-            }
-            let object = object(&cutoff.target, lang)?;
-            if cutoff.including_management && object != Object::All {
-                return Err(Usage(text::management_only_all(lang)));
-            }
-            let including_management = cutoff.including_management;
-            Work::Ask(Ask::Cutoff { object, reason: reason(cutoff.target.reason)?, including_management })
-        }
-        Command::Restore(target) => {
-            let object = object(&target, lang)?;
-            Work::Ask(Ask::Restore { object, reason: reason(target.reason)? })
-        }
+        Command::Cutoff(cutoff) => cut::cutoff(cutoff, lang)?,
+        Command::Restore(restore) => cut::restore(restore, lang)?,
         Command::Quarantine(QuarantineCommand::List) => Work::Ask(Ask::Quarantines {}),
         Command::Quarantine(QuarantineCommand::Host { names, reason: why, lasting }) => {
             let seconds = lasting.map(|text| lasts(&text).ok_or_else(|| Usage(text::quarantine_duration(lang, text))));
@@ -159,8 +145,13 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
     })
 }
 
+/// A reason that says something.
+pub(super) fn needs_reason(reason: Option<String>, lang: Lang) -> Result<String, Usage> {
+    reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| Usage(text::reason_needed(lang)))
+}
+
 /// Seconds, as `90s`, `30m`, `8h` or `7d`; up to ten years.
-fn lasts(text: &str) -> Option<u64> {
+pub(super) fn lasts(text: &str) -> Option<u64> {
     let unit = match text.chars().last()? {
         's' => 1,
         'm' => 60,
@@ -176,26 +167,13 @@ fn hosts(names: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {
     names.iter().map(|name| Object::host(name).map_err(|error| Usage(error.text(lang)))).collect()
 }
 
-fn object(target: &Target, lang: Lang) -> Result<Object, Usage> {
-    let known = "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all";
-    let usage = || Usage(text::usage_object(lang, known));
-    let wrong = |error: crate::cutoff::object::Error| Usage(error.text(lang));
-    match (target.kind, target.name.as_deref()) {
-        (Kind::All, None) => Ok(Object::All),
-        (Kind::Network, Some(name)) => Ok(Object::Network { name: name.to_owned() }),
-        (Kind::Zone, Some(name)) => Ok(Object::Zone { name: name.to_owned() }),
-        (Kind::Host, Some(name)) => Object::host(name).map_err(wrong),
-        (Kind::Prefix, Some(name)) => Object::prefix(name).map_err(wrong),
-        (Kind::All, Some(_)) | (_, None) => Err(usage()),
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::cutoff::Level;
 
     fn order(line: &str) -> Result<Work, String> {
         let cli = Cli::try_parse_from(line.split(' ').filter(|word| !word.is_empty())).map_err(|e| e.to_string())?;
@@ -210,13 +188,31 @@ mod tests {
     #[test]
     fn a_cutoff_needs_its_object_and_its_reason() {
         let cut = order("sekimori cutoff network internet --reason worm").unwrap();
-        assert!(matches!(cut, Work::Ask(Ask::Cutoff { object: Object::Network { .. }, .. })));
+        let Work::Ask(Ask::Cutoff(ask)) = cut else { unreachable!() };
+        assert_eq!(ask.objects, [Object::Network { name: "internet".into() }]);
+        let several =
+            order("sekimori cutoff network internet host pc-1 all --reason worm --level flush --for 2h").unwrap();
+        let Work::Ask(Ask::Cutoff(ask)) = several else { unreachable!() };
+        assert_eq!((ask.objects.len(), ask.level, ask.lasting), (3, Level::Flush, Some(7_200)));
+        assert!(matches!(order("sekimori cutoff list").unwrap(), Work::Ask(Ask::Cuts {})));
+        let Work::Ask(Ask::VerifyCuts { objects }) = order("sekimori cutoff verify zone office").unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(objects, [Object::Zone { name: "office".into() }]);
         assert!(order("sekimori cutoff all --reason worm --including-management").is_ok());
+        assert!(order("sekimori cutoff all --reason exercise --drill --started 13:05").is_ok());
+        assert!(order("sekimori restore network internet zone office --dry-run").is_ok());
         for bad in [
             "sekimori cutoff network internet",
             "sekimori cutoff network --reason worm",
             "sekimori cutoff all internet --reason worm",
-            "sekimori cutoff network internet --reason worm --level flush",
+            "sekimori cutoff network internet --reason worm --level deep",
+            "sekimori cutoff network internet --reason worm --for 2",
+            "sekimori cutoff network internet --reason worm --for 2h --until 17:30",
+            "sekimori cutoff network internet --reason worm --started 13:05",
+            "sekimori cutoff list internet --reason worm",
+            "sekimori cutoff verify internet",
+            "sekimori cutoff --reason worm",
             "sekimori cutoff zone office --reason worm --including-management",
             "sekimori cutoff prefix 0.0.0.0/0 --reason worm",
             "sekimori restore all",

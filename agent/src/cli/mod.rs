@@ -2,6 +2,7 @@
 //! `status`, `text`).
 
 pub mod args;
+mod cut;
 mod group;
 pub mod meaning;
 mod quarantine;

@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    group, quarantine, status,
+    cut, group, quarantine, status,
     text::{self, Lang},
 };
 use crate::{
     agent::{
         apply::{Applied, Refusal},
-        cuts::CutDone,
+        cuts::{CutDone, RestoreDone},
         evaluator::Explained,
         flows::Flows,
         groups::{GroupDone, GroupRow},
@@ -21,8 +21,9 @@ use crate::{
     },
     api::{
         protocol::{Ask, Reply},
-        report::QuarantineRow,
+        report::{Cutoff, QuarantineRow},
     },
+    cutoff::Proof,
     record::Line,
 };
 
@@ -41,8 +42,14 @@ pub enum Asked {
     Records,
     /// An apply.
     Apply,
-    /// A cut-off or a restoration.
+    /// A cut-off.
     Cut,
+    /// A restoration.
+    Restore,
+    /// What is cut off; a stream in JSON.
+    Cuts,
+    /// What was seen of cut-offs.
+    Proof,
     /// A quarantine or a release.
     Quarantine,
     /// Who is in quarantine; a stream in JSON.
@@ -67,7 +74,10 @@ impl Asked {
             Ask::Check {} => Self::Check,
             Ask::Records { .. } => Self::Records,
             Ask::Apply(_) => Self::Apply,
-            Ask::Cutoff { .. } | Ask::Restore { .. } => Self::Cut,
+            Ask::Cutoff(_) => Self::Cut,
+            Ask::Restore(_) => Self::Restore,
+            Ask::Cuts {} => Self::Cuts,
+            Ask::VerifyCuts { .. } => Self::Proof,
             Ask::Quarantine { .. } | Ask::Release { .. } => Self::Quarantine,
             Ask::Quarantines {} => Self::Quarantines,
             Ask::Groups { .. } => Self::Groups,
@@ -81,7 +91,7 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Groups | Asked::Quarantines => Some(&reply.body),
+        Asked::Records | Asked::Cuts | Asked::Groups | Asked::Quarantines => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -115,7 +125,10 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
             Some(_) => with(reply, out, |out, applied| self::applied(out, &applied, lang)),
             None => with(reply, out, |out, refusal: Refusal| refused(out, &refusal, lang)),
         },
-        Asked::Cut => with(reply, out, |out, done| cut(out, &done, lang)),
+        Asked::Cut => with(reply, out, |out, done: CutDone| cut::done(out, &done, lang)),
+        Asked::Restore => with(reply, out, |out, done: RestoreDone| cut::restored(out, &done, lang)),
+        Asked::Cuts => with(reply, out, |out, cuts: Vec<Cutoff>| cut::list(out, &cuts, lang)),
+        Asked::Proof => with(reply, out, |out, proof: Proof| cut::proof(out, &proof, lang)),
         Asked::Quarantine => with(reply, out, |out, done: QuarantineDone| quarantine::done(out, &done, lang)),
         Asked::Quarantines => with(reply, out, |out, rows: Vec<QuarantineRow>| quarantine::list(out, &rows, lang)),
         Asked::Groups => with(reply, out, |out, rows: Vec<GroupRow>| group::list(out, &rows, lang)),
@@ -187,19 +200,6 @@ fn applied(out: &mut impl Write, applied: &Applied, lang: Lang) -> io::Result<()
     writeln!(out, "{}", text::apply_numbers(lang, entries, staged_ms, generation))?;
     for note in &applied.notes {
         writeln!(out, "  ! {note}")?;
-    }
-    Ok(())
-}
-
-fn cut(out: &mut impl Write, done: &CutDone, lang: Lang) -> io::Result<()> {
-    let head = match done.done.as_str() {
-        "restored" => Some(text::restored(lang, &done.object)),
-        _ if !done.in_force => None,
-        "cut_again" => Some(text::cut_again(lang, &done.object)),
-        _ => Some(text::cut_done(lang, &done.object)),
-    };
-    for line in head.iter().chain(&done.notes) {
-        writeln!(out, "{line}")?;
     }
     Ok(())
 }

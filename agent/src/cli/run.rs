@@ -26,7 +26,7 @@ use crate::{
         rooms, signals,
     },
     api::{
-        client,
+        client, door,
         protocol::{Ask, Question, Reply, Request},
         roles::{self, Peer},
     },
@@ -132,6 +132,10 @@ fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
         (None, Ok(config)) => config.socket.clone(),
         (None, Err(error)) => return Reply::usage(error.to_string()),
     };
+    if matches!(&ask, Ask::Cutoff(ask) if !ask.drill) {
+        // Whoever may not has to wait like everybody else.
+        let _ = door::rise(door::COMMAND_PRIORITY);
+    }
     let request = Request { lang, claims_from: claims_from(), ask };
     match client::ask(&socket, &request) {
         Ok(reply) => reply,

@@ -73,16 +73,7 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
 }
 
 fn cutoffs(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
-    let lines = status.cutoffs.iter().map(|cut| {
-        let mut extra = String::new();
-        if cut.including_management {
-            extra.push_str(&text::including_management(lang));
-        }
-        if !cut.in_force {
-            extra.push_str(&text::not_in_force(lang));
-        }
-        text::h_cutoff(lang, &cut.object, text::age(lang, cut.age_seconds), &cut.placed_by.name, &cut.reason, extra)
-    });
+    let lines = status.cutoffs.iter().map(|cut| super::cut::line(cut, lang));
     section(out, &text::h_cutoffs(lang), lines)
 }
 
@@ -118,7 +109,7 @@ fn section(out: &mut impl Write, head: &str, lines: impl Iterator<Item = String>
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::{api::report::Cutoff, record::Actor};
+    use crate::{api::report::Cutoff, cutoff::Level, record::Actor};
 
     #[test]
     fn the_verdict_comes_first_and_cut_offs_before_the_rest() {
@@ -134,6 +125,10 @@ mod tests {
                 age_seconds: 300,
                 including_management: false,
                 in_force: true,
+                level: Level::Drop,
+                until: None,
+                refused_packets: 0,
+                refused_bytes: 0,
             }],
             ..Status::default()
         };

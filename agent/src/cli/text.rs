@@ -43,8 +43,10 @@ macro_rules! texts {
     )* };
 }
 
+mod cutoff;
 mod quarantine;
 
+pub use cutoff::*;
 pub use quarantine::*;
 
 texts! {
@@ -57,7 +59,6 @@ texts! {
         "エージェントが {socket} で応答しません。適用済みの防御は継続しています。`sekimori agent --config FILE` で起動してください";
     needs_agent(socket) "this needs a running agent, and none answers at {socket}; start it with `sekimori agent --config FILE`"
         "この操作には稼働中のエージェントが必要ですが、{socket} で応答がありません。`sekimori agent --config FILE` で起動してください";
-    level_not_built(level) "level {level} is not in this version; leave --level out for a cut-off at level drop" "レベル {level} はこの版では未対応です。--level を省くと drop で遮断します";
     management_only_all() "--including-management goes with `all` only in this version" "--including-management はこの版では `all` の場合だけ指定できます";
 
     // Apply.

@@ -331,14 +331,14 @@ impl Tables for HostTables {
     fn cut_net(&self, net: u16) -> bool {
         self.cut.nets.contains(&net)
     }
-    fn cut_addr(&self, addr: &Addr) -> bool {
+    fn cut_addr(&self, addr: &Addr) -> u32 {
         let addr = u128::from_be_bytes(*addr);
         let v4 = addr >> 32 == 0xffff;
         // `::/0` cuts no IPv4 address: the families share the space, not their prefixes.
-        self.cut.prefixes.iter().any(|&(prefix, len)| addr & mask(len) == prefix && (len >= 96 || !v4))
+        u32::from(self.cut.prefixes.iter().any(|&(prefix, len)| addr & mask(len) == prefix && (len >= 96 || !v4)))
     }
-    fn cut_mac(&self, mac: &[u8; 6]) -> bool {
-        self.cut.macs.contains(mac)
+    fn cut_mac(&self, mac: &[u8; 6]) -> u32 {
+        u32::from(self.cut.macs.contains(mac))
     }
     fn quarantine(&self) -> *const Quarantine {
         &raw const *self.quarantine

@@ -1,13 +1,20 @@
 //! The cut-off overlay and its state on disk (law 3): the policy stays untouched.
 //!
-//! `object` names what can be cut, `overlay` is the set of cuts, `resolve` finds what a name covers, `store`
-//! keeps the set across reboots.
+//! `object` names what can be cut, `level` says how deep, `overlay` is the set of cuts, `resolve` finds what a name covers,
+//! `switch` writes the tables without waiting for the instance, `proof` is what was seen afterwards, `store` keeps the set
+//! across reboots.
 
+pub mod level;
 pub mod object;
 pub mod overlay;
+pub mod proof;
 pub mod resolve;
 pub mod store;
+pub mod switch;
 
+pub use level::Level;
 pub use object::Object;
 pub use overlay::{Covers, Cut, Overlay, Placed};
+pub use proof::{InterfaceProof, ObjectProof, Proof};
 pub use store::Store;
+pub use switch::{Names, Switch, Thrown};

@@ -3,9 +3,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::object::{Object, mac_text, read_mac};
+use super::{
+    level::Level,
+    object::{Object, mac_text, read_mac},
+};
 use crate::{dataplane::CutTables, record::Actor};
 
 /// What a host's name covers: kept with the cut, so that a cut outlives the policy that explained the name.
@@ -54,6 +58,47 @@ pub struct Cut {
     /// What a host's name stood for.
     #[serde(default)]
     pub covers: Covers,
+    /// How deep.
+    #[serde(default)]
+    pub level: Level,
+    /// When it lifts itself, RFC 3339 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What the network's counters had refused before, packets and bytes.
+    #[serde(default)]
+    pub refused_before: (u64, u64),
+    /// The line of the record that says so was written.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Interfaces that were up and that this cut took down; they come up again with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
+}
+
+impl Cut {
+    /// At level `drop`, without an end.
+    pub fn new(
+        object: Object,
+        including_management: bool,
+        covers: Covers,
+        reason: String,
+        placed_by: Actor,
+        placed_at: String,
+    ) -> Self {
+        Self {
+            object,
+            including_management,
+            reason,
+            placed_by,
+            placed_at,
+            covers,
+            level: Level::Drop,
+            until: None,
+            refused_before: (0, 0),
+            recorded: false,
+            links: Vec::new(),
+        }
+    }
 }
 
 /// Whether a cut is new.
@@ -79,6 +124,9 @@ impl Overlay {
             Some(placed) => {
                 placed.including_management |= cut.including_management;
                 placed.covers.widen(&cut.covers);
+                placed.level = placed.level.max(cut.level);
+                // No end is later than any.
+                placed.until = placed.until.zip(cut.until).map(|(its, new)| its.max(new));
                 placed.reason = cut.reason;
                 placed.placed_by = cut.placed_by;
                 Placed::Again
@@ -94,6 +142,17 @@ impl Overlay {
     pub fn lift(&mut self, object: &Object) -> Option<Cut> {
         let at = self.cuts.iter().position(|cut| cut.object.is(object))?;
         Some(self.cuts.remove(at))
+    }
+
+    /// Those whose time is over.
+    pub fn ended(&self, now: Timestamp) -> Vec<Object> {
+        let over = |cut: &&Cut| cut.until.is_some_and(|until| until <= now);
+        self.cuts.iter().filter(over).map(|cut| cut.object.clone()).collect()
+    }
+
+    /// When the next one lifts itself.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.cuts.iter().filter_map(|cut| cut.until).min()
     }
 
     /// The tables for the data plane. `net` gives the stable id of a zone or network that any policy ever named.
@@ -166,14 +225,8 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::cutoff) fn cut(object: Object, reason: &str) -> Cut {
-        Cut {
-            object,
-            including_management: false,
-            reason: reason.into(),
-            placed_by: Actor::process(0, "root", "operator", 1),
-            placed_at: "2026-11-22T10:00:00Z".into(),
-            covers: Covers::default(),
-        }
+        let actor = Actor::process(0, "root", "operator", 1);
+        Cut::new(object, false, Covers::default(), reason.into(), actor, "2026-11-22T10:00:00Z".into())
     }
 
     fn network(name: &str) -> Object {

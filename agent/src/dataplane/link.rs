@@ -151,6 +151,18 @@ pub fn index(name: &str) -> u32 {
 
 /// Whether the interface speaks Ethernet (`ARPHRD_ETHER`).
 pub fn is_ethernet(name: &str) -> io::Result<bool> {
+    let (fd, mut request) = request(name)?;
+    // SAFETY: SIOCGIFHWADDR reads the name and fills the union of the `ifreq` we own.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: SIOCGIFHWADDR succeeded, so the union holds the hardware address.
+    let family = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(family == libc::ARPHRD_ETHER)
+}
+
+/// A socket to ask about interfaces, and a request that names one.
+fn request(name: &str) -> io::Result<(OwnedFd, libc::ifreq)> {
     // SAFETY: all zeroes is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
@@ -162,12 +174,45 @@ pub fn is_ethernet(name: &str) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel just returned this descriptor to us alone.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: SIOCGIFHWADDR reads the name and fills the union of the `ifreq` we own.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) } < 0 {
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, request))
+}
+
+/// Whether the interface is administratively up (`IFF_UP`, netdevice(7)).
+///
+/// # Errors
+/// There is no such interface.
+pub fn is_up(name: &str) -> io::Result<bool> {
+    let (fd, mut request) = request(name)?;
+    // SAFETY: SIOCGIFFLAGS reads the name and writes the flags, both inside the `ifreq` we own.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: SIOCGIFHWADDR succeeded, so the union holds the hardware address.
-    let family = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
-    Ok(family == libc::ARPHRD_ETHER)
+    // SAFETY: the call succeeded, so this is the member that was written.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(i32::from(flags) & libc::IFF_UP != 0)
+}
+
+/// Takes the interface administratively down, or brings it up. True if that changed anything.
+///
+/// # Errors
+/// There is no such interface, or the kernel refuses.
+pub fn set_up(name: &str, up: bool) -> io::Result<bool> {
+    let (fd, mut request) = request(name)?;
+    // SAFETY: as in `is_up`.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as in `is_up`.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    let bit = libc::c_short::try_from(libc::IFF_UP).map_err(io::Error::other)?;
+    let wanted = if up { flags | bit } else { flags & !bit };
+    if wanted == flags {
+        return Ok(false);
+    }
+    request.ifr_ifru.ifru_flags = wanted;
+    // SAFETY: SIOCSIFFLAGS reads the name and the flags inside the `ifreq` we own.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key};
 use sekimori_ebpf::abi::{
     Active, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
     MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey, PrivateContext, Quarantine, Refused,
@@ -27,6 +27,7 @@ pub const NAMES: &[&str] = &[
     "CUT_NETS",
     "CUT_PREFIXES",
     "CUT_MACS",
+    "CUT_REFUSED",
     "MANAGEMENT",
     "QUARANTINE",
     "QUARANTINED",
@@ -64,20 +65,42 @@ pub const NAMES: &[&str] = &[
 ];
 
 macro_rules! handles {
-    ($($(#[doc = $doc:literal])* $field:ident: $ty:ty = $name:literal,)*) => {
-        /// The maps of one instance.
-                pub struct Maps { $($(#[doc = $doc])* pub $field: $ty,)* }
+    ($(#[doc = $what:literal])* $maps:ident; $($(#[doc = $doc:literal])* $field:ident: $ty:ty = $name:literal,)*) => {
+        $(#[doc = $what])*
+        pub struct $maps { $($(#[doc = $doc])* pub $field: $ty,)* }
 
-        impl Maps {
+        impl $maps {
             /// Opens every map through `get`.
             pub fn open(mut get: impl FnMut(&str) -> Result<Map, Error>) -> Result<Self, Error> {
                 Ok(Self { $($field: <$ty>::try_from(get($name)?).doing(concat!("open the map ", $name))?,)* })
+            }
+
+            /// Opens the maps pinned in `dir`.
+            pub fn pinned(dir: &Path) -> Result<Self, Error> {
+                Self::open(|name| pin(dir, name))
             }
         }
     };
 }
 
 handles! {
+    /// What says who is cut off; apart from the others, so that a cut waits for nobody who works on those.
+    CutMaps;
+    /// The cut-off word.
+    word: Array<MapData, CutWord> = "CUT",
+    /// Cut nets.
+    nets: Array<MapData, u32> = "CUT_NETS",
+    /// Cut prefixes: the slot under which what they refuse counts.
+    prefixes: LpmTrie<MapData, Addr, u32> = "CUT_PREFIXES",
+    /// Cut MACs: likewise.
+    macs: HashMap<MapData, [u8; 6], u32> = "CUT_MACS",
+    /// What was refused, by slot.
+    refused: PerCpuArray<MapData, Refused> = "CUT_REFUSED",
+}
+
+handles! {
+    /// The maps of one instance but for [`CutMaps`].
+    Maps;
     /// The active generation.
     active: Array<MapData, Active> = "ACTIVE",
     /// The fast path's epoch, 0 while nothing may take it.
@@ -88,14 +111,6 @@ handles! {
     settings: Array<MapData, Settings> = "SETTINGS",
     /// Interfaces by kernel index.
     ifaces: HashMap<MapData, u32, IfaceEntry> = "IFACES",
-    /// The cut-off word.
-    cut: Array<MapData, CutWord> = "CUT",
-    /// Cut nets.
-    cut_nets: Array<MapData, u32> = "CUT_NETS",
-    /// Cut prefixes.
-    cut_prefixes: LpmTrie<MapData, Addr, u32> = "CUT_PREFIXES",
-    /// Cut MACs.
-    cut_macs: HashMap<MapData, [u8; 6], u32> = "CUT_MACS",
     /// Management paths.
     management: Array<MapData, ManagementEntry> = "MANAGEMENT",
     /// Who is in quarantine, roughly.
@@ -171,14 +186,33 @@ impl Maps {
         };
         inserted.doing("insert a view")
     }
+}
 
-    /// Opens the maps pinned in `dir`.
-    pub fn pinned(dir: &Path) -> Result<Self, Error> {
-        Self::open(|name| {
-            let path = dir.join(name);
-            let data = MapData::from_pin(&path).doing(format!("open the pinned map {}", path.display()))?;
-            Map::from_map_data(data).doing(format!("read the pinned map {}", path.display()))
-        })
+fn pin(dir: &Path, name: &str) -> Result<Map, Error> {
+    let path = dir.join(name);
+    let data = MapData::from_pin(&path).doing(format!("open the pinned map {}", path.display()))?;
+    Map::from_map_data(data).doing(format!("read the pinned map {}", path.display()))
+}
+
+impl Maps {
+    /// Removes a view, in whichever room it is.
+    pub fn remove_view(&mut self, key: &ViewKey) -> Result<(), Error> {
+        let removed = if key.is_v4() {
+            let key = key.short();
+            [self.flows4.remove(&key), self.opening4.remove(&key)]
+        } else {
+            [self.flows6.remove(key), self.opening6.remove(key)]
+        };
+        removed.into_iter().try_for_each(|removed| gone(removed).doing("forget a conversation"))
+    }
+}
+
+/// Removing what is not there is no error.
+pub(super) fn gone(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod interfaces;
 pub mod link;
 pub mod look;
+mod management;
 mod mapped;
 pub mod maps;
 pub mod markbits;
@@ -17,6 +18,7 @@ pub mod object;
 pub mod overlay;
 mod places;
 pub mod private;
+pub mod probe;
 pub mod quarantine;
 pub mod read;
 pub mod seed;
@@ -38,8 +40,8 @@ use std::{
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
-    Active, Counter, Event, FRAG_TIMEOUT, IfaceEntry, MAX_MANAGEMENT, ManagementEntry, PortKey, RuleCounter,
-    STATE_OPENING, Schedule, Settings, View, ViewKey,
+    Active, Counter, Event, FRAG_TIMEOUT, IfaceEntry, ManagementEntry, PortKey, RuleCounter, STATE_OPENING, Schedule,
+    Settings, View, ViewKey,
 };
 
 pub use canary::Canary;
@@ -403,9 +405,9 @@ impl Dataplane {
         Ok(names.iter().map(|name| attach::state(&dir, name)).collect())
     }
 
-    /// Writes the cut tables and the cut word, closing before opening.
-    pub fn set_cut(&mut self, cut: &CutTables) -> Result<(), Error> {
-        cut::write(&mut self.maps, cut)
+    /// Handles of their own to the maps that say what is cut.
+    pub fn cut_maps(&self) -> Result<maps::CutMaps, Error> {
+        maps::CutMaps::pinned(&self.options.maps_dir())
     }
 
     /// Replaces who is in quarantine.
@@ -423,11 +425,6 @@ impl Dataplane {
         quarantine::refused(&self.maps, slot)
     }
 
-    /// What is cut in the tables themselves.
-    pub fn cut_in_force(&self) -> Result<CutTables, Error> {
-        cut::read(&self.maps)
-    }
-
     /// Writes the management paths. MACs are the policy's business; here an address on its interface is enough.
     pub fn set_management(&mut self, paths: &[ManagementPath], interfaces: &[(String, u16)]) -> Result<(), Error> {
         let mut entries = Vec::new();
@@ -439,17 +436,7 @@ impl Dataplane {
                 entries.push(ManagementEntry { addr, mask, iface: *id, port: path.port, used: 1 });
             }
         }
-        if entries.len() > MAX_MANAGEMENT {
-            return Err(Error::new(
-                "write the management paths",
-                format!("{} source prefixes, at most {MAX_MANAGEMENT} fit: list fewer", entries.len()),
-            ));
-        }
-        entries.resize(MAX_MANAGEMENT, ManagementEntry::default());
-        for (index, entry) in (0u32..).zip(entries) {
-            self.maps.management.set(index, entry, 0).doing("write the management paths")?;
-        }
-        Ok(())
+        management::write(&mut self.maps, &entries)
     }
 
     /// Writes the settings.
@@ -569,6 +556,19 @@ impl Dataplane {
         }
         seeded.unread = unread;
         Ok(seeded)
+    }
+
+    /// Forgets these conversations, and takes no further running ones over: nothing of them resumes by itself.
+    pub fn forget(&mut self, keys: &[ViewKey]) -> Result<(), Error> {
+        for key in keys {
+            self.maps.remove_view(key)?;
+        }
+        self.set_settings(&Settings { adopt_until: 0, ..self.settings })
+    }
+
+    /// Whether each of these is dropped, at the way in and at the way out.
+    pub fn probe(&mut self, probe: &probe::Probe) -> Result<[bool; 2], Error> {
+        Ok([probe::way_in(&mut self.programs.way_in, probe)?, probe::way_out(&mut self.programs.way_out, probe)?])
     }
 
     /// How full the tables are.

@@ -8,8 +8,8 @@ use aya::{
 };
 use sekimori_ebpf::{
     abi::{
-        Active, HOST_PACE_SETS_PRIVATE, HostPaceSet, IFACE_GUARDED, IfaceEntry, PrivateContext, RULE_SLOTS, Schedule,
-        Settings, timeout,
+        Active, HOST_PACE_SETS_PRIVATE, HostPaceSet, IFACE_GUARDED, IfaceEntry, ManagementEntry, PrivateContext,
+        RULE_SLOTS, Schedule, Settings, timeout,
     },
     reason::{Reason, Verdict},
 };
@@ -17,7 +17,8 @@ use sekimori_ebpf::{
 use super::{
     CutTables, cut,
     error::{Error, While},
-    maps::Maps,
+    management,
+    maps::{CutMaps, Maps},
     object, places, quarantine,
     stage::{self, Staged},
 };
@@ -63,6 +64,7 @@ impl Judged {
 pub struct Instance {
     ebpf: Ebpf,
     maps: Maps,
+    cut: CutMaps,
     generation: u32,
     /// Some policy had limits: there is something to forget.
     limited: bool,
@@ -77,10 +79,11 @@ impl Instance {
         xdp.load().doing("load the way in")?;
         let out: &mut SchedClassifier = program(&mut ebpf, object::PROGRAM_OUT)?;
         out.load().doing("load the way out")?;
-        let maps = Maps::open(|name| {
+        let mut take = |name: &str| {
             ebpf.take_map(name).ok_or_else(|| Error::new("load a private instance", format!("no map {name}")))
-        })?;
-        let mut instance = Self { ebpf, maps, generation: 0, limited: false, places: places::Written::default() };
+        };
+        let (maps, cut) = (Maps::open(&mut take)?, CutMaps::open(&mut take)?);
+        let mut instance = Self { ebpf, maps, cut, generation: 0, limited: false, places: places::Written::default() };
         instance.settings(&Settings { timeouts: timeout::DEFAULTS, ..Settings::default() })?;
         Ok(instance)
     }
@@ -120,7 +123,12 @@ impl Instance {
 
     /// Replaces what is cut.
     pub fn cut(&mut self, tables: &CutTables) -> Result<(), Error> {
-        cut::write(&mut self.maps, tables)
+        cut::write(&mut self.cut, tables)
+    }
+
+    /// Replaces the management paths.
+    pub fn management(&mut self, paths: &[ManagementEntry]) -> Result<(), Error> {
+        management::write(&mut self.maps, paths)
     }
 
     /// Replaces who is in quarantine.

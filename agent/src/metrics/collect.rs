@@ -25,6 +25,10 @@ pub fn collect(keeper: &Keeper) -> Families {
     families.applies_total = [("done", gauges.applies.0), ("refused", gauges.applies.1)]
         .map(|(result, n)| labelled([("result", result)], n as f64))
         .to_vec();
+    families.histograms = prometheus::core::Collector::collect(&gauges.switch_times);
+    families.cutoff_drill_timestamp_seconds = plain(gauges.drilled.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
+    families.cutoff_overdue_seconds = plain(gauges.overdue.as_secs_f64());
+    families.cutoff_unrecorded = plain(gauges.unrecorded as f64);
     families.network_cut =
         gauges.networks.iter().map(|(name, cut)| labelled([("network", name)], f64::from(u8::from(*cut)))).collect();
     families

@@ -1,7 +1,7 @@
 //! The catalogue of metrics. A family's documentation is its HELP text.
 
 use prometheus::{
-    Encoder, TextEncoder,
+    Encoder, Histogram, HistogramOpts, TextEncoder,
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
@@ -18,7 +18,11 @@ macro_rules! families {
     ($( #[doc = $help:literal] $name:ident: $kind:ident; )*) => {
         /// Every family with its samples.
         #[derive(Debug, Clone, Default)]
-        pub struct Families { $( #[doc = $help] pub $name: Vec<Sample>, )* }
+        pub struct Families {
+            $( #[doc = $help] pub $name: Vec<Sample>, )*
+            /// Families that are more than one value a sample.
+            pub histograms: Vec<MetricFamily>,
+        }
 
         impl Families {
             /// The text exposition format; families without a sample are left out.
@@ -30,7 +34,7 @@ macro_rules! families {
                     build(concat!("sekimori_", stringify!($name)), $help.trim(), MetricType::$kind, self.$name),
                 )* ];
                 let mut text = Vec::new();
-                for family in families.into_iter().flatten() {
+                for family in families.into_iter().flatten().chain(self.histograms) {
                     TextEncoder::new().encode(&[family], &mut text)?;
                 }
                 Ok(text)
@@ -84,6 +88,12 @@ families! {
     cutoff_active: GAUGE;
     /// Age of the oldest cut-off of a kind.
     cutoff_age_seconds: GAUGE;
+    /// How far the cut-off that should have lifted itself longest ago is past its time; 0 if none is.
+    cutoff_overdue_seconds: GAUGE;
+    /// Cut-offs in force without a line in the record.
+    cutoff_unrecorded: GAUGE;
+    /// When a cut-off was last rehearsed; 0 if never.
+    cutoff_drill_timestamp_seconds: GAUGE;
     /// Hosts in quarantine, by who put them there: person or automatic.
     quarantined_hosts: GAUGE;
     /// Age of the oldest quarantine that a person or something automatic placed; 0 if there is none.
@@ -112,6 +122,18 @@ families! {
     faults: GAUGE;
     /// The version that serves this; always 1.
     build_info: GAUGE;
+}
+
+/// How long cut-offs took from the request to the tables; the last packet passes a few microseconds later.
+///
+/// # Panics
+/// Never: name and buckets are constants of the right form, which a test proves.
+#[expect(clippy::expect_used, reason = "constants")]
+pub fn switch_times() -> Histogram {
+    let help = "How long cut-offs took from the request to the tables of the data plane, since the agent started.";
+    let buckets = vec![0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 1.0];
+    let options = HistogramOpts::new("sekimori_cutoff_switch_seconds", help).buckets(buckets);
+    Histogram::with_opts(options).expect("a name and ascending buckets")
 }
 
 fn build(name: &str, help: &str, kind: MetricType, samples: Vec<Sample>) -> Option<MetricFamily> {
@@ -179,6 +201,15 @@ mod tests {
             cutoff_age_seconds: vec![labelled([("kind", "network")], 1.5)],
             ..Families::default()
         }
+    }
+
+    #[test]
+    fn cut_off_times_are_a_histogram() {
+        let times = switch_times();
+        times.observe(0.0004);
+        let families = Families { histograms: prometheus::core::Collector::collect(&times), ..sample() };
+        let text = String::from_utf8(families.render().unwrap()).unwrap();
+        assert!(text.contains("sekimori_cutoff_switch_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
     }
 
     #[test]

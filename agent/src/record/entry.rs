@@ -39,6 +39,10 @@ pub enum Action {
     Reapply,
     /// A cut-off was placed.
     Cutoff,
+    /// What was seen of a cut-off, right after it or later.
+    CutoffProof,
+    /// A cut-off was rehearsed.
+    CutoffDrill,
     /// A cut-off was lifted.
     Restore,
     /// Hosts were put in quarantine.

@@ -1,34 +1,58 @@
 //! The cut-off: beats everything but the management path.
 
 use crate::{
-    abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, DIR_IN, MAX_MANAGEMENT, NET_BOX, proto},
-    packet::Packet,
+    abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, DIR_IN, MAC_ROUTER, MAX_MANAGEMENT, MacKey, NET_BOX, proto},
+    decide::local,
+    packet::{CLASS_NDP, Packet, ethertype},
     reason::Reason,
     tables::{Addr, Tables},
 };
 
-/// A reason number to drop by, or 0. One word is read when nothing is cut.
+/// ICMPv6 types (RFC 4861, 4.3 and 4.4).
+const NEIGHBOUR_SOLICIT: u8 = 135;
+const NEIGHBOUR_ADVERT: u8 = 136;
+
+/// A reason number to drop by, or 0. One word is read when nothing is cut. Notes in the packet which slot refuses it, or that
+/// only the management path lets it through.
 #[inline(always)]
-pub fn cut<T: Tables>(tables: &T, packet: &Packet) -> u32 {
+pub fn cut<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     let word = tables.cut();
     if word.all == 0 && word.any == 0 {
         return 0;
     }
-    let reason = if word.all != 0 {
-        Reason::CutAll as u32
+    let mut slot = 0;
+    let mut reason = 0;
+    if word.all != 0 {
+        reason = Reason::CutAll as u32;
     } else if word.any & CUT_ANY_NET != 0 && tables.cut_net(packet.net) {
-        Reason::CutNetwork as u32
-    } else if (word.any & CUT_ANY_PREFIX != 0 && (tables.cut_addr(&packet.src) || tables.cut_addr(&packet.dst)))
-        || (word.any & CUT_ANY_MAC != 0 && tables.cut_mac(&mac(packet)))
-    {
-        Reason::CutHost as u32
+        reason = Reason::CutNetwork as u32;
     } else {
-        0
-    };
-    if reason != 0 && word.all != 2 && managed(tables, packet) {
+        if word.any & CUT_ANY_PREFIX != 0 {
+            slot = tables.cut_addr(&packet.src);
+            if slot == 0 {
+                slot = tables.cut_addr(&packet.dst);
+            }
+        }
+        if slot == 0 && word.any & CUT_ANY_MAC != 0 {
+            slot = tables.cut_mac(&mac(packet));
+        }
+        if slot != 0 {
+            reason = Reason::CutHost as u32;
+        }
+    }
+    if reason != 0 && word.all != 2 && (managed(tables, packet) || finds_management(tables, packet)) {
+        packet.by_management = 1;
         return 0;
     }
+    packet.cut = slot;
     reason
+}
+
+/// The reason of a packet that passed, with the management path named where it alone let the packet through a cut: what is
+/// counted as passing a cut object otherwise must stand still.
+#[inline(always)]
+pub fn named(packet: &Packet, reason: u32) -> u32 {
+    if packet.by_management != 0 && reason < Reason::NoPolicy as u32 { Reason::Management as u32 } else { reason }
 }
 
 /// The MAC on the interface's side.
@@ -67,6 +91,54 @@ pub fn managed<T: Tables>(tables: &T, packet: &Packet) -> bool {
             return false;
         }
         if entry.iface == packet.iface && entry.port == port && within(peer, &entry.addr, &entry.mask) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the packet is how the box and a management path's far end, or a listed router before it, find each other's MAC:
+/// without it the path would last as long as a neighbour entry does. Only on an interface with a management path.
+#[inline(always)]
+fn finds_management<T: Tables>(tables: &T, packet: &Packet) -> bool {
+    let arp = packet.ethertype == ethertype::ARP;
+    let asks = packet.icmp_type == NEIGHBOUR_SOLICIT;
+    let discovery = packet.class == CLASS_NDP && (asks || packet.icmp_type == NEIGHBOUR_ADVERT);
+    if !(arp || discovery && local::well_formed(packet)) {
+        return false;
+    }
+    let coming = packet.direction == DIR_IN;
+    // Who lives beyond the interface, and who here.
+    let (peer, own) = if arp {
+        if coming { (&packet.src, &packet.dst) } else { (&packet.dst, &packet.src) }
+    } else if asks {
+        if coming { (&packet.src, &packet.target) } else { (&packet.target, &packet.src) }
+    } else if coming {
+        (&packet.target, &packet.dst)
+    } else {
+        (&packet.dst, &packet.target)
+    };
+    let entry = tables.addr(packet.generation, own);
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    if entry.is_null() || unsafe { (*entry).owner } != NET_BOX {
+        return false;
+    }
+    let listed = tables.mac(packet.generation, &MacKey { mac: mac(packet), net: packet.net });
+    // SAFETY: as above.
+    let router = !listed.is_null() && unsafe { (*listed).flags & MAC_ROUTER != 0 };
+    let mut index = 0;
+    while index < MAX_MANAGEMENT as u32 {
+        let entry = tables.management(index);
+        index += 1;
+        if entry.is_null() {
+            return false;
+        }
+        // SAFETY: as above.
+        let entry = unsafe { &*entry };
+        if entry.used == 0 {
+            return false;
+        }
+        if entry.iface == packet.iface && (router || within(peer, &entry.addr, &entry.mask)) {
             return true;
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     },
     decide::{
         converse::{OWN, QUOTED, Work},
-        flow,
+        cut, flow,
         ingress::{passes, to_many},
         local, place, quarantine,
     },
@@ -30,6 +30,12 @@ enum Origin {
 /// number.
 #[inline(always)]
 pub fn egress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
+    let reason = judge(tables, packet, work);
+    cut::named(packet, reason)
+}
+
+#[inline(always)]
+fn judge<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
     let origin = origin(tables, packet);
     let active = tables.in_force();
     packet.generation = active.generation;

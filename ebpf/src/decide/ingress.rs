@@ -4,7 +4,7 @@ use crate::{
     abi::{ADDR_BROADCAST, ADDR_LISTED, ADDR_OPENS, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR},
     decide::{
         converse::{OWN, QUOTED, Work},
-        fast, flow, local, place, quarantine,
+        cut, fast, flow, local, place, quarantine,
     },
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype},
@@ -16,6 +16,12 @@ use crate::{
 /// carry the rest.
 #[inline(always)]
 pub fn ingress<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
+    let reason = judge(tables, packet, work);
+    cut::named(packet, reason)
+}
+
+#[inline(always)]
+fn judge<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
     packet.generation = tables.active();
     let verdict = place(tables, packet, IFACE_GUARDED);
     if verdict != 0 {

@@ -168,7 +168,7 @@ fn ndp_in<T: Tables>(tables: &T, packet: &mut Packet, builtin: u32, net: u32) ->
 
 /// RFC 4861 §6.1 and §7.1, RFC 6980 (no fragments).
 #[inline(always)]
-fn well_formed(packet: &Packet) -> bool {
+pub fn well_formed(packet: &Packet) -> bool {
     let least = match packet.icmp_type {
         133 => 8,
         134 => 16,

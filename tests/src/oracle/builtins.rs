@@ -7,6 +7,7 @@ use sekimori::policy::model::{L2Control, Mac, Place, Policy};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
+    cut::Neighbour,
     frame::{Frame, be16},
     identity::{identify, is_zone, owner},
     ip::Packet,
@@ -69,6 +70,15 @@ pub fn nd_form(policy: &Policy, packet: &Packet, transport: &Transport) -> Resul
     let form =
         packet.ttl == 255 && *code == 0 && packet.extensions == 0 && packet.payload.len() >= least && !about_a_group;
     if form && policy.builtin.ndp { Ok(()) } else { Err(Reason::Ndp) }
+}
+
+/// A solicitation or advertisement that has the form it must have.
+pub fn asks_for_a_neighbour(packet: &Packet, transport: &Transport) -> Option<Neighbour> {
+    let Transport::Icmp { kind: kind @ (135 | 136), code: 0, .. } = transport else { return None };
+    let whole = packet.is_v6() && packet.ttl == 255 && packet.extensions == 0 && packet.fragment.is_none();
+    let target: [u8; 16] = packet.payload.get(8..24)?.try_into().ok()?;
+    let target = IpAddr::V6(Ipv6Addr::from(target));
+    (whole && !target.is_multicast()).then_some(Neighbour::Discovery { asks: *kind == 135, target })
 }
 
 /// Who is asked about at a way in.

@@ -25,26 +25,68 @@ pub struct Subject<'a> {
     pub addresses: Option<(IpAddr, IpAddr)>,
     /// The transport header.
     pub transport: &'a Transport,
+    /// It asks for, or tells, somebody's MAC.
+    pub neighbour: Option<Neighbour>,
 }
 
-/// Whether the cut-off stops it.
-pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Result<(), Reason> {
-    let cut = &state.cut;
-    if cut.all < 2 && is_management(policy, state, subject) {
-        return Ok(());
+/// How neighbours find each other.
+#[derive(Debug, Clone, Copy)]
+pub enum Neighbour {
+    /// ARP: the subject's addresses are sender and target.
+    Arp,
+    /// A solicitation or an advertisement in due form.
+    Discovery {
+        /// A solicitation.
+        asks: bool,
+        /// Whom it is about.
+        target: IpAddr,
+    },
+}
+
+/// Whether the cut-off stops it; `Ok(true)` if it does not only because of the management path.
+pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Result<bool, Reason> {
+    match stops(state, subject) {
+        None => Ok(false),
+        Some(_) if state.cut.all < 2 && (is_management(policy, state, subject) || finds_it(policy, state, subject)) => {
+            Ok(true)
+        }
+        Some(reason) => Err(reason),
     }
+}
+
+fn stops(state: &OracleState, subject: &Subject<'_>) -> Option<Reason> {
+    let cut = &state.cut;
     if cut.all > 0 {
-        return Err(Reason::CutAll);
+        return Some(Reason::CutAll);
     }
     if cut.nets.contains(&subject.net) {
-        return Err(Reason::CutNetwork);
+        return Some(Reason::CutNetwork);
     }
     let held = |addr: IpAddr| cut.prefixes.iter().any(|prefix| prefix.contains(&addr));
     let host = subject.addresses.is_some_and(|(src, dst)| held(src) || held(dst));
     if host || cut.macs.contains(&subject.mac) {
-        return Err(Reason::CutHost);
+        return Some(Reason::CutHost);
     }
-    Ok(())
+    None
+}
+
+/// The box and the far end of a management path, or a listed router on its interface, ask for each other's MAC.
+fn finds_it(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> bool {
+    let (Some((src, dst)), Some(neighbour)) = (subject.addresses, subject.neighbour) else {
+        return false;
+    };
+    let (there, here) = match (neighbour, subject.leaving) {
+        (Neighbour::Arp, false) => (src, dst),
+        (Neighbour::Arp, true) => (dst, src),
+        (Neighbour::Discovery { asks: true, target }, false) => (src, target),
+        (Neighbour::Discovery { asks: true, target }, true) => (target, src),
+        (Neighbour::Discovery { asks: false, target }, false) => (target, dst),
+        (Neighbour::Discovery { asks: false, target }, true) => (dst, target),
+    };
+    let router = policy.nets[subject.net].routers.contains(&subject.mac);
+    let leads_there =
+        |path: &Management| path.interface == subject.interface && (router || path.source.contains(&there));
+    policy.box_addresses.contains(&here) && state.management.iter().any(leads_there)
 }
 
 pub(super) fn is_management(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> bool {

@@ -73,9 +73,7 @@ pub fn run(
             }
             Step::Overlay(cut, management) => {
                 state.cut = cut.clone();
-                if subject.has_management() {
-                    state.management.clone_from(management);
-                }
+                state.management.clone_from(management);
                 subject.overlay(&active, cut, management).context("overlay")?;
             }
             Step::Quarantine(quarantine) => {

@@ -20,7 +20,7 @@ use sekimori::{
 
 use super::{
     Event, Origin, Verdict, Way,
-    host::boottime,
+    host::{boottime, entry},
     state::{Cut, Management, Quarantine},
     subject::Subject,
 };
@@ -78,6 +78,7 @@ impl Subject for Kernel {
         self.instance.forget()?;
         self.instance.cut(&CutTables::default())?;
         self.instance.quarantine(&[])?;
+        self.instance.management(&[])?;
         self.marks.clear();
         Ok(())
     }
@@ -93,7 +94,7 @@ impl Subject for Kernel {
         Ok(())
     }
 
-    fn overlay(&mut self, policy: &Policy, cut: &Cut, _management: &[Management]) -> anyhow::Result<()> {
+    fn overlay(&mut self, policy: &Policy, cut: &Cut, management: &[Management]) -> anyhow::Result<()> {
         let id = |index: &usize| {
             let name = &policy.nets[*index].name;
             self.nets.iter().find(|(known, _)| known == name).map_or(0, |(_, id)| *id)
@@ -105,17 +106,20 @@ impl Subject for Kernel {
             macs: cut.macs.iter().map(|mac| mac.0).collect(),
         };
         self.instance.cut(&tables)?;
-        Ok(())
+        let paths: Vec<_> = management
+            .iter()
+            .filter_map(|path| {
+                let (_, id) = self.interfaces.iter().find(|(name, _)| *name == path.interface)?;
+                Some(entry(path, *id))
+            })
+            .collect();
+        Ok(self.instance.management(&paths)?)
     }
 
     fn quarantine(&mut self, quarantine: &Quarantine) -> anyhow::Result<()> {
         let macs = quarantine.macs.iter().map(|mac| mac.0).collect();
         let host = quarantine::Host { slot: 1, addresses: quarantine.addresses.clone(), macs };
         Ok(self.instance.quarantine(&[host])?)
-    }
-
-    fn has_management(&self) -> bool {
-        false
     }
 
     fn judge(&mut self, event: &Event) -> anyhow::Result<Option<Verdict>> {

@@ -117,6 +117,7 @@ impl Passed {
 
 /// Judges one packet and remembers what later packets need to know.
 pub fn judge(policy: &Policy, state: &mut OracleState, event: &Event) -> Verdict {
+    state.by_management = false;
     let outcome = match &event.way {
         Way::In { interface } => way_in::judge(policy, state, event, interface),
         Way::Out { interface, origin } => way_out::judge(policy, state, event, interface, *origin),
@@ -126,7 +127,8 @@ pub fn judge(policy: &Policy, state: &mut OracleState, event: &Event) -> Verdict
             if let Some(mark) = passed.mark {
                 state.marks.insert(event.number, mark);
             }
-            Verdict { reason: passed.reason, rule: passed.rule }
+            let reason = if state.by_management { Reason::Management } else { passed.reason };
+            Verdict { reason, rule: passed.rule }
         }
         Err(reason) => Verdict { reason, rule: None },
     }

@@ -21,6 +21,8 @@ pub struct OracleState {
     pub quarantine: Quarantine,
     /// How the administrator reaches the box.
     pub management: Vec<Management>,
+    /// The packet under judgement passes a cut by the management path alone.
+    pub by_management: bool,
     /// Counts switches: a view judged under another number is judged again.
     pub revision: u64,
     /// One entry a conversation and interface.

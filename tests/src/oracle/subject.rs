@@ -20,10 +20,6 @@ pub trait Subject {
     fn overlay(&mut self, policy: &Policy, cut: &Cut, management: &[Management]) -> anyhow::Result<()>;
     /// Sets who is in quarantine.
     fn quarantine(&mut self, quarantine: &Quarantine) -> anyhow::Result<()>;
-    /// Whether [`Self::overlay`] can set management paths.
-    fn has_management(&self) -> bool {
-        true
-    }
     /// Judges one packet. `None` if this subject cannot be asked about it.
     fn judge(&mut self, event: &Event) -> anyhow::Result<Option<Verdict>>;
 }

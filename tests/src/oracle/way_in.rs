@@ -33,21 +33,29 @@ pub(crate) fn judge(
     listed::check(policy, state, &frame, (net, &port), event.now)?;
     let sender = Sender { net, mac: frame.from, now: event.now };
     let nothing = Transport::Unread;
-    let mut question =
-        cut::Subject { interface, net, leaving: false, mac: frame.from, addresses: None, transport: &nothing };
+    let mut question = cut::Subject {
+        interface,
+        net,
+        leaving: false,
+        mac: frame.from,
+        addresses: None,
+        transport: &nothing,
+        neighbour: None,
+    };
 
     if let Some(setting) = builtins::bridge_control(policy, &frame) {
         if setting == L2Control::Drop {
             return Err(Reason::L2Control);
         }
-        cut::check(policy, state, &question)?;
+        state.by_management = cut::check(policy, state, &question)?;
         return Ok(Passed::builtin());
     }
     let mut packet = match frame.kind {
         0x0806 => {
             let arp = builtins::arp(policy, &frame)?;
             question.addresses = Some((arp.sender, arp.target));
-            cut::check(policy, state, &question)?;
+            question.neighbour = Some(cut::Neighbour::Arp);
+            state.by_management = cut::check(policy, state, &question)?;
             if !arp.sender.is_unspecified() {
                 identify(policy, net, frame.from, arp.sender, event.now)?;
             }
@@ -63,11 +71,12 @@ pub(crate) fn judge(
     let place = fragments::Place { port: &port, leaving: false };
     question.addresses = Some((packet.src, packet.dst));
     question.transport = &transport;
+    question.neighbour = builtins::asks_for_a_neighbour(&packet, &transport);
     if !packet.is_later_fragment() {
         sanity::transport(&packet, &transport)?;
     }
     sanity::excuses(&packet, &transport)?;
-    cut::check(policy, state, &question)?;
+    state.by_management = cut::check(policy, state, &question)?;
     packet.quarantined = quarantine::holds_back(policy, state, &question);
 
     let passed = conversation(policy, state, sender, &port, &packet, &transport)?;

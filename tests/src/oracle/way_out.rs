@@ -46,8 +46,15 @@ pub(crate) fn judge(
         _ => None,
     };
     let nothing = Transport::Unread;
-    let mut subject =
-        cut::Subject { interface, net, leaving: true, mac: frame.to, addresses: None, transport: &nothing };
+    let mut subject = cut::Subject {
+        interface,
+        net,
+        leaving: true,
+        mac: frame.to,
+        addresses: None,
+        transport: &nothing,
+        neighbour: None,
+    };
 
     if let Some(setting) = builtins::bridge_control(policy, &frame) {
         if setting == L2Control::Drop {
@@ -57,7 +64,7 @@ pub(crate) fn judge(
         if setting == L2Control::Local && !from_box {
             return Err(Reason::L2Control);
         }
-        cut::check(policy, state, &subject)?;
+        state.by_management = cut::check(policy, state, &subject)?;
         return local(from_box, mark.as_ref());
     }
     let mut packet = match frame.kind {
@@ -65,7 +72,8 @@ pub(crate) fn judge(
             let arp = builtins::arp(policy, &frame)?;
             came_from(origin, mark.as_ref())?;
             subject.addresses = Some((arp.sender, arp.target));
-            cut::check(policy, state, &subject)?;
+            subject.neighbour = Some(cut::Neighbour::Arp);
+            state.by_management = cut::check(policy, state, &subject)?;
             return local(from_box, mark.as_ref());
         }
         0x0800 => Packet::read_v4(&frame.body)?,
@@ -78,12 +86,13 @@ pub(crate) fn judge(
     let place = fragments::Place { port: &port, leaving: true };
     subject.addresses = Some((packet.src, packet.dst));
     subject.transport = &transport;
+    subject.neighbour = builtins::asks_for_a_neighbour(&packet, &transport);
     if !packet.is_later_fragment() {
         sanity::transport(&packet, &transport)?;
     }
     sanity::excuses(&packet, &transport)?;
     came_from(origin, mark.as_ref())?;
-    cut::check(policy, state, &subject)?;
+    state.by_management = cut::check(policy, state, &subject)?;
     packet.quarantined = quarantine::holds_back(policy, state, &subject);
 
     let leaving = Leaving { event, port: &port, net, mac: frame.to, packet: &packet, transport: &transport };

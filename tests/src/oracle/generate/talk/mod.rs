@@ -156,6 +156,14 @@ impl Talker<'_> {
             let net = self.rng.below(self.policy.nets.len());
             let interface = self.policy.nets[net].ports[0].interface.clone();
             let source = self.policy.nets[net].prefixes.first().copied().unwrap_or_default();
+            if self.rng.chance(50) {
+                // What is cut matters to the management path only where it would be cut itself.
+                if self.rng.chance(50) {
+                    cut.all = 1;
+                } else {
+                    cut.nets.push(net);
+                }
+            }
             vec![Management { interface, source, port: 22 }]
         } else {
             Vec::new()

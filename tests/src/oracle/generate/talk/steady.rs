@@ -20,7 +20,7 @@ use super::{
 use crate::oracle::{
     Way,
     generate::build::Ip,
-    state::{Cut, Quarantine},
+    state::{Cut, Management, Quarantine},
     transport::flag,
 };
 
@@ -222,6 +222,21 @@ impl Talker<'_> {
             }
             5..=7 => {
                 let mut cut = Cut::default();
+                if let (Place::Net(net), Place::Box) = (talk.ends.from, talk.ends.to)
+                    && self.rng.chance(70)
+                {
+                    // The administrator on the box cuts the own net off, or everything.
+                    let interface = talk.ends.near.interface.clone();
+                    self.state.management =
+                        vec![Management { interface, source: talk.ends.src.into(), port: talk.ends.dport }];
+                    if self.rng.chance(50) {
+                        cut.all = 1;
+                    } else {
+                        cut.nets.push(net);
+                    }
+                    self.cut(cut);
+                    return;
+                }
                 match self.rng.below(5) {
                     0 => cut.macs.push(talk.ends.mac),
                     1 => cut.macs.push(talk.ends.far_mac),

@@ -1,0 +1,217 @@
+//! Cutting off and restoring, for people: from words to a request, and from a reply to lines.
+
+use std::io::{self, Write};
+
+use super::{
+    args::{Cutoff, Restore},
+    meaning::{Usage, Work, lasts, needs_reason},
+    text::{self, Lang},
+};
+use crate::{
+    agent::cuts::{CutDone, ObjectDone, RestoreDone},
+    api::{
+        protocol::{Ask, CutoffAsk, RestoreAsk},
+        report,
+    },
+    cutoff::{Level, Object, ObjectProof, Proof},
+};
+
+/// What a `cutoff` asks for.
+pub(super) fn cutoff(cutoff: Cutoff, lang: Lang) -> Result<Work, Usage> {
+    match cutoff.words.split_first() {
+        Some((word, [])) if word == "list" => return Ok(Work::Ask(Ask::Cuts {})),
+        Some((word, rest)) if word == "verify" => {
+            let objects = if rest.is_empty() { Vec::new() } else { objects(rest, lang)? };
+            return Ok(Work::Ask(Ask::VerifyCuts { objects }));
+        }
+        _ => {}
+    }
+    let objects = objects(&cutoff.words, lang)?;
+    if cutoff.including_management && objects != [Object::All] {
+        return Err(Usage(text::management_only_all(lang)));
+    }
+    let duration = |text: String| lasts(&text).ok_or_else(|| Usage(text::cut_duration(lang, text)));
+    Ok(Work::Ask(Ask::Cutoff(CutoffAsk {
+        objects,
+        reason: needs_reason(cutoff.reason, lang)?,
+        level: cutoff.level,
+        including_management: cutoff.including_management,
+        lasting: cutoff.lasting.map(duration).transpose()?,
+        until: cutoff.until,
+        drill: cutoff.drill,
+        started: cutoff.started,
+    })))
+}
+
+/// What a `restore` asks for.
+pub(super) fn restore(restore: Restore, lang: Lang) -> Result<Work, Usage> {
+    let objects = objects(&restore.words, lang)?;
+    let reason = if restore.dry_run { String::new() } else { needs_reason(restore.reason, lang)? };
+    Ok(Work::Ask(Ask::Restore(RestoreAsk { objects, reason, dry_run: restore.dry_run })))
+}
+
+/// Objects, each in two words but `all`.
+fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {
+    let usage = || Usage(text::usage_object(lang, "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all"));
+    let mut objects = Vec::new();
+    let mut words = words.iter();
+    while let Some(kind) = words.next() {
+        if kind == "all" {
+            objects.push(Object::All);
+            continue;
+        }
+        let name = words.next().ok_or_else(usage)?;
+        objects.push(match kind.as_str() {
+            "network" => Object::Network { name: name.clone() },
+            "zone" => Object::Zone { name: name.clone() },
+            "host" => Object::host(name).map_err(|error| Usage(error.text(lang)))?,
+            "prefix" => Object::prefix(name).map_err(|error| Usage(error.text(lang)))?,
+            _ => return Err(usage()),
+        });
+    }
+    if objects.is_empty() { Err(usage()) } else { Ok(objects) }
+}
+
+/// What a cut-off did, and what was seen of it.
+pub(super) fn done(out: &mut impl Write, done: &CutDone, lang: Lang) -> io::Result<()> {
+    for object in &done.objects {
+        if done.drill {
+            writeln!(out, "{}", text::cut_drilled(lang, &object.object))?;
+            continue;
+        }
+        if object.in_force {
+            let head = if object.done == "cut" { text::cut_done } else { text::cut_again };
+            writeln!(out, "{}", head(lang, &object.object))?;
+        }
+        details(out, object, lang)?;
+    }
+    if done.drill {
+        drill(out, done, lang)?;
+    } else {
+        proof(out, &done.proof, lang)?;
+    }
+    done.notes.iter().try_for_each(|note| writeln!(out, "  ! {note}"))?;
+    done.checklist.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    if done.others.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{}", text::cut_others(lang, done.others.join(", ")))
+}
+
+fn details(out: &mut impl Write, object: &ObjectDone, lang: Lang) -> io::Result<()> {
+    if let Some(until) = &object.until {
+        writeln!(out, "{}", text::cut_until(lang, until))?;
+    }
+    if object.forgotten != 0 {
+        writeln!(out, "{}", text::cut_forgotten(lang, object.forgotten))?;
+    }
+    if object.links.is_empty() {
+        return Ok(());
+    }
+    let names = object.links.join(", ");
+    let line = if object.done == "restored" { text::restored_links } else { text::cut_links_down };
+    writeln!(out, "{}", line(lang, names))
+}
+
+fn drill(out: &mut impl Write, done: &CutDone, lang: Lang) -> io::Result<()> {
+    for step in &done.steps {
+        let line = match &step.problem {
+            None => text::drill_step(lang, &step.step, format_args!("{:.1}", step.ms)),
+            Some(problem) => text::drill_step_bad(lang, &step.step, problem),
+        };
+        writeln!(out, "{line}")?;
+    }
+    for object in &done.proof.objects {
+        writeln!(out, "{}", text::drill_conversations(lang, &object.object, object.conversations))?;
+    }
+    match done.people_seconds {
+        Some(seconds) => writeln!(out, "{}", text::drill_people(lang, seconds / 60, seconds % 60)),
+        None => Ok(()),
+    }
+}
+
+/// What was seen of cuts.
+pub(super) fn proof(out: &mut impl Write, proof: &Proof, lang: Lang) -> io::Result<()> {
+    if proof.proven {
+        writeln!(out, "{}", text::proof_head(lang))?;
+    } else {
+        writeln!(out, "{}", text::proof_not(lang))?;
+        proof.unverified.iter().try_for_each(|line| writeln!(out, "  !! {line}"))?;
+    }
+    if let (Some(at), Some(us)) = (&proof.switched_at, proof.switch_us) {
+        writeln!(out, "{}", text::proof_switched(lang, at, us))?;
+    }
+    if let Some(ms) = proof.settled_ms {
+        writeln!(out, "{}", text::proof_settled(lang, ms))?;
+    }
+    proof.objects.iter().try_for_each(|object| seen(out, object, proof.watched_ms, lang))
+}
+
+fn seen(out: &mut impl Write, seen: &ObjectProof, watched_ms: u64, lang: Lang) -> io::Result<()> {
+    let object = &seen.object;
+    if seen.passed == Some(0) {
+        writeln!(out, "{}", text::proof_counters(lang, object, watched_ms))?;
+    }
+    if seen.probes != 0 {
+        writeln!(out, "{}", text::proof_probes(lang, object, seen.probes_dropped, seen.probes))?;
+    }
+    writeln!(out, "{}", text::proof_refused(lang, object, seen.refused_packets, seen.refused_bytes))?;
+    if seen.conversations != 0 {
+        writeln!(out, "{}", text::proof_conversations(lang, object, seen.conversations))?;
+    }
+    let names = seen.interfaces.iter().map(|interface| match interface.up {
+        None => text::proof_absent(lang, &interface.name),
+        Some(false) => text::proof_down(lang, &interface.name),
+        Some(true) => interface.name.clone(),
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{}", text::proof_interfaces(lang, object, names.join(", ")))
+}
+
+/// What a restoration did, or would do.
+pub(super) fn restored(out: &mut impl Write, done: &RestoreDone, lang: Lang) -> io::Result<()> {
+    if done.dry_run {
+        writeln!(out, "{}", text::restore_dry(lang))?;
+    }
+    for object in &done.objects {
+        if !done.dry_run {
+            writeln!(out, "{}", text::restored(lang, &object.object))?;
+            details(out, object, lang)?;
+        }
+    }
+    done.opens.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    done.notes.iter().try_for_each(|note| writeln!(out, "{note}"))
+}
+
+/// What is cut off.
+pub(super) fn list(out: &mut impl Write, cuts: &[report::Cutoff], lang: Lang) -> io::Result<()> {
+    if cuts.is_empty() {
+        return writeln!(out, "{}", text::cut_nothing(lang));
+    }
+    for cut in cuts {
+        writeln!(out, "{}", line(cut, lang))?;
+        writeln!(out, "{}", text::cut_list_refused(lang, cut.refused_packets, cut.refused_bytes))?;
+    }
+    Ok(())
+}
+
+/// One cut, as `status` shows it too.
+pub(super) fn line(cut: &report::Cutoff, lang: Lang) -> String {
+    let mut extra = String::new();
+    if cut.level != Level::Drop {
+        extra.push_str(&text::cut_list_level(lang, cut.level));
+    }
+    if let Some(until) = &cut.until {
+        extra.push_str(&text::cut_list_until(lang, until));
+    }
+    if cut.including_management {
+        extra.push_str(&text::including_management(lang));
+    }
+    if !cut.in_force {
+        extra.push_str(&text::not_in_force(lang));
+    }
+    text::h_cutoff(lang, &cut.object, text::age(lang, cut.age_seconds), &cut.placed_by.name, &cut.reason, extra)
+}

@@ -1,0 +1,65 @@
+//! Texts about cutting off and restoring.
+
+use std::fmt::Display;
+
+use super::Lang;
+
+texts! {
+    cut_how_many(limit) "name one to {limit} objects" "対象を1~{limit}件指定してください";
+    cut_link_of_what(object) "--level link takes interfaces down, and {object} is not behind one of its own; cut its network or zone at this level, or {object} at level flush"
+        "--level link はインターフェースを停止します。{object} には専用のインターフェースがありません。外部網・区域をこのレベルで遮断するか、{object} を flush で遮断してください";
+    cut_until_past(text) "`{text}` is over; name a time to come" "`{text}` は過去の時刻です。これからの時刻を指定してください";
+    cut_until_what(text) "`{text}` is not a time; write 17:30, 2026-12-01T17:30 or 2026-12-01T17:30:00+09:00" "`{text}` は時刻ではありません。17:30、2026-12-01T17:30、2026-12-01T17:30:00+09:00 のように指定してください";
+    cut_started_what(text) "--started `{text}` is not a time that has been; write 13:05 or 2026-12-01T13:05" "--started `{text}` は過去の時刻ではありません。13:05 または 2026-12-01T13:05 のように指定してください";
+    cut_lasting() "say either --for DURATION (1 s to ten years) or --until TIME" "--for 期間(1秒~10年)か --until 時刻のどちらか一方を指定してください";
+    cut_duration(text) "`{text}` is not a duration; write 90s, 30m, 8h or 7d" "`{text}` は期間ではありません。90s、30m、8h、7d のように指定してください";
+    cut_nothing() "nothing is cut off" "遮断中のものはありません";
+    cut_flushed() "its conversations are forgotten: after a restore each has to begin anew" "通信の記憶を消去しました。復旧後は各通信を最初からやり直す必要があります";
+    cut_flush_by_mac(object) "{object} is known by its MAC alone: which conversations are its own is not known, none was forgotten" "{object} はMACしか分からないため、該当する通信を特定できず、記憶は消去していません";
+    cut_level_link() "the interface is administratively down as well; the cable is still in" "インターフェースも停止しました。ケーブルは挿さったままです";
+    cut_link_management(interface) "{interface} carries the management path and stays up; with `all --including-management` it goes down too" "{interface} は管理経路のため停止しません。`all --including-management` で停止します";
+    cut_link_shared(interface, other) "{interface} stays up: {other}, which is not cut off, is on it too" "{interface} は停止しません: 遮断していない {other} も利用しています";
+    cut_link_failed(interface, why) "{interface} could NOT be taken down: {why}. Pull the cable" "{interface} を停止できません: {why}。ケーブルを抜いてください";
+    restore_link_failed(interface, why) "{interface} could not be brought up: {why}; try `ip link set {interface} up`" "{interface} を起動できません: {why}。`ip link set {interface} up` を試してください";
+    cable_head() "To separate physically, two people (the software cannot see the cable):" "物理的に切り離すには、二人で次を行ってください(ケーブルの状態はソフトウェアでは確認できません):";
+    cable_line(interface) "  [ ] cable of {interface} pulled at ______ (time)" "  [ ] {interface} のケーブルを抜いた  時刻: ______";
+    cable_signed() "  done by: ______________   checked by: ______________" "  実施者: ______________   確認者: ______________";
+    cut_until(until) "  until {until}, then restored by itself" "  {until} に自動で復旧";
+    cut_forgotten(count) "  {count} conversation(s) forgotten" "  {count}件の通信の記憶を消去";
+    cut_links_down(names) "  down: {names}" "  停止: {names}";
+    restored_links(names) "  up again: {names}" "  起動: {names}";
+    cut_drilled(object) "DRILL: {object} was NOT cut off; every step but the last was done" "訓練: {object} は遮断していません。最後の一手以外をすべて行いました";
+    drill_step(step, ms) "  {step}: ready, {ms} ms" "  {step}: 準備完了、{ms}ミリ秒";
+    drill_step_bad(step, problem) "  {step}: would NOT have worked: {problem}" "  {step}: 実行できません: {problem}";
+    drill_people(minutes, seconds) "  the people took {minutes} min {seconds} s, from the start that was named to this command" "  担当者の所要時間(開始からこのコマンドまで): {minutes}分{seconds}秒";
+    drill_conversations(object, count) "  {object}: {count} conversation(s) would have been cut" "  {object}: {count}件の通信が遮断されるはずでした";
+    cut_others(objects) "cut off as well: {objects}" "ほかに遮断中: {objects}";
+    cut_list_refused(packets, bytes) "    refused since: {packets} packets, {bytes} bytes" "    以後に破棄: {packets}パケット、{bytes}バイト";
+    cut_list_level(level) " [{level}]" " [{level}]";
+    cut_list_until(until) " (until {until})" "({until} まで)";
+
+    proof_head() "PROVEN: nothing passes" "確認済み: 何も通過していません";
+    proof_not() "NOT PROVEN; look at this:" "確認できません。次を調べてください:";
+    proof_switched(at, us) "  switched at {at}, {us} us after the request came in" "  切替え時刻 {at}(要求の到着から{us}マイクロ秒)";
+    proof_settled(ms) "  {ms} ms later no processor was still at a packet of before" "  {ms}ミリ秒後、切替え前のパケットを処理中のCPUなし";
+    proof_counters(object, ms) "  {object}: the counters of what passes stood still for {ms} ms" "  {object}: 通過カウンターは{ms}ミリ秒間変化なし";
+    proof_refused(object, packets, bytes) "  {object}: {packets} packets ({bytes} bytes) refused since the cut" "  {object}: 遮断後に{packets}パケット({bytes}バイト)を破棄";
+    proof_conversations(object, count) "  {object}: {count} conversation(s) were open and are cut" "  {object}: {count}件の通信を遮断";
+    proof_probes(object, dropped, probes) "  {object}: {dropped} of {probes} test packets given to the programs in force were dropped" "  {object}: 稼働中のプログラムに渡した試験パケット{probes}件のうち{dropped}件を破棄";
+    proof_interfaces(object, names) "  {object}: judged at {names}" "  {object}: 判定位置 {names}";
+    proof_absent(name) "{name} (not there)" "{name}(存在しない)";
+    proof_down(name) "{name} (down)" "{name}(停止)";
+    proof_unsettled(why) "whether every processor is done with packets of before: the kernel would not say ({why})" "切替え前のパケットの処理完了を確認できません(カーネルの応答: {why})";
+    proof_no_counters() "the counters cannot be read" "カウンターを読み込めません";
+    proof_not_in_tables(object) "{object} is not in the tables of the data plane" "{object} がデータプレーンの表にありません";
+    proof_passed(object, count) "{object}: {count} packet(s) were counted as passing after the cut" "{object}: 遮断後に{count}パケットの通過を計数しました";
+    proof_probe_passed(object, count) "{object}: {count} test packet(s) were let through" "{object}: {count}件の試験パケットが通過しました";
+    proof_no_probe(object) "{object}: no interface is there to try a packet at" "{object}: 試験パケットを渡せるインターフェースがありません";
+    proof_unguarded(object, name) "{object}: the programs are not attached to {name}" "{object}: {name} にプログラムが接続されていません";
+    proof_link_up(object, name) "{object}: {name} is up" "{object}: {name} が起動しています";
+
+    restore_dry() "nothing was lifted; this is what a restore would do:" "何も解除していません。復旧すると次のようになります:";
+    restore_opens(object, count) "  {object} passes again as the policy says; {count} conversation(s) may resume" "  {object} は方針どおり通信可能になります。{count}件の通信が再開できます";
+    restore_opens_net(object, count, rules, views) "  {object} passes again by {count} rule(s): {rules}; {views} conversation(s) may resume" "  {object} は{count}件の規則で通信可能になります: {rules}。{views}件の通信が再開できます";
+    restore_still_all(object) "  {object} stays shut: everything is cut off" "  {object} は全遮断中のため開きません";
+}

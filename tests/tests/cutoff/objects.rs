@@ -1,0 +1,292 @@
+//! Networks, zones, hosts, prefixes and everything; who may cut, and what is recorded.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::unistd::Group;
+use sekimori::{
+    api::{
+        client,
+        protocol::{Ask, CutoffAsk, Reply, Request},
+    },
+    cli::text::Lang,
+    cutoff::Object,
+};
+use sekimori_tests::harness::{
+    agent::Agent,
+    counters::Counters,
+    stream::Stream,
+    townhall::{CLOUD_V4, DNS_V4, INTERNET, INTERNET_ROUTER, PC_017},
+};
+use serde_json::{Value, json};
+
+use crate::scene::{A_WHILE, OFTEN, OPERATORS, Scene, Traffic, VIEWERS, cut, restore, scene};
+
+#[test]
+fn a_network_is_cut_off_in_both_directions_and_the_others_lose_nothing() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(50)?;
+    traffic.download.flows(20_000)?;
+    traffic.upload.flows(20_000)?;
+    assert!(town.ping(&PC_017, CLOUD_V4)?);
+    assert!(town.ping(&PC_017, CLOUD_V4)?);
+
+    cut(&agent, &["network", "internet"])?;
+    for stream in [&traffic.query, &traffic.answer, &traffic.other, &traffic.own] {
+        stream.stands_still(50)?;
+    }
+    traffic.download.stands_still(A_WHILE)?;
+    traffic.upload.stands_still(A_WHILE)?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    traffic.lgwan.flows(50)?;
+    traffic.ssh.flows(10_000)?;
+    let counters = Counters::read(&agent)?;
+    for direction in ["in", "out"] {
+        assert!(counters.packets("internet", direction, "cut_network") > 100, "{direction}");
+    }
+    assert!(counters.sum("sekimori_network_cut", &[("network", "internet")]) > 0.5);
+    assert!(counters.sum("sekimori_network_cut", &[("network", "lgwan")]) < 0.5);
+
+    restore(&agent, &["network", "internet"])?;
+    for stream in [&traffic.query, &traffic.answer, &traffic.other, &traffic.own] {
+        stream.flows(50)?;
+    }
+    traffic.download.flows(10_000)?;
+    traffic.upload.flows(10_000)?;
+    assert!(town.ping(&PC_017, CLOUD_V4)?);
+    traffic.download.finish()?;
+    traffic.upload.finish()?;
+    traffic.ssh.finish()?;
+    traffic.lgwan.lost_nothing()?;
+    Ok(())
+}
+
+#[test]
+fn a_zone_is_cut_off_but_for_the_management_path() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(50)?;
+    cut(&agent, &["zone", "office"])?;
+    for stream in [&traffic.query, &traffic.answer, &traffic.other] {
+        stream.stands_still(50)?;
+    }
+    traffic.download.stands_still(A_WHILE)?;
+    traffic.ssh.flows(10_000)?;
+    traffic.upload.flows(10_000)?;
+    restore(&agent, &["zone", "office"])?;
+    traffic.query.flows(50)?;
+    traffic.answer.flows(50)?;
+    traffic.own.lost_nothing()?;
+    traffic.lgwan.lost_nothing()?;
+    Ok(())
+}
+
+#[test]
+fn a_host_is_cut_off_by_address_by_mac_and_by_name_and_nobody_else_is() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    for name in ["192.168.10.17", "02:00:00:00:10:17", "pc-017"] {
+        traffic.query.flows(50)?;
+        traffic.answer.flows(50)?;
+        cut(&agent, &["host", name])?;
+        for stream in [&traffic.query, &traffic.answer] {
+            stream.stands_still(50).with_context(|| format!("cutting off {name}"))?;
+        }
+        assert!(!town.ping(&PC_017, CLOUD_V4)?, "{name}");
+        restore(&agent, &["host", name])?;
+    }
+    traffic.query.flows(50)?;
+    traffic.other.lost_nothing()?;
+    traffic.own.lost_nothing()?;
+    traffic.lgwan.lost_nothing()?;
+    assert!(Counters::read(&agent)?.packets("office", "in", "cut_host") > 100);
+    Ok(())
+}
+
+#[test]
+fn a_prefix_is_cut_off_whoever_talks_to_it() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(50)?;
+    traffic.answer.flows(50)?;
+    traffic.own.flows(50)?;
+    cut(&agent, &["prefix", "198.51.100.0/24"])?;
+    for stream in [&traffic.query, &traffic.answer, &traffic.own] {
+        stream.stands_still(50)?;
+    }
+    traffic.download.stands_still(A_WHILE)?;
+    traffic.upload.stands_still(A_WHILE)?;
+    restore(&agent, &["prefix", "198.51.100.0/24"])?;
+    for stream in [&traffic.query, &traffic.answer, &traffic.own] {
+        stream.flows(50)?;
+    }
+    // Another machine of the same network.
+    traffic.other.lost_nothing()?;
+    traffic.lgwan.lost_nothing()?;
+    Ok(())
+}
+
+#[test]
+fn all_leaves_the_management_path_open_and_including_management_does_not() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    let everything = [&traffic.query, &traffic.answer, &traffic.other, &traffic.own, &traffic.lgwan];
+    for stream in everything {
+        stream.flows(50)?;
+    }
+    cut(&agent, &["all"])?;
+    for stream in everything {
+        stream.stands_still(50)?;
+    }
+    traffic.download.stands_still(A_WHILE)?;
+    traffic.ssh.flows(20_000)?;
+    cut(&agent, &["all", "--including-management"])?;
+    traffic.ssh.stands_still(A_WHILE)?;
+    restore(&agent, &["all"])?;
+    for stream in everything {
+        stream.flows(50)?;
+    }
+    traffic.ssh.flows(10_000)?;
+    assert!(Counters::read(&agent)?.packets("lgwan", "in", "cut_all") > 50);
+    Ok(())
+}
+
+#[test]
+fn every_cut_and_restoration_is_recorded_with_who_and_why() -> Result<()> {
+    let Scene { agent, _policies, .. } = scene()?;
+    for words in [["cutoff", "network", "internet"], ["restore", "network", "internet"], ["cutoff", "host", "pc-017"]] {
+        let said = agent.cli(words)?;
+        assert_eq!(said.code, Some(2), "without a reason: {said:?}");
+        assert!(said.err.contains("--reason"), "{said:?}");
+    }
+    let unknown = agent.cli(["cutoff", "network", "intranet", "--reason", "worm"])?;
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    let absent = agent.cli(["restore", "network", "internet", "--reason", "clean"])?;
+    assert_eq!(absent.code, Some(1), "{absent:?}");
+    cut(&agent, &["network", "internet"])?;
+    cut(&agent, &["host", "pc-017"])?;
+    restore(&agent, &["network", "internet"])?;
+    let records = agent.cli(["records", "--format", "json"])?;
+    let lines: Vec<Value> = records.out.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line["action"] == "cutoff" || line["action"] == "restore")
+        .map(|line| {
+            assert_eq!((&line["actor"]["uid"], &line["from"]), (&json!(0), &json!("socket")), "{line}");
+            assert_eq!(line["result"]["ok"], true, "{line}");
+            let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            (word(&line["action"]), word(&line["objects"][0]), word(&line["reason"]))
+        })
+        .collect();
+    let told: Vec<_> = told.iter().map(|(a, o, r)| (a.as_str(), o.as_str(), r.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("cutoff", "network internet", "worm"),
+            ("cutoff", "host pc-017", "worm"),
+            ("restore", "network internet", "clean")
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_viewer_may_look_and_not_cut_and_a_stranger_may_do_neither() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(50)?;
+    let cut = || {
+        Ask::Cutoff(CutoffAsk {
+            objects: vec![Object::Network { name: INTERNET.net.into() }],
+            reason: "worm".into(),
+            ..CutoffAsk::default()
+        })
+    };
+    let open_path = || std::fs::set_permissions(agent.state_path().parent().unwrap_or(&agent.state_path()), readable());
+    open_path()?;
+    let ask = |group: &str, ask: Ask| ask_as(&agent, group, ask);
+    assert_eq!(ask(VIEWERS, Ask::Status {})?.exit, 0);
+    for (group, wish) in [(VIEWERS, cut()), ("nogroup", cut()), ("nogroup", Ask::Status {})] {
+        let reply = ask(group, wish)?;
+        let code = reply.error.as_ref().map(|problem| problem.code.as_str());
+        assert_eq!((reply.exit, code), (2, Some("forbidden")), "{group}: {reply:?}");
+    }
+    query.flows(50)?;
+    let reply = ask(OPERATORS, cut())?;
+    assert_eq!(reply.exit, 0, "{reply:?}");
+    query.stands_still(50)?;
+    Ok(())
+}
+
+fn readable() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::Permissions::from_mode(0o755)
+}
+
+/// Speaks to the control socket as user nobody with this group. Credentials are a thread's own on Linux.
+fn ask_as(agent: &Agent, group: &str, ask: Ask) -> Result<Reply> {
+    let gid = Group::from_name(group)?.with_context(|| format!("no group {group}"))?.gid.as_raw();
+    let socket = agent.state_path().with_file_name("control.sock");
+    let request = Request { lang: Lang::En, claims_from: None, ask };
+    std::thread::spawn(move || -> Result<Reply> {
+        let keep = u32::MAX;
+        for (call, id) in [(libc::SYS_setresgid, gid), (libc::SYS_setresuid, 65_534)] {
+            // SAFETY: a plain system call on numbers; it changes this thread alone, which ends with the question.
+            if unsafe { libc::syscall(call, keep, id, keep) } != 0 {
+                return Err(std::io::Error::last_os_error().into());
+            }
+        }
+        Ok(client::ask(&socket, &request)?)
+    })
+    .join()
+    .map_err(|_| anyhow!("the asking thread panicked"))?
+}
+
+/// The disk was full when it was placed, or somebody deleted the file: what the tables say is cut stays cut.
+#[test]
+fn a_cut_that_is_not_on_disk_survives_the_agent() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    cut(&agent, &["network", "internet"])?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    agent.kill9()?;
+    let notes = std::fs::read_dir(agent.state_path())?.filter_map(Result::ok).find(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.contains("cut")
+    });
+    std::fs::remove_file(notes.context("no file of cut-offs")?.path())?;
+    agent.restart()?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?, "the restart lifted it");
+    restore(&agent, &["network", "internet"])?;
+    // The box's own question for its router's MAC was cut as well; the kernel asks again after a while.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !town.ping(&PC_017, CLOUD_V4)? {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "not restored");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_switch_works_although_its_socket_was_removed() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    std::fs::remove_file(agent.socket_path())?;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while cut(&agent, &["network", "internet"]).is_err() {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "the socket did not come back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    Ok(())
+}
+
+/// Power was lost while the registry was written: names have no numbers any more, and what is cut stays cut.
+#[test]
+fn a_damaged_registry_lifts_nothing() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    cut(&agent, &["network", "internet"])?;
+    agent.kill9()?;
+    std::fs::write(agent.state_path().join("registry.json"), "{\"x\":")?;
+    agent.restart()?;
+    assert!(!town.ping(&PC_017, CLOUD_V4)?, "the restart lifted it");
+    Ok(())
+}
