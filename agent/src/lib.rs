@@ -1,5 +1,6 @@
 //! Everything of Sekimori that runs in user space. Data flows one way through the folders:
-//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics` stand beside it; `api` and `cli` face people.
+//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics`, `tokens` stand beside it; `api`, `http` and
+//! `cli` face people.
 
 pub mod agent;
 pub mod api;
@@ -8,8 +9,10 @@ pub mod compile;
 pub mod cutoff;
 pub mod dataplane;
 pub mod explain;
+pub mod http;
 pub mod metrics;
 pub mod policy;
 pub mod quarantine;
 pub mod record;
 pub mod replay;
+pub mod tokens;

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cutoff::object::read_mac,
     dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
+    http::Http,
 };
 
 /// Where the configuration is looked for when nothing is said.
@@ -39,6 +40,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where metrics are served; `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where the HTTP API is served; `None` for nowhere.
+    pub http: Option<Http>,
     /// Ways by which the administrator reaches the box.
     pub management: Vec<ManagementPath>,
     /// Unix groups.
@@ -119,6 +122,7 @@ impl Config {
             "bpffs",
             "socket",
             "metrics",
+            "http",
             "management",
             "roles",
             "xdp",
@@ -136,6 +140,7 @@ impl Config {
                 "bpffs" => config.bpffs = absolute(value)?,
                 "socket" => config.socket = absolute(value)?,
                 "metrics" => config.metrics = metrics(value)?,
+                "http" => config.http = Some(Http::read(value)?),
                 "management" => config.management = management(value)?,
                 "roles" => config.roles = roles(value, config.roles)?,
                 "xdp" => {
@@ -179,6 +184,7 @@ impl Config {
             bpffs: "/sys/fs/bpf/sekimori".into(),
             socket: "/run/sekimori/control.sock".into(),
             metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+            http: None,
             management: Vec::new(),
             roles: Roles { operator: "sekimori-operator".into(), viewer: "sekimori-viewer".into() },
             xdp: XdpChoice::Any,
@@ -306,6 +312,7 @@ state: /var/lib/sekimori
 bpffs: /sys/fs/bpf/sekimori
 socket: /run/sekimori/control.sock
 metrics: 127.0.0.1:9464
+http: {listen: 127.0.0.1:9443}
 management:
   - interface: lan0
     sources: [192.168.10.0/24, \"2001:db8:10::/64\"]
@@ -326,6 +333,7 @@ fast_path_except: [lan0, guest]
         let config = Config::read(WHOLE).unwrap();
         assert_eq!(config.instance, "town-hall");
         assert_eq!(config.metrics, Some("127.0.0.1:9464".parse().unwrap()));
+        assert_eq!(config.http, Some(Http { listen: "127.0.0.1:9443".parse().unwrap(), tls: None }));
         assert_eq!(config.management[0].sources.len(), 2);
         assert_eq!(config.management[0].port, 22);
         assert_eq!(config.roles, Roles { operator: "staff".into(), viewer: "watch".into() });
@@ -339,7 +347,7 @@ fast_path_except: [lan0, guest]
     #[test]
     fn defaults_stand_for_what_is_not_said() {
         let config = Config::read("metrics: off\n").unwrap();
-        assert_eq!(config.metrics, None);
+        assert_eq!((config.metrics, config.http), (None, None));
         assert_eq!(config.adopt_seconds, 60);
         assert!(config.fast_path && config.fast_path_except.is_empty());
         assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
@@ -360,6 +368,7 @@ fast_path_except: [lan0, guest]
             ("instance: a\ninstance: b\n", 2, 1, "twice"),
             ("policy: etc/policy\n", 1, 9, "absolute"),
             ("metrics: localhost\n", 1, 10, "ADDRESS:PORT"),
+            ("http: {listen: 192.0.2.1:9443}\n", 1, 16, "without `certificate`"),
             ("xdp: maybe\n", 1, 6, "native, generic or any"),
             ("fast_path: on\n", 1, 12, "neither auto nor off"),
             ("mark_shift: 10\n", 1, 13, "0 to 9"),

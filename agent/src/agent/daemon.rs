@@ -30,7 +30,7 @@ use crate::{
         server,
     },
     cli::text::Lang,
-    metrics,
+    http, metrics,
     record::{Action, Origin, Outcome},
 };
 
@@ -108,6 +108,9 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
         }
     }
     let mut background = JoinSet::new();
+    if config.http.is_some() {
+        background.spawn(http::server::keep(config.clone(), desk.clone(), shutdown.clone()));
+    }
     background.spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
     background.spawn(drain_events(desk.clone()));
     background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));

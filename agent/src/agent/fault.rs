@@ -35,6 +35,10 @@ pub enum Fault {
     Marks(Conflict),
     /// Names in `fast_path_except` that nobody has.
     FastExcept(String),
+    /// Who may come by the network could not be read.
+    TokensUnread(String),
+    /// The HTTP API is configured and not served.
+    Http(String),
     /// Something of the state folder or the maps: which, and why.
     State(&'static str, String),
 }
@@ -55,6 +59,8 @@ impl Fault {
             Self::Schedules(why) => text::fault_schedules(lang, why),
             Self::Marks(conflict) => conflict.text(lang),
             Self::FastExcept(names) => text::fault_fast_except(lang, names),
+            Self::TokensUnread(why) => text::tokens_unread(lang, why),
+            Self::Http(why) => text::fault_http(lang, why),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),
         }
     }

@@ -143,6 +143,25 @@ impl Desk {
                 let mut keeper = self.keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.change_group(&change, caller, asked))
             }
+            Ask::Tokens {} => Reply::done(self.keeper.lock().await.token_rows()),
+            Ask::TokenAdd(_) | Ask::TokenRevoke { .. } if !caller.actor.is_root() => {
+                Reply::problem(2, "forbidden", text::token_root(lang))
+            }
+            Ask::TokenAdd(mut ask) => {
+                ask.reason = match spoken(ask.reason, lang) {
+                    Ok(reason) => reason,
+                    Err(reply) => return reply,
+                };
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.add_token(ask, caller))
+            }
+            Ask::TokenRevoke { id, reason } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.revoke_token(&id, reason, caller))
+                }
+                Err(reply) => reply,
+            },
             Ask::Detach { reason } => match spoken(reason, lang) {
                 Ok(reason) => {
                     let _applying = self.applying.lock().await;

@@ -34,6 +34,7 @@ use crate::{
     policy::{members::Members, model::Policy},
     quarantine,
     record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
+    tokens,
 };
 
 /// Drop events per second and CPU that reach user space.
@@ -100,6 +101,10 @@ pub struct Keeper {
     pub(super) quarantines: quarantine::List,
     /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
     pub(super) quarantine_unread: Option<String>,
+    /// Who may come by the network.
+    pub(super) tokens: tokens::Shared,
+    /// Why that could not be read: then nobody may, and nobody is added.
+    pub(super) tokens_unread: Option<String>,
     pub(super) ledger: Ledger,
     pub(super) high: HighWater,
     pub(super) steps: u64,
@@ -163,6 +168,13 @@ impl Keeper {
         let members_unread = members.as_ref().err().cloned();
         let members = faults.track(members, |why| Fault::State("group members", why)).unwrap_or_default();
 
+        let listed = tokens::Store::new(&config.state).load().map_err(|error| error.to_string());
+        let tokens_unread = listed.as_ref().err().cloned();
+        let tokens = tokens::Shared::default();
+        if let Some(list) = faults.track(listed, Fault::TokensUnread) {
+            tokens.replace(list);
+        }
+
         let drilled = state.drilled().map_err(|error| error.to_string());
         let drilled = faults.track(drilled, |why| Fault::State("last drill", why)).flatten();
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
@@ -181,6 +193,8 @@ impl Keeper {
             drilled,
             quarantines: quarantines.unwrap_or_default(),
             quarantine_unread,
+            tokens,
+            tokens_unread,
             ledger,
             high,
             steps: 0,

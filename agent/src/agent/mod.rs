@@ -34,4 +34,5 @@ pub mod signals;
 pub mod state;
 pub mod status;
 pub mod timeouts;
+pub mod tokens;
 pub mod watch;

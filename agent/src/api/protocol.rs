@@ -9,6 +9,7 @@ use super::roles::Role;
 use crate::{
     cli::text::Lang,
     cutoff::{Level, Object},
+    tokens::{Proof, Right},
 };
 
 /// Longest request line. An apply names a path, it does not carry the policy.
@@ -92,6 +93,17 @@ pub enum Ask {
     },
     /// Change a group at run time.
     Group(GroupChange),
+    /// Who may use the HTTP API.
+    Tokens {},
+    /// Let somebody use it; root only.
+    TokenAdd(TokenAsk),
+    /// Let somebody no longer use it; root only.
+    TokenRevoke {
+        /// Who.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// Open the gate.
     Detach {
         /// Why.
@@ -171,6 +183,26 @@ pub struct GroupChange {
     pub seconds: Option<u64>,
 }
 
+/// Somebody who may use the HTTP API. The token itself stays with whoever made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenAsk {
+    /// For records, and to revoke it by.
+    pub id: String,
+    /// By what it is known.
+    pub proof: Proof,
+    /// What it may.
+    pub right: Right,
+    /// On what; empty: on anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Object>,
+    /// For so many seconds only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<u64>,
+    /// Why.
+    pub reason: String,
+}
+
 /// How to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +229,7 @@ impl Ask {
             | Self::Quarantines {}
             | Self::Cuts {}
             | Self::VerifyCuts { .. }
+            | Self::Tokens {}
             | Self::Groups { .. } => Role::Viewer,
             Self::Apply(_)
             | Self::Group(_)
@@ -204,6 +237,8 @@ impl Ask {
             | Self::Restore(_)
             | Self::Quarantine { .. }
             | Self::Release { .. }
+            | Self::TokenAdd(_)
+            | Self::TokenRevoke { .. }
             | Self::Detach { .. } => Role::Operator,
         }
     }

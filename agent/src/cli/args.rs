@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::text::Lang;
-use crate::cutoff::Level;
+use crate::{cutoff::Level, tokens::Right};
 
 /// Network perimeter enforcement: judges every packet at the edge by a written policy.
 #[derive(Debug, Parser)]
@@ -83,6 +83,9 @@ pub enum Command {
     /// Groups: their members, and changes at run time.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Who may use the HTTP API.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// The verdict on one packet; exit 1 if it would be dropped.
     Explain {
         /// Interface it enters by, or `box`.
@@ -169,6 +172,44 @@ pub enum ReleaseCommand {
         /// As they were named.
         #[arg(required = true)]
         names: Vec<String>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Let somebody use the HTTP API; a new token is shown this once and kept nowhere.
+    Add {
+        /// For records, and to revoke it by.
+        id: String,
+        /// What it may.
+        #[arg(long, value_enum, conflicts_with = "receiver")]
+        role: Option<Right>,
+        /// It may deliver alerts to the receiver whose policy names it, and nothing else.
+        #[arg(long)]
+        receiver: bool,
+        /// It may act on these only: `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`.
+        #[arg(long, num_args = 1.., value_name = "OBJECT")]
+        objects: Vec<String>,
+        /// A client certificate of this subject (as RFC 4514 writes it: CN=ops,O=Town) instead of a token.
+        #[arg(long, value_name = "SUBJECT")]
+        certificate: Option<String>,
+        /// For so long only: 8h, 90d; else until it is revoked.
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<String>,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Everybody who may.
+    List,
+    /// From now on it may no longer.
+    Revoke {
+        /// Who.
+        id: String,
         /// Why; recorded.
         #[arg(long)]
         reason: Option<String>,

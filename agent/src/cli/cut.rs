@@ -51,7 +51,7 @@ pub(super) fn restore(restore: Restore, lang: Lang) -> Result<Work, Usage> {
 }
 
 /// Objects, each in two words but `all`.
-fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {
+pub(super) fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {
     let usage = || Usage(text::usage_object(lang, "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all"));
     let mut objects = Vec::new();
     let mut words = words.iter();

@@ -6,11 +6,13 @@ use super::{
     args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
     cut,
     text::{self, Lang},
+    token,
 };
 use crate::{
     agent::config::{self, Config},
-    api::protocol::{Apply, Ask, GroupChange, Question},
+    api::protocol::{Apply, Ask, GroupChange, Question, TokenAsk},
     cutoff::Object,
+    tokens::Secret,
 };
 
 /// What to do, where, and how to answer.
@@ -49,6 +51,8 @@ pub enum Work {
     Agent,
     /// Ask an instance.
     Ask(Ask),
+    /// Let somebody use the HTTP API; the token is made here and shown here.
+    NewToken(Box<TokenAsk>, Secret),
     /// Check a policy on disk; `None`: the configured one.
     Check(Option<PathBuf>),
     /// Print the schema.
@@ -122,6 +126,7 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             let reason = reason(why)?;
             Work::Ask(Ask::Group(GroupChange { group: name, add: false, prefixes, reason, seconds: None }))
         }
+        Command::Token(token) => token::mean(token, lang)?,
         Command::Explain { interface, packet, mac, policy, at } => {
             let question = Question { interface, packet, mac, at };
             match policy {

@@ -11,6 +11,7 @@ mod replay;
 pub mod run;
 mod status;
 pub mod text;
+mod token;
 
 use clap::Parser;
 

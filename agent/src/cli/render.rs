@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     cut, group, quarantine, status,
     text::{self, Lang},
+    token,
 };
 use crate::{
     agent::{
@@ -18,6 +19,7 @@ use crate::{
         groups::{GroupDone, GroupRow},
         quarantines::QuarantineDone,
         rooms::Finding,
+        tokens::{TokenDone, TokenRow},
     },
     api::{
         protocol::{Ask, Reply},
@@ -58,6 +60,10 @@ pub enum Asked {
     Groups,
     /// A change of a group.
     Group,
+    /// A change of a token.
+    Token,
+    /// Who may use the HTTP API; a stream in JSON.
+    Tokens,
     /// A detach.
     Detach,
     /// Something that is shown as it is.
@@ -82,6 +88,8 @@ impl Asked {
             Ask::Quarantines {} => Self::Quarantines,
             Ask::Groups { .. } => Self::Groups,
             Ask::Group(_) => Self::Group,
+            Ask::TokenAdd(_) | Ask::TokenRevoke { .. } => Self::Token,
+            Ask::Tokens {} => Self::Tokens,
             Ask::Detach { .. } => Self::Detach,
         }
     }
@@ -91,7 +99,7 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Cuts | Asked::Groups | Asked::Quarantines => Some(&reply.body),
+        Asked::Records | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -133,6 +141,8 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
         Asked::Quarantines => with(reply, out, |out, rows: Vec<QuarantineRow>| quarantine::list(out, &rows, lang)),
         Asked::Groups => with(reply, out, |out, rows: Vec<GroupRow>| group::list(out, &rows, lang)),
         Asked::Group => with(reply, out, |out, done: GroupDone| group::done(out, &done, lang)),
+        Asked::Token => with(reply, out, |out, done: TokenDone| token::done(out, &done, lang)),
+        Asked::Tokens => with(reply, out, |out, rows: Vec<TokenRow>| token::list(out, &rows, lang)),
         Asked::Detach => writeln!(out, "{}", text::detached(lang)),
         Asked::Document => match reply.body.get("version").and_then(Value::as_str) {
             Some(version) => writeln!(out, "sekimori {version}"),

@@ -43,6 +43,13 @@ pub fn run(order: Order) -> u8 {
             let reply = ask_instance(&order.place, ask, lang);
             return show(&reply, rendered, lang, format);
         }
+        Work::NewToken(ask, secret) => {
+            let mut reply = ask_instance(&order.place, Ask::TokenAdd(*ask), lang);
+            if let (0, Value::Object(row)) = (reply.exit, &mut reply.body) {
+                row.insert("token".into(), json!(secret.show()));
+            }
+            return show(&reply, render::Asked::Token, lang, format);
+        }
         Work::Check(policy) => {
             let reply = match policy.map_or_else(|| configured_policy(&order.place), Ok) {
                 Ok(path) => handler::check(&path, lang),

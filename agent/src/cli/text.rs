@@ -44,9 +44,11 @@ macro_rules! texts {
 }
 
 mod cutoff;
+mod http;
 mod quarantine;
 
 pub use cutoff::*;
+pub use http::*;
 pub use quarantine::*;
 
 texts! {

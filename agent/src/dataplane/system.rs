@@ -54,6 +54,31 @@ pub fn around(policy: &Policy) -> Result<Option<System>, Error> {
     })
 }
 
+/// The interfaces that have an address, and those they stand on: the ports of a bridge, the device under a VLAN.
+///
+/// # Errors
+/// Netlink does not answer.
+pub fn holders(address: IpAddr) -> Result<Vec<String>, Error> {
+    on_netlink(async |handle| {
+        let devices = interfaces::list().await?;
+        let found = addresses(&handle, &devices).await?;
+        let with: BTreeSet<&str> =
+            found.iter().filter(|found| found.address == address).map(|found| found.interface.as_str()).collect();
+        let mut holders: BTreeSet<u32> =
+            devices.iter().filter(|(_, device)| with.contains(device.name.as_str())).map(|(index, _)| *index).collect();
+        // A VLAN device on a bridge on a VLAN device, at most.
+        for _ in 0..=TAGS {
+            let under = |holder: &u32| {
+                let ports = devices.iter().filter(move |(_, device)| device.port_of == Some(*holder));
+                let lower = devices.get(holder).and_then(|device| device.vlan_of);
+                ports.map(|(index, _)| *index).chain(lower).collect::<Vec<_>>()
+            };
+            holders.extend(holders.iter().flat_map(under).collect::<Vec<_>>());
+        }
+        Ok(holders.into_iter().map(|index| name(&devices, index)).collect())
+    })
+}
+
 /// Runs netlink questions to their end, whether or not the caller has a runtime: on a thread of its own, which stands
 /// in the caller's network namespace.
 pub(super) fn on_netlink<T, F>(ask: impl FnOnce(Handle) -> F + Send) -> Result<T, Error>

@@ -59,6 +59,10 @@ pub enum Action {
     GroupRemove,
     /// Members of a group went by themselves at their time.
     GroupExpire,
+    /// A token or certificate of the HTTP API was added.
+    TokenAdd,
+    /// A token or certificate of the HTTP API was revoked.
+    TokenRevoke,
     /// A line that a crash cut short was found and left in place.
     TornLine,
     /// Lines that were in the record are gone or were changed.

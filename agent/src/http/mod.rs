@@ -1,0 +1,18 @@
+//! The HTTP API: what the control socket does, for those who come by the network.
+//!
+//! `config` is what is asked for, `place` where it may listen, `tls` with which certificates; `server` takes connections in
+//! (`seats`), `visit` finds out who it is and what was said (`rates`), `scope` on what they may act, `routes` what there is to
+//! ask, `answer` how it is answered. What is asked goes to the same desk as what comes by the control socket.
+
+mod answer;
+pub mod config;
+mod place;
+mod rates;
+mod routes;
+mod scope;
+mod seats;
+pub mod server;
+mod tls;
+mod visit;
+
+pub use config::Http;

@@ -1,0 +1,247 @@
+//! One request: from whom it comes, and what was said. Whoever is not known learns nothing, and learns it slowly.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::{Bytes, to_bytes},
+    extract::{FromRequest, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{
+    answer::{Answer, later, problem},
+    rates::{self, Rate},
+    scope,
+};
+use crate::{
+    agent::{handler::Desk, keeper::Caller},
+    api::{
+        Reply,
+        protocol::{Ask, MAX_REQUEST},
+    },
+    cli::text::{self, Lang},
+    cutoff::Object,
+    record::{Actor, Origin},
+    tokens::{Credential, Proof, Right, Shared},
+};
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// What every request needs.
+pub(super) struct Api {
+    pub(super) desk: Desk,
+    tokens: Shared,
+    /// By address, whoever it is.
+    addresses: Rate<std::net::IpAddr>,
+    /// By credential, wherever it comes from.
+    credentials: Rate<String>,
+    /// By address, of those who are not known.
+    strangers: Rate<std::net::IpAddr>,
+}
+
+impl Api {
+    pub(super) fn new(desk: Desk, tokens: Shared) -> Self {
+        Self {
+            desk,
+            tokens,
+            addresses: Rate::new(Duration::from_millis(500), 60),
+            credentials: Rate::new(Duration::from_secs(1), 30),
+            strangers: Rate::new(Duration::from_secs(12), 5),
+        }
+    }
+
+    /// Whoever this is, if it is known. A token counts before a certificate: who shows one means it.
+    fn known(&self, headers: &HeaderMap, client: &Client) -> Option<Credential> {
+        let (list, now) = (self.tokens.now(), Timestamp::now());
+        let found = match headers.get(header::AUTHORIZATION) {
+            Some(shown) => {
+                let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then_some(())?;
+                list.by_token(token.trim(), now)
+            }
+            None => list.by_certificate(client.subject.as_deref()?, now),
+        };
+        found.cloned()
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    pub(super) address: SocketAddr,
+    /// Of its certificate, verified.
+    pub(super) subject: Option<String>,
+}
+
+/// Nobody asks more often than they may, whatever they ask.
+pub(super) async fn not_too_fast(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let Some(client) = request.extensions().get::<Client>() else { return lost(Lang::En) };
+    match api.addresses.take(rates::host(client.address.ip()), Instant::now()) {
+        Ok(()) => next.run(request).await,
+        Err(wait) => too_fast(&request, wait),
+    }
+}
+
+/// A sender of alerts tries again after a 503 but not after a 429 (Alertmanager, `notify/webhook`).
+fn too_fast(request: &Request, wait: Duration) -> Response {
+    let alerts = request.uri().path().starts_with("/v1/alerts/");
+    let status = if alerts { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
+    let seconds = wait.as_secs() + 1;
+    later(status, seconds, text::http_too_fast(language(request.headers()), seconds))
+}
+
+fn lost(lang: Lang) -> Response {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", text::http_lost(lang))
+}
+
+/// The first language of `Accept-Language`.
+pub(super) fn language(headers: &HeaderMap) -> Lang {
+    let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if wanted.trim_start().to_ascii_lowercase().starts_with("ja") { Lang::Ja } else { Lang::En }
+}
+
+/// A request of somebody who is known.
+pub(super) struct Visit {
+    pub(super) api: Arc<Api>,
+    pub(super) who: Credential,
+    pub(super) client: SocketAddr,
+    pub(super) lang: Lang,
+    body: Bytes,
+}
+
+impl FromRequest<Arc<Api>> for Visit {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
+        let lang = language(request.headers());
+        let Some(client) = request.extensions().get::<Client>().cloned() else { return Err(lost(lang)) };
+        let now = Instant::now();
+        let Some(who) = api.known(request.headers(), &client) else {
+            let host = rates::host(client.address.ip());
+            api.strangers.take(host, now).map_err(|wait| too_fast(&request, wait))?;
+            tracing::warn!(client = %client.address, path = request.uri().path(), "HTTP API: somebody unknown was turned away");
+            return Err(unknown(lang));
+        };
+        api.credentials.take(who.id.clone(), now).map_err(|wait| too_fast(&request, wait))?;
+        let posts = request.method() == Method::POST;
+        // A page in a browser that holds a certificate can send forms, but not this.
+        if posts && !is_json(request.headers()) {
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "usage", text::http_not_json(lang)));
+        }
+        let body = match timeout(BODY_TIME, to_bytes(request.into_body(), MAX_REQUEST)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                let text = text::http_body_large(lang, MAX_REQUEST);
+                return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "usage", text));
+            }
+            Err(_) => return Err(problem(StatusCode::REQUEST_TIMEOUT, "usage", text::http_body_slow(lang))),
+        };
+        Ok(Self { api: Arc::clone(api), who, client: client.address, lang, body })
+    }
+}
+
+/// The same for everybody who is not known: never were, no longer are, or said nothing.
+fn unknown(lang: Lang) -> Response {
+    let mut response = problem(StatusCode::UNAUTHORIZED, "unauthorised", text::http_unauthorised(lang));
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = said.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+impl Visit {
+    /// Asks what the body says, if it is what it should be.
+    pub(super) async fn act<T: DeserializeOwned>(self, ask: impl FnOnce(T) -> Ask) -> Response {
+        match self.read() {
+            Ok(body) => self.ask(ask(body)).await,
+            Err(error) => problem(StatusCode::BAD_REQUEST, "usage", text::http_body(self.lang, error)),
+        }
+    }
+
+    /// The body.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// A no to somebody who is known.
+    pub(super) fn forbidden(&self, text: impl Into<String>) -> Response {
+        let text = text.into();
+        tracing::warn!(id = self.who.id, client = %self.client, "HTTP API: {text}");
+        problem(StatusCode::FORBIDDEN, "forbidden", text)
+    }
+
+    /// For the record.
+    fn caller(&self) -> Caller {
+        let (client, role) = (self.client.to_string(), self.who.right.name());
+        let actor = match &self.who.proof {
+            Proof::Sha256(_) => Actor::token(&self.who.id, client, role),
+            Proof::Certificate(subject) => Actor::certificate(subject, client, role),
+        };
+        Caller { actor, from: Origin::Http, lang: self.lang }
+    }
+
+    /// Asks the desk, if this one may.
+    pub(super) async fn ask(self, ask: Ask) -> Response {
+        let lang = self.lang;
+        let needs = ask.needs();
+        match self.who.right.role() {
+            None => return self.forbidden(text::http_receiver_only(lang, &self.who.id)),
+            Some(role) if role < needs => {
+                return self.forbidden(text::needs_role(lang, needs.name(), self.who.right.name()));
+            }
+            Some(_) => {}
+        }
+        if matches!(&ask, Ask::Cutoff(ask) if ask.including_management) && self.who.right != Right::Admin {
+            return self.forbidden(text::http_management_admin(lang, &self.who.id));
+        }
+        if let Some(object) = self.outside(objects(&ask)).await {
+            return self.forbidden(text::http_forbidden_object(lang, &self.who.id, object));
+        }
+        let (caller, desk) = (self.caller(), self.api.desk.clone());
+        run(lang, async move { desk.answer(ask, &caller).await }).await
+    }
+
+    /// What this one may not act on.
+    async fn outside(&self, objects: &[Object]) -> Option<Object> {
+        // Most often it can be told without the policy, and so without waiting for an instance that is busy.
+        scope::outside(objects, &self.who.objects, None)?;
+        let keeper = self.api.desk.keeper();
+        let policy = keeper.lock().await.live().map(|live| Arc::clone(&live.policy));
+        scope::outside(objects, &self.who.objects, policy.as_deref()).cloned()
+    }
+}
+
+/// What an ask acts on.
+fn objects(ask: &Ask) -> &[Object] {
+    match ask {
+        Ask::Cutoff(ask) => &ask.objects,
+        Ask::Restore(ask) => &ask.objects,
+        Ask::Quarantine { objects, .. } | Ask::Release { objects, .. } => objects,
+        _ => &[],
+    }
+}
+
+/// Does it to its end, even if the caller hangs up in between: what was begun is finished, and recorded.
+pub(super) async fn run(lang: Lang, work: impl Future<Output = Reply> + Send + 'static) -> Response {
+    match tokio::spawn(work).await {
+        Ok(reply) => Answer(reply).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "HTTP API: a request was given up");
+            lost(lang)
+        }
+    }
+}
