@@ -1,0 +1,10 @@
+//! The HTTP API: who may ask what, and from where.
+
+#[path = "http/bounds.rs"]
+mod bounds;
+#[path = "http/place.rs"]
+mod place;
+#[path = "http/rights.rs"]
+mod rights;
+#[path = "http/scene.rs"]
+mod scene;
