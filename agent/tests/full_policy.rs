@@ -66,6 +66,15 @@ fn quarantine_is_named_by_rules_and_devices() {
 }
 
 #[test]
+fn receivers_of_alerts_have_zones_and_groups() {
+    let (policy, _) = full();
+    let [ids, siem] = &policy.alert_receivers[..] else { panic!("two receivers") };
+    assert_eq!((ids.name.as_str(), ids.token.as_str(), ids.label.as_str()), ("ids", "ids-1", "host"));
+    assert_eq!((&ids.zones[..], &ids.groups[..]), (&["office".to_owned()][..], &["cloud".to_owned()][..]));
+    assert_eq!((ids.seconds, siem.seconds), (Some(7_200), None));
+}
+
+#[test]
 fn ends_hours_and_time_zone() {
     let (policy, _) = full();
     assert_eq!(policy.devices[0].until.unwrap().to_string(), "2027-03-31T15:00:00Z");

@@ -1,5 +1,7 @@
 //! The HTTP API: who may ask what, and from where.
 
+#[path = "http/alerts.rs"]
+mod alerts;
 #[path = "http/bounds.rs"]
 mod bounds;
 #[path = "http/place.rs"]

@@ -2,6 +2,7 @@
 //!
 //! `keeper` is the instance; `apply`, `cuts`, `status`, `flows`, `counters` are what it does; `daemon` runs it.
 
+pub mod alerts;
 pub mod apply;
 pub mod clock;
 pub mod config;

@@ -58,7 +58,7 @@ pub struct QuarantineDone {
 impl Caller {
     /// Nobody asked: a detector, an alert.
     fn automatic(&self) -> bool {
-        self.from == Origin::Agent
+        matches!(self.from, Origin::Agent | Origin::Webhook)
     }
 }
 

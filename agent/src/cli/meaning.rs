@@ -12,6 +12,7 @@ use crate::{
     agent::config::{self, Config},
     api::protocol::{Apply, Ask, GroupChange, Question, TokenAsk},
     cutoff::Object,
+    policy::words::Lasting,
     tokens::Secret,
 };
 
@@ -157,15 +158,7 @@ pub(super) fn needs_reason(reason: Option<String>, lang: Lang) -> Result<String,
 
 /// Seconds, as `90s`, `30m`, `8h` or `7d`; up to ten years.
 pub(super) fn lasts(text: &str) -> Option<u64> {
-    let unit = match text.chars().last()? {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return None,
-    };
-    let number: u64 = text.get(..text.len() - 1)?.parse().ok()?;
-    number.checked_mul(unit).filter(|seconds| (1..=3_650 * 86_400).contains(seconds))
+    Lasting::read(text).map(|Lasting(seconds)| seconds)
 }
 
 fn hosts(names: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {

@@ -54,6 +54,7 @@ pub(crate) fn policy() -> Policy {
         hours: Vec::new(),
         groups: Vec::new(),
         rules: Vec::new(),
+        alert_receivers: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

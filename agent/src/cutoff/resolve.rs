@@ -1,12 +1,14 @@
 //! What an object covers, by the policy in force.
 
+use std::net::IpAddr;
+
 use super::{
-    object::{HostName, Object},
+    object::{HostName, Object, mac_text},
     overlay::Covers,
 };
 use crate::{
     cli::text::{self, Lang},
-    policy::model::{NetKind, Policy},
+    policy::model::{NetIndex, NetKind, Policy},
 };
 
 /// A name that the policy does not have.
@@ -89,4 +91,25 @@ pub fn exists(object: &Object, policy: &Policy) -> Result<(), Unknown> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a host lives in the zone or network of this name, with all its addresses and registrations.
+pub fn lives_in(policy: &Policy, covers: &Covers, name: &str) -> bool {
+    let Some(net) = policy.nets.iter().position(|net| net.name == name) else { return false };
+    let registered = policy.devices.iter().filter(|device| covers.macs.contains(&mac_text(device.mac.0)));
+    let mut homes = covers
+        .addresses
+        .iter()
+        .map(|address| owner(policy, *address))
+        .chain(registered.map(|device| Some(device.net)))
+        .peekable();
+    homes.peek().is_some() && homes.all(|home| home == Some(net))
+}
+
+/// The net an address lives in: that of the longest prefix, else the default network.
+fn owner(policy: &Policy, address: IpAddr) -> Option<NetIndex> {
+    let nets = policy.nets.iter().enumerate();
+    let around = nets.flat_map(|(index, net)| net.prefixes.iter().map(move |prefix| (index, prefix)));
+    let longest = around.filter(|(_, prefix)| prefix.contains(&address)).max_by_key(|(_, prefix)| prefix.prefix_len());
+    longest.map(|(index, _)| index).or_else(|| policy.nets.iter().position(|net| net.is_default))
 }

@@ -12,13 +12,13 @@ pub(super) struct Answer(pub(super) Reply);
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        with(status(&self.0), &self.0)
+        reply(status(&self.0), &self.0)
     }
 }
 
 /// Any status, for what never came to the desk.
 pub(super) fn problem(status: StatusCode, code: &str, message: impl Into<String>) -> Response {
-    with(status, &Reply::problem(2, code, message))
+    reply(status, &Reply::problem(2, code, message))
 }
 
 /// The same, and when to try again.
@@ -28,7 +28,8 @@ pub(super) fn later(status: StatusCode, seconds: u64, message: impl Into<String>
     response
 }
 
-fn with(status: StatusCode, reply: &Reply) -> Response {
+/// A reply under this status.
+pub(super) fn reply(status: StatusCode, reply: &Reply) -> Response {
     match serde_json::to_vec(reply) {
         Ok(body) => json(status, body),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -2,8 +2,9 @@
 //!
 //! `config` is what is asked for, `place` where it may listen, `tls` with which certificates; `server` takes connections in
 //! (`seats`), `visit` finds out who it is and what was said (`rates`), `scope` on what they may act, `routes` what there is to
-//! ask, `answer` how it is answered. What is asked goes to the same desk as what comes by the control socket.
+//! ask, `alerts` what Alertmanager delivers, `answer` how it is answered. What is asked goes to the same desk as what comes by the control socket.
 
+mod alerts;
 mod answer;
 pub mod config;
 mod place;

@@ -13,6 +13,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
+    alerts,
     answer::problem,
     visit::{Api, Visit, language, not_too_fast},
 };
@@ -28,6 +29,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/restore", post(restore))
         .route("/v1/quarantine", post(quarantine))
         .route("/v1/release", post(release))
+        .route("/v1/alerts/{receiver}", post(alerts::deliver))
         .fallback(nothing_there)
         .method_not_allowed_fallback(not_for_this)
         .layer(middleware::from_fn_with_state(Arc::clone(&api), not_too_fast))

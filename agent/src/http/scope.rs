@@ -1,10 +1,8 @@
 //! On what somebody may act who may not act on everything.
 
-use std::net::IpAddr;
-
 use crate::{
-    cutoff::{Covers, Object, object::mac_text, resolve},
-    policy::model::{NetIndex, Policy},
+    cutoff::{Object, resolve},
+    policy::model::Policy,
 };
 
 /// The first object that lies in none of those in `scope`; an empty scope is everything.
@@ -34,31 +32,10 @@ fn within(asked: &Object, allowed: &Object, policy: Option<&Policy>) -> bool {
             !covers.addresses.is_empty() && covers.addresses.iter().all(|address| prefix.contains(address))
         }
         Object::Zone { name } | Object::Network { name } => {
-            policy.is_some_and(|policy| lives_in(policy, &covers, name))
+            policy.is_some_and(|policy| resolve::lives_in(policy, &covers, name))
         }
         Object::All => true,
     }
-}
-
-/// Whether a host lives in the zone or network of this name, with all its addresses and registrations.
-pub(super) fn lives_in(policy: &Policy, covers: &Covers, name: &str) -> bool {
-    let Some(net) = policy.nets.iter().position(|net| net.name == name) else { return false };
-    let registered = policy.devices.iter().filter(|device| covers.macs.contains(&mac_text(device.mac.0)));
-    let mut homes = covers
-        .addresses
-        .iter()
-        .map(|address| owner(policy, *address))
-        .chain(registered.map(|device| Some(device.net)))
-        .peekable();
-    homes.peek().is_some() && homes.all(|home| home == Some(net))
-}
-
-/// The net an address lives in: that of the longest prefix, else the default network.
-fn owner(policy: &Policy, address: IpAddr) -> Option<NetIndex> {
-    let nets = policy.nets.iter().enumerate();
-    let around = nets.flat_map(|(index, net)| net.prefixes.iter().map(move |prefix| (index, prefix)));
-    let longest = around.filter(|(_, prefix)| prefix.contains(&address)).max_by_key(|(_, prefix)| prefix.prefix_len());
-    longest.map(|(index, _)| index).or_else(|| policy.nets.iter().position(|net| net.is_default))
 }
 
 #[cfg(test)]

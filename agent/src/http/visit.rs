@@ -24,10 +24,7 @@ use super::{
 };
 use crate::{
     agent::{handler::Desk, keeper::Caller},
-    api::{
-        Reply,
-        protocol::{Ask, MAX_REQUEST},
-    },
+    api::protocol::{Ask, MAX_REQUEST},
     cli::text::{self, Lang},
     cutoff::Object,
     record::{Actor, Origin},
@@ -116,6 +113,7 @@ pub(super) struct Visit {
     pub(super) who: Credential,
     pub(super) client: SocketAddr,
     pub(super) lang: Lang,
+    pub(super) path: String,
     body: Bytes,
 }
 
@@ -138,6 +136,7 @@ impl FromRequest<Arc<Api>> for Visit {
         if posts && !is_json(request.headers()) {
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "usage", text::http_not_json(lang)));
         }
+        let path = request.uri().path().to_owned();
         let body = match timeout(BODY_TIME, to_bytes(request.into_body(), MAX_REQUEST)).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => {
@@ -146,7 +145,7 @@ impl FromRequest<Arc<Api>> for Visit {
             }
             Err(_) => return Err(problem(StatusCode::REQUEST_TIMEOUT, "usage", text::http_body_slow(lang))),
         };
-        Ok(Self { api: Arc::clone(api), who, client: client.address, lang, body })
+        Ok(Self { api: Arc::clone(api), who, client: client.address, lang, path, body })
     }
 }
 
@@ -212,7 +211,10 @@ impl Visit {
             return self.forbidden(text::http_forbidden_object(lang, &self.who.id, object));
         }
         let (caller, desk) = (self.caller(), self.api.desk.clone());
-        run(lang, async move { desk.answer(ask, &caller).await }).await
+        match begun(async move { desk.answer(ask, &caller).await }).await {
+            Some(reply) => Answer(reply).into_response(),
+            None => lost(lang),
+        }
     }
 
     /// What this one may not act on.
@@ -235,13 +237,8 @@ fn objects(ask: &Ask) -> &[Object] {
     }
 }
 
-/// Does it to its end, even if the caller hangs up in between: what was begun is finished, and recorded.
-pub(super) async fn run(lang: Lang, work: impl Future<Output = Reply> + Send + 'static) -> Response {
-    match tokio::spawn(work).await {
-        Ok(reply) => Answer(reply).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "HTTP API: a request was given up");
-            lost(lang)
-        }
-    }
+/// Does it to its end, even if the caller hangs up in between: what was begun is finished, and recorded. `None`: it panicked.
+pub(super) async fn begun<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let ended = tokio::spawn(work).await;
+    ended.inspect_err(|error| tracing::error!(%error, "HTTP API: a request was given up")).ok()
 }

@@ -9,8 +9,8 @@ use super::{
     model::{DeviceMode, L2Control, Mac},
     problem::Problem,
     words::{
-        Addresses, Beyond, Client, Clock, Count, Days, Host, Ident, Interface, Name, OpenOnHolidays, Pass, PortNumber,
-        Prefix, Prose, Quarantined, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
+        Addresses, Beyond, Client, Clock, Count, Days, Host, Ident, Interface, Lasting, Name, OpenOnHolidays, Pass,
+        PortNumber, Prefix, Prose, Quarantined, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
     },
     yaml::{Node, Value},
 };
@@ -44,6 +44,8 @@ document! {
         rules: Vec<Rule>,
         /// Published servers: permissions from an external network to a server in a zone.
         publish: Vec<Publish>,
+        /// Receivers of alerts by name: who may deliver, and whom that may put in quarantine.
+        alert_receivers: Named<AlertReceiver>,
         /// Switches of the built-in protocol set.
         builtin: Option<Builtin>,
         /// What the policy asserts about itself; run by `sekimori check`.
@@ -230,6 +232,18 @@ document! {
         address: At<Host>,
         /// Its port, where it differs from the public one.
         port: Option<At<PortNumber>>,
+    }
+
+    /// A receiver of alerts (Alertmanager webhooks).
+    pub struct AlertReceiver("alert receiver") {
+        /// Id of the credential that delivers, as in `sekimori token add ID --receiver`.
+        token: At<Prose>,
+        /// The label that names the host: an address, a MAC or a registered device.
+        label: At<Prose>,
+        /// Zones and groups whose hosts it may put in quarantine.
+        may_quarantine: NonEmpty<At<Name>>,
+        /// For how long: 30m, 2h, 7d; absent: until somebody releases them.
+        r#for: Option<At<Lasting>>,
     }
 
     /// Switches of the built-in protocol set.

@@ -37,6 +37,8 @@ pub struct Policy {
     pub groups: Vec<Arc<Group>>,
     /// Permissions, in document order; the first that matches and is open decides.
     pub rules: Vec<Rule>,
+    /// Who may deliver alerts, and whom they may put in quarantine.
+    pub alert_receivers: Vec<AlertReceiver>,
     /// The built-in set.
     pub builtin: Builtin,
     /// The policy's own tests.
@@ -258,6 +260,23 @@ pub struct Published {
     pub address: IpAddr,
     /// Its port, where it differs from the public one (then the rule has a single one-port service).
     pub port: Option<u16>,
+}
+
+/// A receiver of alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertReceiver {
+    /// Unique.
+    pub name: String,
+    /// Id of the credential that delivers.
+    pub token: String,
+    /// The label that names the host.
+    pub label: String,
+    /// Zones whose hosts it may put in quarantine.
+    pub zones: Vec<String>,
+    /// Groups whose hosts it may put in quarantine.
+    pub groups: Vec<String>,
+    /// For how long; `None`: until somebody releases them.
+    pub seconds: Option<u64>,
 }
 
 /// Global built-ins; every one can be switched in the policy.

@@ -153,6 +153,7 @@ fn policy() -> Policy {
                 port: Some(8443),
             }),
         }],
+        alert_receivers: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

@@ -28,6 +28,9 @@ fn strangers_are_slowed_down_and_nobody_else_is() -> Result<()> {
     }
     let slow = nobody.get("/v1/status")?;
     ensure!(slow.status == 429 && slow.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{slow:?}");
+    // What sends alerts tries again after this, and not after a 429.
+    let alerts = nobody.post("/v1/alerts/ids", &json!({}))?;
+    ensure!(alerts.status == 503 && alerts.retry_after.is_some(), "{alerts:?}");
     // Whoever guesses from the same address does not keep the administrator out.
     ensure!(known.get("/v1/quarantines")?.status == 200);
     Ok(())

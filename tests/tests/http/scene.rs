@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use sekimori_tests::harness::{
     agent::{Agent, Config},
     http::Caller,
-    policy::{Policies, rule},
+    policy::{Policies, TOWN, rule},
     tool,
     town::Town,
     townhall::{ADMIN_PC, INTERNET_ROUTER, PC_017},
@@ -31,6 +31,11 @@ impl Scene {
 
     /// With this section `http`. Whether it is served is not waited for.
     pub(crate) fn with(http: Value) -> Result<Self> {
+        Self::build(http, TOWN, "")
+    }
+
+    /// With a policy that begins and ends like this.
+    pub(crate) fn build(http: Value, begins: &str, ends: &str) -> Result<Self> {
         let town = Town::build(&[&PC_017, &ADMIN_PC, &INTERNET_ROUTER])?;
         town.translate()?;
         let policies = Policies::new()?;
@@ -38,7 +43,7 @@ impl Scene {
             rule("office", "office", "internet", "https, udp/443, dns, ping"),
             rule("api", "{zone: office, devices: [admin-pc]}", "box", "ssh, tcp/9443"),
         ];
-        let mut config = Config::new(policies.town("policy", &rules)?);
+        let mut config = Config::new(policies.text("policy", &format!("{begins}{}{ends}", rules.concat()))?);
         config.management = json!([{"interface": "lan0", "sources": ["192.168.10.18/32"], "port": 22}]);
         config.extra.push(("http", http));
         let agent = Agent::start(&town.gateway, &config)?;

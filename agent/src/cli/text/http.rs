@@ -43,5 +43,11 @@ texts! {
     http_body(why) "the body cannot be understood: {why}; /v1/openapi.json says what is expected" "本文を解釈できません: {why}。/v1/openapi.json を参照してください";
     http_body_large(limit) "a body has at most {limit} bytes" "本文は{limit}バイト以内にしてください";
     http_body_slow() "the body did not come in time" "本文が時間内に届きませんでした";
+    alert_not_receiver(id, receiver) "{id} may not deliver to a receiver {receiver}: the policy in force has no such one, or names another token for it (alert_receivers)"
+        "{id} は受信者 {receiver} に送信できません。適用中の方針の alert_receivers に、その受信者がないか、別のトークンが指定されています";
+    alert_not_permitted(receiver, object) "the policy does not let {receiver} put {object} in quarantine (alert_receivers: may_quarantine). NOT in quarantine; a person decides: sekimori quarantine {object} --reason …"
+        "方針は {receiver} に {object} の隔離を許していません(alert_receivers の may_quarantine)。隔離していません。人の判断で実行してください: sekimori quarantine {object} --reason …";
+    alert_no_label(label) "the alert has no label {label}, which names the host (alert_receivers: label)" "警報に、端末を示すラベル {label} がありません(alert_receivers の label)";
+    alert_version(version) "version {version} of Alertmanager's webhook is not 4" "Alertmanager の webhook のバージョンが 4 ではありません({version})";
     http_lost() "the request was given up; look at `status` before trying again" "処理が中断しました。再試行の前に状態を確認してください";
 }

@@ -194,6 +194,16 @@ impl Groups {
         }
     }
 
+    /// Whether a group has this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// Names of groups.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.declared.iter().map(|group| group.name.as_str())
+    }
+
     /// Where they are declared, and what they stand for.
     pub(super) fn into_parts(self) -> (Vec<Declared>, Vec<Arc<Group>>) {
         let done = |state| match state {

@@ -28,6 +28,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
             hours: Named::default(),
             rules: Vec::new(),
             publish: Vec::new(),
+            alert_receivers: Named::default(),
             builtin: None,
             tests: Vec::new(),
         };
@@ -47,6 +48,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         all.groups.0.extend(file.groups.0);
         all.services.0.extend(file.services.0);
         all.hours.0.extend(file.hours.0);
+        all.alert_receivers.0.extend(file.alert_receivers.0);
     }
     unique(&mut all.zones, "zone", sink);
     unique(&mut all.networks, "network", sink);
@@ -54,6 +56,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
     unique(&mut all.groups, "group", sink);
     unique(&mut all.services, "service", sink);
     unique(&mut all.hours, "hours", sink);
+    unique(&mut all.alert_receivers, "alert receiver", sink);
     all
 }
 

@@ -7,6 +7,7 @@ mod merge;
 mod names;
 mod nets;
 mod parties;
+mod receivers;
 mod rules;
 mod services;
 mod tests;
@@ -56,7 +57,8 @@ pub(super) fn validate(
     let nets = nets::nets(&document, &mut spans, sink);
     let devices = devices::devices(&document, &nets, &box_addresses, &timezone, &mut spans, sink);
     let mut budget = BUDGET;
-    let groups = groups::groups(&document, folder, &mut sources, &mut budget, sink);
+    let mut groups = groups::groups(&document, folder, &mut sources, &mut budget, sink);
+    let alert_receivers = receivers::receivers(&document, &nets, &mut groups, sink);
     let services = services::services(&document, &mut budget, sink);
     let hours = hours::hours(&document, &mut spans, sink);
     let mut context = Context { timezone, box_addresses, nets, devices, groups, services, hours, budget };
@@ -80,6 +82,7 @@ pub(super) fn validate(
         hours: hours.list,
         groups,
         rules,
+        alert_receivers,
         builtin: builtin(document.builtin.as_ref()),
         tests,
         files,

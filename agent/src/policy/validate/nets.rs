@@ -256,6 +256,17 @@ impl Nets {
         Some(index)
     }
 
+    /// Whether a zone or network has this name.
+    pub(super) fn named(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// Names of zones.
+    pub(super) fn zones(&self) -> impl Iterator<Item = &str> {
+        let zones = self.list.iter().filter(|net| matches!(net.kind, NetKind::Zone { .. }));
+        zones.map(|net| net.name.as_str())
+    }
+
     pub(super) fn is_zone(&self, index: NetIndex) -> bool {
         matches!(self.list.get(index).map(|net| &net.kind), Some(NetKind::Zone { .. }))
     }

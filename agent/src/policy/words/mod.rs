@@ -12,7 +12,7 @@ pub use self::{
     limit::{Count, Rate},
     net::{Addresses, Beyond, Client, Host, Interface, Prefix, Server, Vlan},
     service::{PortNumber, ServiceWord},
-    time::{Clock, Days, Moment, OpenOnHolidays, TestTime, Until},
+    time::{Clock, Days, Lasting, Moment, OpenOnHolidays, TestTime, Until},
 };
 use super::{
     decode::{Leaf, Wrong, bad_word, keywords},

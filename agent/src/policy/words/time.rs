@@ -117,6 +117,38 @@ impl Leaf for TimeZone {
     }
 }
 
+/// How long something lasts, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lasting(pub u64);
+
+impl Lasting {
+    /// `90s`, `30m`, `8h` or `7d`, up to ten years.
+    pub fn read(text: &str) -> Option<Self> {
+        let unit = match text.chars().last()? {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        let number: u64 = digits(text.get(..text.len() - 1)?)?;
+        let seconds = number.checked_mul(unit)?;
+        (1..=3_650 * 86_400).contains(&seconds).then_some(Self(seconds))
+    }
+}
+
+impl Leaf for Lasting {
+    fn parse(text: &str, _: bool) -> Result<Self, Wrong> {
+        Self::read(text).ok_or_else(|| bad(text, "duration"))
+    }
+    fn expected() -> Text {
+        Text::new("90s, 30m, 8h or 7d, up to ten years", "90s、30m、8h、7d のような期間(10年まで)")
+    }
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9]+[smhd]$"})
+    }
+}
+
 /// Minutes from midnight, 0..=1440.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock(pub u16);

@@ -103,6 +103,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
         devices,
         hours,
         rules: Vec::new(),
+        alert_receivers: Vec::new(),
         builtin: builtin(rng),
         tests: Vec::new(),
         files: Vec::new(),

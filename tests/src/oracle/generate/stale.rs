@@ -168,6 +168,7 @@ impl Shape {
             devices: vec![device(0), device(1)],
             hours: Vec::new(),
             rules: vec![rule, other],
+            alert_receivers: Vec::new(),
             builtin: Builtin {
                 arp: true,
                 ndp: true,

@@ -107,6 +107,7 @@ fn town() -> Policy {
             rule("box-dns", Place::Box, INTERNET, &[Service::Udp(53, 53)]),
             web,
         ],
+        alert_receivers: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,
