@@ -21,6 +21,8 @@ pub enum Fault {
     QuarantineUnread(String),
     /// The record has trouble.
     Record(String),
+    /// The record is not whole: at these lines.
+    RecordDamaged(String),
     /// A torn line was found at the start.
     TornLine(u64),
     /// The saved revision could not be put in force.
@@ -52,6 +54,7 @@ impl Fault {
             Self::QuarantineNotKept(why) => text::quarantine_not_kept(lang, why),
             Self::QuarantineUnread(why) => text::quarantine_unread(lang, why),
             Self::Record(why) => text::fault_record(lang, why),
+            Self::RecordDamaged(lines) => text::fault_record_damaged(lang, lines),
             Self::TornLine(line) => text::fault_torn(lang, line),
             Self::Revision(number, why) => text::fault_revision(lang, number, why),
             Self::FirstPolicy(why) => text::fault_first_policy(lang, why),

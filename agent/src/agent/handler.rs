@@ -21,7 +21,7 @@ use crate::{
     cli::text::{self, Lang},
     cutoff::{Switch, Thrown},
     policy::members,
-    record::{Origin, reader},
+    record::{self, Origin, reader},
 };
 
 /// An instance that several connections may ask. The keeper is held for short times only; an apply prepares
@@ -78,12 +78,16 @@ impl Desk {
                 let path = self.keeper.lock().await.config().policy.clone();
                 tokio::task::block_in_place(|| check(&path, lang))
             }
-            Ask::Records { limit } => {
+            Ask::Records { limit, filter } => {
                 let path = self.keeper.lock().await.record_path().to_path_buf();
-                match tokio::task::block_in_place(|| reader::last(&path, limit.min(MAX_ROWS))) {
+                match tokio::task::block_in_place(|| reader::list(&path, limit.min(MAX_ROWS), &filter)) {
                     Ok(lines) => Reply::done(lines),
                     Err(error) => Reply::failed(format!("{}: {error}", path.display())),
                 }
+            }
+            Ask::VerifyRecords {} => {
+                let path = self.keeper.lock().await.record_path().to_path_buf();
+                tokio::task::block_in_place(|| verify_record(&path))
             }
             Ask::Apply(apply) => self.apply(apply, caller).await,
             Ask::Cutoff(mut ask) => {
@@ -274,6 +278,14 @@ fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
         Err(Reply::usage(text::reason_too_long(lang, MAX_REASON)))
     } else {
         Ok(reason.to_owned())
+    }
+}
+
+/// Whether the record at `path` is whole; exit 1 if not.
+pub fn verify_record(path: &std::path::Path) -> Reply {
+    match record::verify(path) {
+        Ok(found) => Reply::with(u8::from(!found.whole), found),
+        Err(error) => Reply::failed(format!("{}: {error}", path.display())),
     }
 }
 

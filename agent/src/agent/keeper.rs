@@ -33,7 +33,7 @@ use crate::{
     dataplane::{self, CutTables, Dataplane, Options},
     policy::{members::Members, model::Policy},
     quarantine,
-    record::{Action, Actor, Draft, Origin, Outcome, RevisionRef},
+    record::{self, Action, Actor, Draft, Origin, Outcome, RevisionRef},
     tokens,
 };
 
@@ -215,6 +215,9 @@ impl Keeper {
             let result = Outcome { ok: false, message };
             keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
         }
+        if mode == Mode::Agent {
+            keeper.look_over_the_record();
+        }
         if keeper.detached.is_none() {
             // What else it is that cannot be read is found, and said, when the revision is put in force.
             let current = if mode == Mode::Agent { keeper.state.current().ok().flatten() } else { None };
@@ -222,6 +225,20 @@ impl Keeper {
             keeper.open_dataplane(mode);
         }
         Ok(keeper)
+    }
+
+    /// Lines that are missing or were changed are said, in the record as well.
+    fn look_over_the_record(&mut self) {
+        let found = match record::verify(self.ledger.path()) {
+            Ok(found) if found.whole => return,
+            Ok(found) => found,
+            Err(error) => return self.faults.raise(Fault::Record(error.to_string())),
+        };
+        let lines: Vec<String> = found.problems.iter().map(|problem| problem.line.to_string()).collect();
+        let message = format!("the record is not whole at line(s) {}", lines.join(", "));
+        self.faults.raise(Fault::RecordDamaged(lines.join(", ")));
+        let result = Outcome { ok: false, message };
+        self.note(&Caller::agent(), Action::RecordDamaged, None, Vec::new(), None, result);
     }
 
     /// A revision that was in force, and what it takes to put it in force again.

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
-use crate::record::{Draft, Entry, Room, Torn};
+use crate::record::{Action, Draft, Entry, Origin, Outcome, Room, Torn};
 
 /// Below this much free space nothing but a cut-off is done: its line might not fit any more.
 const MIN_FREE: u64 = 64 * 1024;
+/// Most actions that are named when lines can be written again.
+const MAX_LOST: usize = 50;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -15,12 +17,14 @@ pub struct Ledger {
     path: PathBuf,
     room: Option<Room>,
     failures: u64,
+    /// What could not be written since a line last could.
+    lost: Vec<String>,
 }
 
 impl Ledger {
     /// Opens the record of a state folder; a torn last line is handed out once.
     pub fn open(path: &Path) -> (Self, Result<Option<Torn>, String>) {
-        let mut ledger = Self { path: path.to_path_buf(), room: None, failures: 0 };
+        let mut ledger = Self { path: path.to_path_buf(), room: None, failures: 0, lost: Vec::new() };
         let torn = ledger.reopen();
         (ledger, torn)
     }
@@ -35,8 +39,34 @@ impl Ledger {
         }
     }
 
-    /// Writes one line; an error is also logged and counted.
+    /// Writes one line; an error is also logged and counted, and the next line that can be written says what is missing.
     pub fn append(&mut self, draft: Draft) -> Result<Entry, String> {
+        let told = format!("{:?} {}", draft.action, draft.objects.join(", "));
+        let lost = std::mem::take(&mut self.lost);
+        if !lost.is_empty() {
+            let message = format!("could not be recorded: {}", lost.join("; "));
+            let result = Outcome { ok: false, message };
+            let missing = Draft::new(draft.actor.clone(), Origin::Agent, Action::Unrecorded, result);
+            if let Err(why) = self.append_one(missing) {
+                self.lost = lost;
+                self.lose(told);
+                return Err(why);
+            }
+        }
+        let written = self.append_one(draft);
+        if written.is_err() {
+            self.lose(told);
+        }
+        written
+    }
+
+    fn lose(&mut self, what: String) {
+        if self.lost.len() < MAX_LOST {
+            self.lost.push(what);
+        }
+    }
+
+    fn append_one(&mut self, draft: Draft) -> Result<Entry, String> {
         let opened = if self.room.is_none() { self.reopen().map(drop) } else { Ok(()) };
         let written = opened.and_then(|()| match &mut self.room {
             Some(room) => room.append(draft).map_err(|error| error.to_string()),

@@ -9,6 +9,7 @@ use super::roles::Role;
 use crate::{
     cli::text::Lang,
     cutoff::{Level, Object},
+    record::reader::Filter,
     tokens::{Proof, Right},
 };
 
@@ -53,7 +54,12 @@ pub enum Ask {
     Records {
         /// Most lines.
         limit: usize,
+        /// Which.
+        #[serde(default)]
+        filter: Filter,
     },
+    /// Whether the record is whole.
+    VerifyRecords {},
     /// Put a policy in force.
     Apply(Apply),
     /// Cut objects off.
@@ -226,6 +232,7 @@ impl Ask {
             | Self::Explain(_)
             | Self::Check {}
             | Self::Records { .. }
+            | Self::VerifyRecords {}
             | Self::Quarantines {}
             | Self::Cuts {}
             | Self::VerifyCuts { .. }
@@ -325,7 +332,7 @@ mod tests {
     #[test]
     fn looking_is_for_viewers_and_changing_for_operators() {
         assert_eq!(Ask::Status {}.needs(), Role::Viewer);
-        assert_eq!(Ask::Records { limit: 1 }.needs(), Role::Viewer);
+        assert_eq!(Ask::Records { limit: 1, filter: Filter::default() }.needs(), Role::Viewer);
         assert_eq!(Ask::Apply(Apply::default()).needs(), Role::Operator);
         assert_eq!(Ask::Detach { reason: String::new() }.needs(), Role::Operator);
         let request = serde_json::to_string(&Ask::Apply(Apply::default())).unwrap();

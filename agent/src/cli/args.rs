@@ -127,11 +127,7 @@ pub enum Command {
         limit: usize,
     },
     /// The record of administrators' actions, newest last.
-    Records {
-        /// Most lines.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-    },
+    Records(Records),
     /// Open the gate: remove programs, tables and the nftables guard.
     Detach {
         /// Why; recorded.
@@ -143,6 +139,47 @@ pub enum Command {
     },
     /// The version.
     Version,
+}
+
+/// The record.
+#[derive(Debug, Args)]
+pub struct Records {
+    /// What of it; `list` if nothing is said.
+    #[command(subcommand)]
+    pub what: Option<RecordsCommand>,
+    /// Most lines.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// What of the record.
+#[derive(Debug, Subcommand)]
+pub enum RecordsCommand {
+    /// The last lines, newest last.
+    List {
+        /// Most lines.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Not before: 2026-12-01T09:00:00+09:00.
+        #[arg(long, value_name = "TIME")]
+        since: Option<jiff::Timestamp>,
+        /// Not after.
+        #[arg(long, value_name = "TIME")]
+        until: Option<jiff::Timestamp>,
+        /// Only this action: cutoff, restore, apply, …
+        #[arg(long)]
+        action: Option<String>,
+        /// Only what concerned this object: 'network internet'.
+        #[arg(long)]
+        object: Option<String>,
+    },
+    /// One line, in full.
+    Show {
+        /// Its number.
+        number: u64,
+    },
+    /// Whether it is whole: no line missing, changed or put in; exit 1 if not.
+    Verify,
 }
 
 /// What to do with quarantine.

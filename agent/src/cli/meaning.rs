@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
-    cut,
+    cut, records,
     text::{self, Lang},
     token,
 };
@@ -139,7 +139,7 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             Work::Replay(Replay { capture, interface, policy, at })
         }
         Command::Flows { limit } => Work::Ask(Ask::Flows { limit }),
-        Command::Records { limit } => Work::Ask(Ask::Records { limit }),
+        Command::Records(records) => records::records(records, lang)?,
         Command::Detach { reason: why, yes_open_the_gate } => {
             let reason = reason(why)?;
             if !yes_open_the_gate {

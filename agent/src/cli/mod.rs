@@ -6,6 +6,7 @@ mod cut;
 mod group;
 pub mod meaning;
 mod quarantine;
+mod records;
 pub mod render;
 mod replay;
 pub mod run;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    cut, group, quarantine, status,
+    cut, group, quarantine, records, status,
     text::{self, Lang},
     token,
 };
@@ -26,7 +26,7 @@ use crate::{
         report::{Cutoff, QuarantineRow},
     },
     cutoff::Proof,
-    record::Line,
+    record::{Line, Verified, reader::Filter},
 };
 
 /// What was asked: says how an answer is shown.
@@ -42,6 +42,10 @@ pub enum Asked {
     Check,
     /// Lines of the record; a stream in JSON.
     Records,
+    /// One line of the record; a stream of one in JSON.
+    Record,
+    /// Whether the record is whole.
+    VerifyRecords,
     /// An apply.
     Apply,
     /// A cut-off.
@@ -78,7 +82,9 @@ impl Asked {
             Ask::Flows { .. } => Self::Flows,
             Ask::Explain(_) => Self::Explain,
             Ask::Check {} => Self::Check,
+            Ask::Records { filter: Filter { number: Some(_), .. }, .. } => Self::Record,
             Ask::Records { .. } => Self::Records,
+            Ask::VerifyRecords {} => Self::VerifyRecords,
             Ask::Apply(_) => Self::Apply,
             Ask::Cutoff(_) => Self::Cut,
             Ask::Restore(_) => Self::Restore,
@@ -99,7 +105,9 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => Some(&reply.body),
+        Asked::Records | Asked::Record | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => {
+            Some(&reply.body)
+        }
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -128,7 +136,9 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
             None => with(reply, out, |out, explained: Explained| writeln!(out, "{}", explained.text)),
         },
         Asked::Check => check(out, reply, lang),
-        Asked::Records => with(reply, out, |out, lines: Vec<Line>| records(out, &lines, lang)),
+        Asked::Records => with(reply, out, |out, lines: Vec<Line>| records::list(out, &lines, lang)),
+        Asked::Record => with(reply, out, |out, lines: Vec<Line>| records::show(out, &lines, lang)),
+        Asked::VerifyRecords => with(reply, out, |out, found: Verified| records::verified(out, &found, lang)),
         Asked::Apply => match reply.body.get("revision") {
             Some(_) => with(reply, out, |out, applied| self::applied(out, &applied, lang)),
             None => with(reply, out, |out, refusal: Refusal| refused(out, &refusal, lang)),
@@ -237,31 +247,6 @@ fn flows(out: &mut impl Write, flows: &Flows, lang: Lang) -> io::Result<()> {
     table(out, &rows)?;
     if flows.flows.len() < flows.total {
         writeln!(out, "{}", text::flows_more(lang, flows.flows.len(), flows.total))?;
-    }
-    Ok(())
-}
-
-fn records(out: &mut impl Write, lines: &[Line], lang: Lang) -> io::Result<()> {
-    if lines.is_empty() {
-        return writeln!(out, "{}", text::records_none(lang));
-    }
-    for line in lines {
-        match line {
-            Line::Damaged { line, bytes, .. } => writeln!(out, "{}", text::record_damaged(lang, line, bytes))?,
-            Line::Entry(entry) => {
-                let clock = if entry.clock_synchronised { "" } else { "?" };
-                let action = serde_json::to_value(entry.action).ok();
-                let action = action.as_ref().and_then(Value::as_str).unwrap_or("?").to_owned();
-                let mark = if entry.result.ok { "" } else { " FAILED:" };
-                let reason = entry.reason.as_deref().map(|reason| format!(" \"{reason}\"")).unwrap_or_default();
-                let objects = entry.objects.join(", ");
-                writeln!(
-                    out,
-                    "{:>5} {}{clock} {} {action} {objects}{reason}{mark} {}",
-                    entry.n, entry.time, entry.actor.name, entry.result.message
-                )?;
-            }
-        }
     }
     Ok(())
 }

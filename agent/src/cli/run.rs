@@ -164,9 +164,10 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
         Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
         Ask::Check {} => return handler::check(&config.policy, lang),
-        Ask::Records { limit } => {
+        Ask::VerifyRecords {} => return handler::verify_record(&config.state.join("records.jsonl")),
+        Ask::Records { limit, filter } => {
             let path = config.state.join("records.jsonl");
-            return match reader::last(&path, *limit) {
+            return match reader::list(&path, *limit, filter) {
                 Ok(lines) => Reply::done(lines),
                 Err(error) => Reply::failed(format!("{}: {error}", path.display())),
             };

@@ -46,10 +46,12 @@ macro_rules! texts {
 mod cutoff;
 mod http;
 mod quarantine;
+mod records;
 
 pub use cutoff::*;
 pub use http::*;
 pub use quarantine::*;
+pub use records::*;
 
 texts! {
     // Roles and requests.

@@ -65,6 +65,8 @@ pub enum Action {
     TokenRevoke,
     /// A line that a crash cut short was found and left in place.
     TornLine,
+    /// Actions before this one could not be recorded.
+    Unrecorded,
     /// Lines that were in the record are gone or were changed.
     RecordDamaged,
     /// The lines before, written by a version that did not chain them, are sealed from here on.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{
     clock, durable,
     entry::{Draft, Entry, MAX_DETAILS, NOTHING_BEFORE},
+    verify::Head,
 };
 
 /// The record could not be read or written.
@@ -104,15 +105,25 @@ impl Room {
         let text = serde_json::to_vec(&entry).map_err(|error| fail(error.into()))?;
         line.extend_from_slice(&text);
         line.push(b'\n');
+        let before = self.file.metadata().map(|metadata| metadata.len());
         if let Err(source) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
-            // Part of the line may be in the file: what follows must not continue it, nor reuse its number.
-            self.ragged = true;
-            self.last += 1;
+            // Part of the line may be in the file. It was never acknowledged: it goes again, and its number is free.
+            let taken_back = before.and_then(|length| self.file.set_len(length));
+            if taken_back.is_err() {
+                // What follows must not continue it, nor reuse its number.
+                self.ragged = true;
+                self.last += 1;
+            }
             return Err(fail(source));
         }
         self.ragged = false;
         self.last = entry.n;
         self.head = hex(&Sha256::digest(&text));
+        // The line is on disk and counts; a head that is behind only guards fewer lines.
+        let head = Head { number: entry.n, sha256: self.head.clone() };
+        if let Err(error) = head.write(&self.path) {
+            tracing::error!(%error, "the head of the record could not be written; lines taken from its end would not be missed");
+        }
         Ok(entry)
     }
 
