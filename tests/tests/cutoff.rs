@@ -1,5 +1,7 @@
 //! Law 3: a cut-off beats everything but the management path, from the next packet on.
 
+#[path = "cutoff/companion.rs"]
+mod companion;
 #[path = "cutoff/levels.rs"]
 mod levels;
 #[path = "cutoff/objects.rs"]

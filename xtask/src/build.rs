@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -46,7 +47,31 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     bpf()?;
     run_command(profile.apply(cargo().args(["build", "-p", "sekimori", "--bin", "sekimori"])))?;
     println!("Built {}", profile.agent().display());
-    Ok(())
+    companion(profile)
+}
+
+/// `sekimori-cut`, static: it must start where nothing else does.
+fn companion(profile: Profile) -> Result<()> {
+    let host = host()?;
+    let folder = target().join("static");
+    let mut build = cargo();
+    build.args(["build", "-p", "sekimori-cut", "--target", &host, "--target-dir"]).arg(&folder);
+    build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run_command(profile.apply(&mut build))?;
+    let (built, kept) = (folder.join(&host).join(profile.folder()).join("sekimori-cut"), profile.agent());
+    keep(&built, &kept.with_file_name("sekimori-cut"))?;
+    make_executable(&kept.with_file_name("sekimori-cut"))
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(|| path.display().to_string())
+}
+
+/// The target that rustc builds for by itself.
+fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("rustc -vV")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc does not name its host")
 }
 
 /// The BPF objects: the product's, which the agent embeds, and the ruler's.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    by_hand,
     clock::seconds,
     evaluator::instant,
     fault::Fault,
@@ -128,6 +129,10 @@ impl Keeper {
         }
         let thrown = thrown.or_else(|| self.switch.throw(&wish.objects, ask.including_management, Instant::now()));
         let mut overlay = self.overlay.clone();
+        if !self.agent_running && thrown.is_some() {
+            // This very command threw it before the instance was opened, which then found it.
+            overlay.cuts.retain(|cut| cut.recorded || !wish.objects.iter().any(|object| cut.object.is(object)));
+        }
         let placed: Vec<Placed> = cuts.iter().map(|cut| overlay.place(cut.clone())).collect();
         let before = std::mem::replace(&mut self.overlay, overlay);
         let names: Vec<String> = wish.objects.iter().map(ToString::to_string).collect();
@@ -189,6 +194,9 @@ impl Keeper {
         let proof = self.prove(&wish.objects, &counts, thrown.as_ref(), lang);
         wrong.extend(self.record_proof(&names, ask.level, &proof, caller));
         let mut notes = self.limits_of(ask.level, &wish.objects, lang);
+        if !self.agent_running {
+            notes.push(text::cut_without_agent(lang));
+        }
         for object in wish.objects.iter().filter(|object| !in_force(object)) {
             let why = if self.detached.is_some() { text::cut_not_in_force } else { text::cut_without_number };
             notes.insert(0, why(lang, object));
@@ -548,6 +556,16 @@ impl Keeper {
             self.faults.clear(&Fault::CutUnreadable { aside: String::new(), why: String::new() });
         }
         Ok(())
+    }
+
+    /// Takes over what `sekimori-cut` cut while we were running.
+    pub fn take_over_by_hand(&mut self) {
+        if by_hand::any(&self.config.state) {
+            let written = self.write_cut().map(drop);
+            self.faults.track(written, |why| Fault::State("cut-off", why));
+            // Nothing of it was new.
+            by_hand::remove(&self.config.state);
+        }
     }
 
     /// When the next cut lifts itself. Never while the clock is behind a time already seen.

@@ -267,6 +267,7 @@ async fn watch_policy(desk: Desk, mut watch: Watch) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        keeper.lock().await.take_over_by_hand();
         let live = keeper.lock().await.live().cloned();
         if let Some(file) = tokio::task::block_in_place(|| watch.look(live.as_ref())) {
             tracing::info!(path = %file.path.display(), state = ?file.state, "policy on disk");

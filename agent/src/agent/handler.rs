@@ -57,7 +57,7 @@ impl Desk {
     }
 
     /// The same, after a cut-off was thrown already.
-    async fn answer_thrown(&self, ask: Ask, caller: &Caller, thrown: Option<Thrown>) -> Reply {
+    pub async fn answer_thrown(&self, ask: Ask, caller: &Caller, thrown: Option<Thrown>) -> Reply {
         let asked = Instant::now();
         let lang = caller.lang;
         match ask {

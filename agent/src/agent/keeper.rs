@@ -11,6 +11,7 @@ use sekimori_ebpf::abi::{Schedule, Settings};
 use tokio::sync::Notify;
 
 use super::{
+    by_hand,
     clock::{self, HighWater, seconds},
     config::Config,
     early::{Early, Saved},
@@ -275,12 +276,18 @@ impl Keeper {
         if !dataplane.adopted() {
             return;
         }
-        let found = match self.switch.read() {
-            // Without the registry numbers have no names; `write_cut` leaves them as they are.
-            Ok(found) if self.numbers.is_none() => CutTables { nets: Vec::new(), ..found },
-            Ok(found) => found,
-            Err(error) => return self.faults.raise(Fault::State("cut-off", report(&error))),
-        };
+        match self.switch.read() {
+            Ok(found) => self.keep_found(found),
+            Err(error) => self.faults.raise(Fault::State("cut-off", report(&error))),
+        }
+    }
+
+    /// What `found` cuts and nobody here knows of becomes a cut like any other: with the reason that `sekimori-cut` left, if
+    /// it was that.
+    fn keep_found(&mut self, found: CutTables) {
+        // Without the registry numbers have no names; `write_cut` leaves them as they are.
+        let nets = if self.numbers.is_some() { found.nets } else { Vec::new() };
+        let found = CutTables { nets, ..found };
         let numbers = self.numbers.as_ref();
         let net = |name: &str| numbers.and_then(|numbers| numbers.net(name));
         let name = |id| numbers?.nets().find(|(_, its)| *its == id).map(|(name, _)| name.to_owned());
@@ -288,14 +295,27 @@ impl Keeper {
         if missing.is_empty() {
             return;
         }
+        let by_hand = by_hand::read(&self.config.state);
         for (object, covers, including_management) in missing {
-            tracing::error!(%object, "is cut off without a note on disk; it stays cut");
-            let reason = "in force without a note on disk".to_owned();
-            let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
-            self.overlay.place(cutoff::Cut::new(object, including_management, covers, reason, agent, now));
+            let note = by_hand.iter().rev().find(|note| note.names(&object));
+            let (reason, caller) = match note {
+                Some(note) => (note.reason.clone(), note.caller()),
+                None => ("in force without a note on disk".to_owned(), Caller::agent()),
+            };
+            tracing::error!(%object, reason, "was cut off by somebody else; it stays cut");
+            let now = seconds(Timestamp::now());
+            let (actor, names) = (caller.actor.clone(), vec![object.to_string()]);
+            let mut cut = cutoff::Cut::new(object, including_management, covers, reason.clone(), actor, now);
+            if note.is_some() {
+                let message = "cut off without the agent, which has taken it over".to_owned();
+                let result = Outcome { ok: true, message };
+                cut.recorded = self.note(&caller, Action::Cutoff, Some(reason), names, None, result).is_none();
+            }
+            self.overlay.place(cut);
         }
-        if let Err(error) = self.cut_store.save(&self.overlay) {
-            self.faults.raise(Fault::CutNotKept(error.to_string()));
+        match self.cut_store.save(&self.overlay) {
+            Ok(()) => by_hand::remove(&self.config.state),
+            Err(error) => self.faults.raise(Fault::CutNotKept(error.to_string())),
         }
     }
 
@@ -335,6 +355,11 @@ impl Keeper {
     /// The overlay as it stands, into the data plane. Returns the objects that have no number.
     pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
         self.name_for_switch();
+        // Somebody may have used the tables without us; a write must not lift what they cut.
+        match self.switch.foreign() {
+            Ok(found) if found != CutTables::default() => self.keep_found(found),
+            _ => {}
+        }
         let (mut tables, unknown) =
             self.overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
         self.dataplane.as_ref().map_err(|why| why.clone())?;

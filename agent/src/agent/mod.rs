@@ -4,6 +4,7 @@
 
 pub mod alerts;
 pub mod apply;
+mod by_hand;
 pub mod clock;
 pub mod config;
 pub mod counters;

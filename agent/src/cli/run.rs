@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    time::Instant,
 };
 
 use nix::sys::signal::SigSet;
@@ -30,6 +31,8 @@ use crate::{
         protocol::{Ask, Question, Reply, Request},
         roles::{self, Peer},
     },
+    cutoff::{Names, Switch, Thrown},
+    dataplane::maps::CutMaps,
     record::{Origin, reader},
 };
 
@@ -174,6 +177,7 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
         }
         _ => {}
     }
+    let thrown = throw_without_agent(&config, &request.ask);
     let answered = runtime().and_then(|runtime| {
         runtime.block_on(async {
             let mut keeper = Keeper::open(config, Mode::Command).map_err(|error| error.to_string())?;
@@ -185,10 +189,27 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
             };
             let actor = roles::actor(peer, "operator", request.claims_from);
             let caller = Caller { actor, from: Origin::Cli, lang };
-            Ok(Desk::new(keeper).answer(request.ask, &caller).await)
+            Ok(Desk::new(keeper).answer_thrown(request.ask, &caller, thrown).await)
         })
     });
     answered.unwrap_or_else(Reply::failed)
+}
+
+/// Cuts by the pinned tables before anything else is looked at; the policy may take a while to read. Names of devices have to
+/// wait for it.
+fn throw_without_agent(config: &Config, ask: &Ask) -> Option<Thrown> {
+    let began = Instant::now();
+    let Ask::Cutoff(ask) = ask else { return None };
+    if ask.drill || ask.reason.trim().is_empty() {
+        return None;
+    }
+    let maps = config.bpffs.join("maps");
+    let switch = Switch::default();
+    switch.connect(Some((CutMaps::pinned(&maps).ok()?, CutMaps::pinned(&maps).ok()?)));
+    let numbers = rooms::Numbers::load(&config.state.join("registry.json")).unwrap_or_else(|_| rooms::Numbers::none());
+    let nets = numbers.nets().map(|(name, id)| (name.to_owned(), id)).collect();
+    switch.name(Names { policy: None, nets });
+    switch.throw(&ask.objects, ask.including_management, began)
 }
 
 fn explain(policy: &std::path::Path, question: &Question, lang: Lang) -> Reply {

@@ -66,6 +66,8 @@ struct Hand {
     names: Names,
     /// Not noted by the instance yet.
     thrown: Vec<CutTables>,
+    /// What this switch wrote or found when it was connected; `None` before the first write.
+    written: Option<CutTables>,
 }
 
 #[derive(Default)]
@@ -98,8 +100,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Switch {
     /// From now on it works these maps; one pair of handles to write, one to look. `None`: there is no data plane.
     pub fn connect(&self, maps: Option<(CutMaps, CutMaps)>) {
-        let (hand, eyes) = maps.unzip();
-        lock(&self.0.hand).maps = hand;
+        let (maps, eyes) = maps.unzip();
+        let mut hand = lock(&self.0.hand);
+        (hand.maps, hand.written) = (maps, None);
+        drop(hand);
         *lock(&self.0.eyes) = eyes;
     }
 
@@ -135,6 +139,9 @@ impl Switch {
         cut::close(hand.maps.as_mut()?, &tables).ok()?;
         let (at, boottime) = (Timestamp::now(), clock::boottime_ns());
         let micros = u64::try_from(seen.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(written) = &mut hand.written {
+            written.add(&tables);
+        }
         hand.thrown.push(tables.clone());
         Some(Thrown { at, boottime, micros, tables })
     }
@@ -152,13 +159,27 @@ impl Switch {
         let mut hand = lock(&self.0.hand);
         let mut all = tables.clone();
         for thrown in &hand.thrown {
-            all.all = all.all.max(thrown.all);
-            all.nets.extend(&thrown.nets);
-            all.prefixes.extend(&thrown.prefixes);
-            all.macs.extend(&thrown.macs);
+            all.add(thrown);
         }
         let maps = hand.maps.as_mut().ok_or(Fault::Absent)?;
-        Ok(cut::write(maps, &all)?)
+        cut::write(maps, &all)?;
+        hand.written = Some(all);
+        Ok(())
+    }
+
+    /// What somebody else wrote into the tables since the last write: it is cut, and a write that does not know of it would
+    /// lift it. Nothing before the first write.
+    pub fn foreign(&self) -> Result<CutTables, Fault> {
+        let hand = lock(&self.0.hand);
+        let maps = hand.maps.as_ref().ok_or(Fault::Absent)?;
+        let Some(written) = &hand.written else { return Ok(CutTables::default()) };
+        let found = cut::read(maps)?;
+        Ok(CutTables {
+            all: if found.all > written.all { found.all } else { 0 },
+            nets: found.nets.into_iter().filter(|net| !written.nets.contains(net)).collect(),
+            prefixes: found.prefixes.into_iter().filter(|prefix| !written.prefixes.contains(prefix)).collect(),
+            macs: found.macs.into_iter().filter(|mac| !written.macs.contains(mac)).collect(),
+        })
     }
 
     /// What the tables say is cut.

@@ -88,6 +88,16 @@ pub struct CutTables {
     pub macs: Vec<[u8; 6]>,
 }
 
+impl CutTables {
+    /// Cuts what the other cuts, too.
+    pub fn add(&mut self, other: &Self) {
+        self.all = self.all.max(other.all);
+        self.nets.extend(&other.nets);
+        self.prefixes.extend(&other.prefixes);
+        self.macs.extend(&other.macs);
+    }
+}
+
 /// A guarded interface as found in the kernel.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct InterfaceState {

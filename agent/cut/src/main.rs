@@ -1,0 +1,136 @@
+//! Cuts off, and nothing else: for a button at the wall, for a login that may do no more, and for a box whose agent is dead.
+//!
+//! It writes the pinned tables itself, then leaves a note for the agent, which takes the cut over with its reason and its
+//! record: at once if it runs, else when it is back. Nothing can be lifted with it.
+
+mod map;
+mod note;
+mod object;
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use object::Object;
+
+const USAGE: &str = "usage: sekimori-cut [--bpffs DIR] [--state DIR] --reason TEXT [--including-management] OBJECT...
+OBJECT: network NAME | zone NAME | host ADDRESS-OR-MAC | prefix P | all
+Cuts off at once by the pinned tables, whether an agent runs or not. Restore with `sekimori restore`.
+関守の表に直接書き込み、直ちに遮断します(エージェントの有無を問いません)。復旧は `sekimori restore` で行います。";
+
+/// What was asked for.
+struct Order {
+    bpffs: PathBuf,
+    state: PathBuf,
+    reason: String,
+    including_management: bool,
+    objects: Vec<Object>,
+}
+
+fn main() -> ExitCode {
+    let began = Instant::now();
+    let order = match read(std::env::args().skip(1)) {
+        Ok(order) => order,
+        Err(why) => {
+            eprintln!("sekimori-cut: {why}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match cut(&order) {
+        Ok(()) => {}
+        Err(why) => {
+            eprintln!("sekimori-cut: NOT cut off: {why}. Pull the cable / 遮断できません。ケーブルを抜いてください");
+            return ExitCode::from(2);
+        }
+    }
+    let took = began.elapsed();
+    let names: Vec<String> = order.objects.iter().map(ToString::to_string).collect();
+    println!(
+        "{} cut off, from this packet on, {} us after the start of this command; written to the tables directly / 遮断しました(表へ直接書込み)",
+        names.join(", "),
+        took.as_micros()
+    );
+    match note::leave(&order.state, &order.reason, &names) {
+        Ok(()) => {
+            println!("A note for the agent is left: it takes the cut over / エージェントへの引継ぎを残しました");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!(
+                "sekimori-cut: the cut stands, but no note could be left: {why}. Write down who, when and why / 遮断は有効ですが引継ぎを残せません。実施者・時刻・理由を控えてください"
+            );
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn read(mut words: impl Iterator<Item = String>) -> Result<Order, String> {
+    let mut order = Order {
+        bpffs: "/sys/fs/bpf/sekimori".into(),
+        state: "/var/lib/sekimori".into(),
+        reason: String::new(),
+        including_management: false,
+        objects: Vec::new(),
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--bpffs" => order.bpffs = value()?.into(),
+            "--state" => order.state = value()?.into(),
+            "--reason" => order.reason = value()?,
+            "--including-management" => order.including_management = true,
+            "all" => order.objects.push(Object::All),
+            kind => {
+                let kind = kind.to_owned();
+                order.objects.push(Object::read(&kind, &value()?)?);
+            }
+        }
+    }
+    if order.reason.trim().is_empty() {
+        return Err("say why with --reason".into());
+    }
+    if order.objects.is_empty() {
+        return Err("nothing to cut off".into());
+    }
+    if order.including_management && order.objects != [Object::All] {
+        return Err("--including-management goes with `all` alone".into());
+    }
+    Ok(order)
+}
+
+/// Everything is understood before anything is written; the word that makes it count comes last.
+fn cut(order: &Order) -> Result<(), String> {
+    let nets = object::numbers(&order.state, &order.objects)?;
+    let maps = order.bpffs.join("maps");
+    map::close(&maps, &order.objects, &nets, order.including_management)
+        .map_err(|error| format!("{}: {error}", maps.display()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn order(line: &str) -> Result<Order, String> {
+        read(line.split(' ').map(str::to_owned))
+    }
+
+    #[test]
+    fn it_needs_objects_and_a_reason() {
+        let good =
+            order("--reason worm network internet host 192.0.2.1 host 02:00:00:00:10:17 prefix 2001:db8::/32 all");
+        assert_eq!(good.unwrap().objects.len(), 5);
+        for bad in [
+            "network internet",
+            "--reason worm",
+            "--reason worm network",
+            "--reason worm planet earth",
+            "--reason worm host pc-017",
+            "--reason worm prefix 10.0.0.1/8",
+            "--reason worm prefix 0.0.0.0/0",
+            "--reason worm prefix 10.0.0.0/33",
+            "--reason worm --including-management network internet",
+            "network internet --reason",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Without the agent: `sekimori-cut`, and `sekimori cutoff` by itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use sekimori_tests::harness::{
+    agent::{self, Agent},
+    tool::{self, Said},
+    town::Town,
+};
+use serde_json::json;
+
+use crate::scene::{Scene, Traffic, asked, recorded, restore, scene};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn by_hand(agent: &Agent, town: &Town, words: &[&str]) -> Result<Said> {
+    let program = agent::program()?.with_file_name("sekimori-cut");
+    let mut command = town.gateway.command(program.to_str().context("a path of ours")?);
+    command.arg("--bpffs").arg(agent.pins_path()).arg("--state").arg(agent.state_path()).args(words);
+    tool::run(&mut command, SOON)
+}
+
+#[test]
+fn the_companion_cuts_with_the_agent_dead_and_the_agent_takes_it_over() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    agent.kill9()?;
+    let said = by_hand(&agent, &town, &["--reason", "the button", "network", "internet", "host", "192.168.30.31"])?;
+    assert!(said.ok() && said.out.contains("tables directly"), "{said:?}");
+    traffic.query.stands_still(20)?;
+    traffic.own.stands_still(20)?;
+    traffic.lgwan.stands_still(20)?;
+    agent.restart()?;
+    traffic.query.stands_still(20)?;
+    let (_, status) = asked(&agent, &["status"])?;
+    let cuts = status["cutoffs"].to_string();
+    assert!(cuts.contains("network internet") && cuts.contains("host 192.168.30.31"), "{cuts}");
+    let line = recorded(&agent, &["cutoff"])?.pop().context("no line")?;
+    assert_eq!((&line["reason"], &line["actor"]["uid"]), (&json!("the button"), &json!(0)), "{line}");
+    assert!(!agent.state_path().join("cut-by-hand.jsonl").exists());
+    restore(&agent, &["network", "internet", "host", "192.168.30.31"])?;
+    traffic.query.flows(20)?;
+    traffic.lgwan.flows(20)?;
+    Ok(())
+}
+
+#[test]
+fn the_companion_cuts_beside_a_running_agent_which_lifts_nothing_of_it() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    asked(&agent, &["cutoff", "network", "lgwan", "--reason", "worm"])?;
+    let began = Instant::now();
+    let said = by_hand(&agent, &town, &["--reason", "the button", "network", "internet"])?;
+    assert!(said.ok(), "{said:?}");
+    // Every write of the agent goes over the tables: it must find what it did not write itself.
+    restore(&agent, &["network", "lgwan"])?;
+    traffic.query.stands_still(20)?;
+    traffic.lgwan.flows(20)?;
+    tool::until("the agent to take it over", SOON, || {
+        let (_, status) = asked(&agent, &["status"])?;
+        Ok(status["cutoffs"].to_string().contains("network internet").then_some(()))
+    })?;
+    println!("taken over {:?} after the button", began.elapsed());
+    assert!(asked(&agent, &["cutoff", "verify"])?.0 == Some(0));
+    // What it cannot understand it does not half do.
+    for bad in
+        [&["--reason", "x", "network", "intranet"][..], &["--reason", "x", "host", "pc-017"], &["network", "lgwan"]]
+    {
+        let said = by_hand(&agent, &town, bad)?;
+        assert_eq!(said.code, Some(2), "{bad:?}: {said:?}");
+    }
+    traffic.lgwan.flows(20)?;
+    restore(&agent, &["network", "internet"])?;
+    traffic.query.flows(20)?;
+    Ok(())
+}
+
+#[test]
+fn the_command_line_cuts_by_itself_while_no_agent_runs() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    agent.kill9()?;
+    let (code, done) = asked(&agent, &["cutoff", "network", "internet", "--reason", "worm"])?;
+    assert_eq!((code, &done["objects"][0]["done"]), (Some(0), &json!("cut")), "{done}");
+    assert!(done["notes"].to_string().contains("no agent runs"), "{done}");
+    assert_eq!(done["proof"]["proven"], json!(true), "{done}");
+    traffic.query.stands_still(20)?;
+    agent.restart()?;
+    traffic.query.stands_still(20)?;
+    let line = recorded(&agent, &["cutoff"])?.pop().context("no line")?;
+    assert_eq!((&line["reason"], &line["from"]), (&json!("worm"), &json!("cli")), "{line}");
+    restore(&agent, &["network", "internet"])?;
+    traffic.query.flows(20)?;
+    Ok(())
+}
