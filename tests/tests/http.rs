@@ -4,6 +4,8 @@
 mod alerts;
 #[path = "http/bounds.rs"]
 mod bounds;
+#[path = "http/openapi.rs"]
+mod openapi;
 #[path = "http/place.rs"]
 mod place;
 #[path = "http/rights.rs"]

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,7 +30,7 @@ use crate::{
 const MAX_SECONDS: u64 = 3_650 * 86_400;
 
 /// What became of one object.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectDone {
     /// As on the command line.
     pub object: String,
@@ -51,7 +52,7 @@ pub struct ObjectDone {
 }
 
 /// What a cut-off says.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CutDone {
     /// Each object that was named.
     pub objects: Vec<ObjectDone>,
@@ -75,7 +76,7 @@ pub struct CutDone {
 }
 
 /// One step of a drill.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// `resolve`, `tables`, `state`, `record`, `watch`.
     pub step: String,
@@ -86,7 +87,7 @@ pub struct Step {
 }
 
 /// What a restoration says.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RestoreDone {
     /// Each object that was named.
     pub objects: Vec<ObjectDone>,

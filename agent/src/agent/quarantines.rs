@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use sekimori_ebpf::abi::Refused;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// What became of one host.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HostDone {
     /// As named, normalised.
     pub host: String,
@@ -43,7 +44,7 @@ pub struct HostDone {
 }
 
 /// What a quarantine or a release says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct QuarantineDone {
     /// Each host that was named.
     pub hosts: Vec<HostDone>,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -118,7 +119,7 @@ pub enum Ask {
 }
 
 /// What to cut off, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CutoffAsk {
     /// What, all at one instant.
@@ -128,7 +129,7 @@ pub struct CutoffAsk {
     /// How deep.
     #[serde(default)]
     pub level: Level,
-    /// The management path too; goes with [`Object::All`] only.
+    /// The management path too; goes with `all` only.
     #[serde(default)]
     pub including_management: bool,
     /// For so many seconds only.
@@ -146,7 +147,7 @@ pub struct CutoffAsk {
 }
 
 /// What to restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreAsk {
     /// As they were cut off.
@@ -265,7 +266,7 @@ pub struct Reply {
 }
 
 /// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `usage`, `forbidden`, `refused`, `failed`, `busy` or `unrecorded`.
     pub code: String,

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{cutoff::Level, record::Actor};
 
 /// How an instance is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Every guarded interface that exists judges its packets by a policy.
     pub enforcing: bool,
@@ -58,7 +59,7 @@ pub struct Status {
 }
 
 /// A revision in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     /// Counted from 1.
     pub number: u64,
@@ -75,7 +76,7 @@ pub struct Revision {
 }
 
 /// The policy on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyFile {
     /// Where.
     pub path: PathBuf,
@@ -84,7 +85,7 @@ pub struct PolicyFile {
 }
 
 /// The policy on disk against the revision in force.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {
     /// Not looked at yet.
@@ -101,7 +102,7 @@ pub enum FileState {
 }
 
 /// A guarded interface.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// Kernel name.
     pub name: String,
@@ -121,7 +122,7 @@ pub struct Interface {
 }
 
 /// The fast path on one interface.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FastWay {
     /// Packets that come in may take it.
     #[serde(rename = "in")]
@@ -134,7 +135,7 @@ pub struct FastWay {
 }
 
 /// The fast path of one zone or network.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FastNet {
     /// Its name.
     pub network: String,
@@ -145,7 +146,7 @@ pub struct FastNet {
 }
 
 /// Why the fast path is not used.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FastReason {
     /// Stable.
     pub code: String,
@@ -160,7 +161,7 @@ pub struct FastReason {
 }
 
 /// One counter of the nftables guard.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Guard {
     /// Its name.
     pub name: String,
@@ -171,7 +172,7 @@ pub struct Guard {
 }
 
 /// One cut-off.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Cutoff {
     /// As on the command line: `network internet`.
     pub object: String,
@@ -202,7 +203,7 @@ pub struct Cutoff {
 }
 
 /// A host in quarantine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct QuarantineRow {
     /// As named: address, MAC or device.
     pub host: String,
@@ -232,7 +233,7 @@ pub struct QuarantineRow {
 }
 
 /// A table of the data plane.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Table {
     /// Its name.
     pub table: String,
@@ -243,7 +244,7 @@ pub struct Table {
 }
 
 /// A permission or registration with an end.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Permission {
     /// `rule` or `device`.
     pub kind: String,
@@ -256,7 +257,7 @@ pub struct Permission {
 }
 
 /// The clock as schedules see it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// Disciplined by a time source.
     pub synchronised: bool,
@@ -267,7 +268,7 @@ pub struct Clock {
 }
 
 /// The record's own health.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// Number of the last line.
     pub last: u64,
@@ -276,7 +277,7 @@ pub struct Record {
 }
 
 /// The gate was opened on purpose.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Detached {
     /// By whom.
     pub by: Actor,
@@ -287,7 +288,7 @@ pub struct Detached {
 }
 
 /// One live view.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
     /// Interface id's name, or its number.
     pub interface: String,

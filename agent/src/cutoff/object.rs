@@ -3,12 +3,13 @@
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::text::{self, Lang};
 
 /// One object of a cut-off, as an administrator names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Object {
     /// An external network.
@@ -29,6 +30,7 @@ pub enum Object {
     /// Every address of a prefix.
     Prefix {
         /// Host bits are zero.
+        #[schemars(with = "String")]
         prefix: IpNet,
     },
     /// Everything.

@@ -1,9 +1,10 @@
 //! What was seen of a cut, apart from that it was asked for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Evidence that nothing passes what is cut.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
     /// Everything below was looked at and is as it should be.
     pub proven: bool,
@@ -26,7 +27,7 @@ pub struct Proof {
 }
 
 /// What was seen of one object.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectProof {
     /// As on the command line.
     pub object: String,
@@ -50,7 +51,7 @@ pub struct ObjectProof {
 }
 
 /// What was seen of one interface.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceProof {
     /// Kernel name.
     pub name: String,

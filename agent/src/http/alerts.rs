@@ -6,6 +6,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
 const MAX_TEXT: usize = 256;
 
 /// What is delivered; what else is in it does not matter here.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Message {
     /// Of the format: 4.
     version: String,
@@ -31,10 +32,11 @@ pub(super) struct Message {
     alerts: Vec<Alert>,
 }
 
-#[derive(Debug, Deserialize)]
+/// One alert.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Alert {
     /// Whether it fires.
-    status: Status,
+    status: AlertStatus,
     /// Its labels; one of them names the host.
     labels: BTreeMap<String, String>,
     /// `summary` becomes part of the reason.
@@ -42,9 +44,9 @@ pub(super) struct Alert {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Status {
+pub(super) enum AlertStatus {
     /// It fires.
     Firing,
     /// It is over.
@@ -76,7 +78,7 @@ pub(super) async fn deliver(visit: Visit) -> Response {
         for alert in &message.alerts {
             let named = alert.labels.get("alertname").map_or_else(|| "?".to_owned(), |name| plain(name));
             let host = alert.labels.get(&receiver.label).map(|host| plain(host));
-            if alert.status == Status::Resolved {
+            if alert.status == AlertStatus::Resolved {
                 rows.push(AlertDone { alert: named, host, done: "resolved".into(), ..AlertDone::default() });
                 continue;
             }
@@ -142,7 +144,7 @@ mod tests {
         let message: Message = serde_json::from_str(text).unwrap();
         assert_eq!((message.version.as_str(), message.alerts.len()), ("4", 2));
         assert_eq!(reason(&message.alerts[0], "Scan"), "Scan: many [2J ports");
-        assert_eq!(message.alerts[1].status, Status::Resolved);
+        assert_eq!(message.alerts[1].status, AlertStatus::Resolved);
         assert!(serde_json::from_str::<Message>(&text.replace("firing", "burning")).is_err());
     }
 

@@ -1,35 +1,23 @@
-//! What there is to ask.
+//! One handler an operation.
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::Request,
-    http::StatusCode,
-    middleware,
-    response::Response,
-    routing::{get, post},
-};
+use axum::{Router, extract::Request, http::StatusCode, middleware, response::Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    alerts,
     answer::problem,
+    operations::OPERATIONS,
     visit::{Api, Visit, language, not_too_fast},
 };
 use crate::{api::protocol::Ask, cli::text, cutoff::Object};
 
 /// Everything, one handler a path.
 pub(super) fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/cutoffs", get(cutoffs))
-        .route("/v1/quarantines", get(quarantines))
-        .route("/v1/cutoff", post(cutoff))
-        .route("/v1/restore", post(restore))
-        .route("/v1/quarantine", post(quarantine))
-        .route("/v1/release", post(release))
-        .route("/v1/alerts/{receiver}", post(alerts::deliver))
+    let routes =
+        OPERATIONS.iter().fold(Router::new(), |router, operation| router.route(operation.path, (operation.serve)()));
+    routes
         .fallback(nothing_there)
         .method_not_allowed_fallback(not_for_this)
         .layer(middleware::from_fn_with_state(Arc::clone(&api), not_too_fast))
@@ -37,7 +25,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 }
 
 /// Hosts to put in quarantine, all or none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct QuarantineAsk {
     /// Hosts only.
@@ -50,7 +38,7 @@ pub(super) struct QuarantineAsk {
 }
 
 /// Hosts to release, all or none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReleaseAsk {
     /// As they were named.
@@ -59,31 +47,31 @@ pub(super) struct ReleaseAsk {
     pub(super) reason: String,
 }
 
-async fn status(visit: Visit) -> Response {
+pub(super) async fn status(visit: Visit) -> Response {
     visit.ask(Ask::Status {}).await
 }
 
-async fn cutoffs(visit: Visit) -> Response {
+pub(super) async fn cutoffs(visit: Visit) -> Response {
     visit.ask(Ask::Cuts {}).await
 }
 
-async fn quarantines(visit: Visit) -> Response {
+pub(super) async fn quarantines(visit: Visit) -> Response {
     visit.ask(Ask::Quarantines {}).await
 }
 
-async fn cutoff(visit: Visit) -> Response {
+pub(super) async fn cutoff(visit: Visit) -> Response {
     visit.act(Ask::Cutoff).await
 }
 
-async fn restore(visit: Visit) -> Response {
+pub(super) async fn restore(visit: Visit) -> Response {
     visit.act(Ask::Restore).await
 }
 
-async fn quarantine(visit: Visit) -> Response {
+pub(super) async fn quarantine(visit: Visit) -> Response {
     visit.act(|QuarantineAsk { objects, reason, lasting }| Ask::Quarantine { objects, reason, lasting }).await
 }
 
-async fn release(visit: Visit) -> Response {
+pub(super) async fn release(visit: Visit) -> Response {
     visit.act(|ReleaseAsk { objects, reason }| Ask::Release { objects, reason }).await
 }
 

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     agent::{handler::Desk, keeper::Caller},
-    api::protocol::{Ask, MAX_REQUEST},
+    api::{
+        Role,
+        protocol::{Ask, MAX_REQUEST},
+    },
     cli::text::{self, Lang},
     cutoff::Object,
     record::{Actor, Origin},
@@ -163,8 +166,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 impl Visit {
-    /// Asks what the body says, if it is what it should be.
+    /// Asks what the body says, if this one may act at all and it is what it should be.
     pub(super) async fn act<T: DeserializeOwned>(self, ask: impl FnOnce(T) -> Ask) -> Response {
+        if let Some(response) = self.without(Role::Operator) {
+            return response;
+        }
         match self.read() {
             Ok(body) => self.ask(ask(body)).await,
             Err(error) => problem(StatusCode::BAD_REQUEST, "usage", text::http_body(self.lang, error)),
@@ -183,6 +189,17 @@ impl Visit {
         problem(StatusCode::FORBIDDEN, "forbidden", text)
     }
 
+    /// The answer to somebody without this role.
+    fn without(&self, needs: Role) -> Option<Response> {
+        match self.who.right.role() {
+            None => Some(self.forbidden(text::http_receiver_only(self.lang, &self.who.id))),
+            Some(role) if role < needs => {
+                Some(self.forbidden(text::needs_role(self.lang, needs.name(), self.who.right.name())))
+            }
+            Some(_) => None,
+        }
+    }
+
     /// For the record.
     fn caller(&self) -> Caller {
         let (client, role) = (self.client.to_string(), self.who.right.name());
@@ -197,12 +214,8 @@ impl Visit {
     pub(super) async fn ask(self, ask: Ask) -> Response {
         let lang = self.lang;
         let needs = ask.needs();
-        match self.who.right.role() {
-            None => return self.forbidden(text::http_receiver_only(lang, &self.who.id)),
-            Some(role) if role < needs => {
-                return self.forbidden(text::needs_role(lang, needs.name(), self.who.right.name()));
-            }
-            Some(_) => {}
+        if let Some(response) = self.without(needs) {
+            return response;
         }
         if matches!(&ask, Ask::Cutoff(ask) if ask.including_management) && self.who.right != Right::Admin {
             return self.forbidden(text::http_management_admin(lang, &self.who.id));

@@ -1,9 +1,10 @@
 //! Who acted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who acted, as far as the box can know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
     /// For people: the user's name, the token's id, the certificate's subject, the receiver's name.
     pub name: String,
@@ -15,7 +16,7 @@ pub struct Actor {
 }
 
 /// What vouches for an actor. Told apart in JSON by their fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Who {
     /// An alert, taken by a receiver of the HTTP API.
