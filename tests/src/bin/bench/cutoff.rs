@@ -2,9 +2,13 @@
 
 use std::{
     fs::File,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     net::IpAddr,
-    os::fd::{AsRawFd as _, FromRawFd as _},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _},
+        unix::net::UnixStream,
+    },
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -22,26 +26,42 @@ use crate::{
     plan::Plan,
     ruler::Ruler,
     subject::{Ipset, Nft, NftHook, Plain, Policy, Sekimori, Subject},
+    target::Bound,
     traffic::ONE,
 };
 
 /// Packets of one turn of the sender.
-const BURST: usize = 64;
-/// Between two turns: 64,000 packets a second.
-const TURN: Duration = Duration::from_millis(1);
+const BURST: usize = 4;
+/// Between two turns: 40,000 packets a second, and never long without one.
+const TURN: Duration = Duration::from_micros(100);
+/// A flow that stopped longer before the order was held up: nothing can be said of it.
+const HELD_UP: Duration = Duration::from_millis(1);
 /// How long the flow runs before it is cut, and is watched after.
 const BEFORE: Duration = Duration::from_millis(50);
 const COMMAND: Duration = Duration::from_secs(20);
 
-/// A way to cut, and to open again.
-type Order<'a> = (&'a str, &'a dyn Fn() -> Result<()>, &'a dyn Fn() -> Result<()>);
+/// A way to cut, which says when the order was given, and one to open again.
+type Order<'a> = (&'a str, &'a dyn Fn() -> Result<Duration>, &'a dyn Fn() -> Result<()>);
 
-/// Latencies of Sekimori's cut-off and of what an administrator would type instead.
+/// How often each is measured, and whether under a flood.
+#[derive(Clone, Copy)]
+struct Effort {
+    times: usize,
+    flood: bool,
+}
+
+/// Latencies of Sekimori's cut-off and of what an administrator would type instead. Asked for by name, a thousand cut-offs each
+/// for Sekimori; a million prefixes are loaded into it, a thousand into the others.
 pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
-    let times = if options.quick { 5 } else { 20 };
+    let (own, peers_times) = match (options.quick, options.cell.is_some()) {
+        (true, _) => (10, 5),
+        (false, true) => (1_000, 20),
+        (false, false) => (100, 20),
+    };
     let mut ruler = Ruler::load()?;
     let list = List::new(1_000, false, options.seed);
-    let peers = list.peers(Place::Listed, false, options.seed)?;
+    let long = List::new(if options.quick { 10_000 } else { 1_000_000 }, false, options.seed);
+    let peers = long.peers(Place::Listed, false, options.seed)?;
     ruler.peers(Place::Listed, &peers)?;
     let peer = *peers.first().context("no peers")?;
     ruler.stamp(true)?;
@@ -53,50 +73,101 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
 
     let mut sekimori = Sekimori::new(gateway(&mut ruler, 0)?, Policy::Listed, 10_000)?;
-    sekimori.load(&list, &mut ruler)?;
+    sekimori.load(&long, &mut ruler)?;
     let say = |arguments: &[&str]| -> Result<()> {
         let said = sekimori.command(arguments, COMMAND)?;
         if said.ok() { Ok(()) } else { bail!("sekimori {}: {}{}", arguments.join(" "), said.out, said.err) }
     };
-    let cut = || say(&["cutoff", "network", "internet", "--reason", "benchmark"]);
+    let cut = || -> Result<Duration> {
+        let issued = now()?;
+        say(&["cutoff", "network", "internet", "--reason", "benchmark"])?;
+        Ok(issued)
+    };
+    let socket = sekimori.socket();
+    let connect = || connected(&socket);
     let restore = || say(&["restore", "network", "internet", "--reason", "benchmark"]);
-    let order: Order<'_> = ("sekimori cutoff, as a process", &cut, &restore);
-    figures.extend(latencies(&mut ruler, &sekimori, peer, times, order)?);
+    for flood in [false, true] {
+        let effort = Effort { times: own, flood };
+        let (most_connect, most_process) = if flood { (5.0, 20.0) } else { (1.0, 10.0) };
+        let order: Order<'_> = ("sekimori cutoff, from connect()", &connect, &restore);
+        figures.extend(judged(latencies(&mut ruler, &sekimori, peer, effort, order)?, most_connect));
+        let order: Order<'_> = ("sekimori cutoff, as a process", &cut, &restore);
+        figures.extend(judged(latencies(&mut ruler, &sekimori, peer, effort, order)?, most_process));
+    }
 
+    ruler.peers(Place::Listed, &list.peers(Place::Listed, false, options.seed)?)?;
+    let peers = list.peers(Place::Listed, false, options.seed)?;
+    let peer = *peers.first().context("no peers")?;
     let mut nft = Nft::new(gateway(&mut ruler, 1)?, NftHook::Conntrack)?;
     nft.load(&list, &mut ruler)?;
-    let run = |program: &str, arguments: &str| {
-        nft.gateway().command(program, &arguments.split(' ').collect::<Vec<_>>()).map(drop)
+    let issue = |gateway: &Gateway, program: &str, arguments: &str| -> Result<Duration> {
+        let issued = now()?;
+        gateway.command(program, &arguments.split(' ').collect::<Vec<_>>())?;
+        Ok(issued)
     };
-    let cut = || run("nft", "insert rule inet bench forward drop");
-    // The list again: the inserted rule goes with the old table.
-    let restore = || nft.apply(&nft.rules(&list)?).map(drop);
-    figures.extend(latencies(&mut ruler, &nft, peer, times, ("nft insert rule, as a process", &cut, &restore))?);
+    for flood in [false, true] {
+        let effort = Effort { times: peers_times, flood };
+        let cut = || issue(nft.gateway(), "nft", "insert rule inet bench forward drop");
+        // The list again: the inserted rule goes with the old table.
+        let restore = || nft.apply(&nft.rules(&list)?).map(drop);
+        let order: Order<'_> = ("nft insert rule, as a process", &cut, &restore);
+        figures.extend(latencies(&mut ruler, &nft, peer, effort, order)?);
+    }
+    let flush = || issue(nft.gateway(), "conntrack", "-F");
+    let nothing = || Ok(());
+    let effort = Effort { times: peers_times, flood: false };
+    let order: Order<'_> = ("conntrack -F, as a process", &flush, &nothing);
+    figures.extend(latencies(&mut ruler, &nft, peer, effort, order)?);
 
     let mut ipset = Ipset::new(gateway(&mut ruler, 2)?)?;
     ipset.load(&list, &mut ruler)?;
-    let run =
-        |arguments: &str| ipset.gateway().command("iptables", &arguments.split(' ').collect::<Vec<_>>()).map(drop);
-    let (cut, restore) = (|| run("-w -I FORWARD -j DROP"), || run("-w -D FORWARD -j DROP"));
-    figures.extend(latencies(&mut ruler, &ipset, peer, times, ("iptables -I, as a process", &cut, &restore))?);
+    let cut = || issue(ipset.gateway(), "iptables", "-w -I FORWARD -j DROP");
+    let restore = || issue(ipset.gateway(), "iptables", "-w -D FORWARD -j DROP").map(drop);
+    figures.extend(latencies(&mut ruler, &ipset, peer, effort, ("iptables -I, as a process", &cut, &restore))?);
 
     let plain = Plain(gateway(&mut ruler, 3)?);
-    let run = |state: &str| plain.gateway().command("ip", &["link", "set", WAN, state]).map(drop);
-    let cut = || run("down");
-    let restore = || {
-        run("up")?;
-        plain.0.again()
-    };
-    figures.extend(latencies(&mut ruler, &plain, peer, times, ("ip link set down, as a process", &cut, &restore))?);
+    for flood in [false, true] {
+        let effort = Effort { times: peers_times, flood };
+        let cut = || issue(plain.gateway(), "ip", &format!("link set {WAN} down"));
+        let restore = || {
+            issue(plain.gateway(), "ip", &format!("link set {WAN} up"))?;
+            plain.0.again()
+        };
+        let order: Order<'_> = ("ip link set down, as a process", &cut, &restore);
+        figures.extend(latencies(&mut ruler, &plain, peer, effort, order)?);
+    }
     ruler.stamp(false)?;
     Ok(figures)
+}
+
+/// The bounds are for the 99th percentile.
+fn judged(figures: Vec<Figure>, most: f64) -> Vec<Figure> {
+    let bound = |figure: Figure| {
+        if figure.what.contains("p99") { figure.target("C", Bound::Most(most)) } else { figure }
+    };
+    figures.into_iter().map(bound).collect()
+}
+
+/// Asks for the cut over the control socket; the order is given when `connect` has returned.
+fn connected(socket: &Path) -> Result<Duration> {
+    let request = concat!(
+        r#"{"lang":"en","ask":{"op":"cutoff","objects":[{"kind":"network","name":"internet"}],"reason":"benchmark"}}"#,
+        "\n"
+    );
+    let mut stream = UnixStream::connect(socket).context("connecting to the agent")?;
+    let issued = now()?;
+    stream.write_all(request.as_bytes())?;
+    stream.set_read_timeout(Some(COMMAND))?;
+    let mut reply = String::new();
+    BufReader::new(&stream).read_line(&mut reply)?;
+    if reply.contains("\"exit\":0") { Ok(issued) } else { bail!("the agent said {reply}") }
 }
 
 fn latencies(
     ruler: &mut Ruler,
     subject: &dyn Subject,
     peer: IpAddr,
-    times: usize,
+    Effort { times, flood }: Effort,
     (name, cut, restore): Order<'_>,
 ) -> Result<Vec<Figure>> {
     let gateway = subject.gateway();
@@ -105,7 +176,7 @@ fn latencies(
     let mut idle = 0;
     while found.len() < times {
         opening::open(ruler, subject, ONE)?;
-        match once(ruler, gateway, &frame, cut)? {
+        match once(ruler, gateway, &frame, flood, cut)? {
             Some(took) => found.push(took.as_secs_f64() * 1e3),
             None if idle < times => idle += 1,
             None => bail!("{name}: the sender was held up too often just before the order"),
@@ -114,33 +185,70 @@ fn latencies(
     }
     found.sort_by(f64::total_cmp);
     let at = |share: usize| found.get(found.len() * share / 100).copied();
+    let name = if flood { format!("{name}, both cores flooded") } else { name.to_owned() };
+    // What was still arriving when the watch ended was not stopped.
+    let going = at(50).is_some_and(|median| median > BEFORE.as_secs_f64() * 1e3);
+    let note = if going { "the flow went on" } else { "" };
+    let what = |which: &str| format!("order to last packet, {which} of {times}");
     Ok(vec![
-        Figure::new("cutoff", name, "order to last packet, least", at(0), "ms"),
-        Figure::new("cutoff", name, "order to last packet, median", at(50), "ms"),
-        Figure::new("cutoff", name, "order to last packet, most", found.last().copied(), "ms"),
+        Figure::new("cutoff", name.clone(), what("least"), at(0), "ms").note(note),
+        Figure::new("cutoff", name.clone(), what("median"), at(50), "ms").note(note),
+        Figure::new("cutoff", name.clone(), what("p99"), at(99), "ms").note(note),
+        Figure::new("cutoff", name, what("most"), found.last().copied(), "ms").note(note),
     ])
+}
+
+/// Denied packets as fast as every core can send and judge them, until `done`.
+fn flood(mut socket: File, frame: &[u8], done: &AtomicBool) {
+    while !done.load(Ordering::Acquire) {
+        for _ in 0..BURST {
+            // A full queue is no reason to stop.
+            socket.write_all(frame).ok();
+        }
+    }
+}
+
+/// The probe's frame to a port that nobody permits.
+fn denied(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[36..38].copy_from_slice(&9u16.to_be_bytes());
+    frame
 }
 
 /// Sends a steady flow from user space (a sender in the kernel would hold up RCU, which some peers wait for), cuts it,
 /// and asks the sink when the last packet came.
-fn once(ruler: &mut Ruler, gateway: &Gateway, frame: &[u8], cut: &dyn Fn() -> Result<()>) -> Result<Option<Duration>> {
+fn once(
+    ruler: &mut Ruler,
+    gateway: &Gateway,
+    frame: &[u8],
+    flooded: bool,
+    cut: &dyn Fn() -> Result<Duration>,
+) -> Result<Option<Duration>> {
     let done = AtomicBool::new(false);
     let socket = raw(ruler, gateway)?;
+    let other = denied(frame);
+    let mut floods = Vec::new();
+    if flooded {
+        for _ in 0..thread::available_parallelism()?.get() {
+            floods.push(raw(ruler, gateway)?);
+        }
+    }
     let issued = thread::scope(|scope| {
-        let done = &done;
+        let (done, other) = (&done, &other);
+        for socket in floods {
+            scope.spawn(move || flood(socket, other, done));
+        }
         let sending = scope.spawn(move || send(socket, frame, done));
         thread::sleep(BEFORE);
-        let issued = now();
         let cut = cut();
         thread::sleep(BEFORE);
         done.store(true, Ordering::Release);
         sending.join().map_err(|_| anyhow!("the sender panicked"))??;
-        cut?;
-        issued
+        cut
     })?;
     let last = Duration::from_nanos(ruler.last(gateway.wan)?);
-    // No packet after the order: a cut that quick does not exist from a process; the sender was not running.
-    Ok(last.checked_sub(issued))
+    // No packet after the order, but one just before: the cut was quicker than the sender.
+    Ok(last.checked_sub(issued).or_else(|| (issued - last < HELD_UP).then_some(Duration::ZERO)))
 }
 
 fn now() -> Result<Duration> {

@@ -104,6 +104,11 @@ impl Sekimori {
         self.gateway.feed("env", &[&config, "LANG=C.UTF-8", program, "apply", policy], b"", APPLY)
     }
 
+    /// The control socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.agent.socket_path()
+    }
+
     /// Runs the command line against this instance.
     pub(crate) fn command(&self, arguments: &[&str], within: Duration) -> Result<tool::Said> {
         let mut command = self.gateway.ns.command(program()?);
