@@ -37,7 +37,9 @@ fn scene() -> Result<Scene> {
     let town = Town::build(&[&PC_017, &INTERNET_ROUTER])?;
     let policies = Policies::new()?;
     let policy = policies.town("policy", &[rule("names", "office", "internet", "dns")])?;
-    let agent = Agent::start(&town.gateway, &Config::new(policy))?;
+    let mut config = Config::new(policy);
+    config.extra.push(("http", serde_json::json!({"listen": "127.0.0.1:9443"})));
+    let agent = Agent::start(&town.gateway, &config)?;
     Ok(Scene { agent, policies, town })
 }
 

@@ -32,6 +32,7 @@ use crate::{
     compile::tables::Compiled,
     cutoff::{self, Names, Object, Overlay, Switch},
     dataplane::{self, CutTables, Dataplane, Options},
+    http::Tally,
     policy::{members::Members, model::Policy},
     quarantine,
     record::{self, Action, Actor, Draft, Origin, Outcome, RevisionRef},
@@ -106,6 +107,8 @@ pub struct Keeper {
     pub(super) tokens: tokens::Shared,
     /// Why that could not be read: then nobody may, and nobody is added.
     pub(super) tokens_unread: Option<String>,
+    /// What the HTTP API answered since the agent started.
+    pub(super) http_tally: Tally,
     pub(super) ledger: Ledger,
     pub(super) high: HighWater,
     pub(super) steps: u64,
@@ -196,6 +199,7 @@ impl Keeper {
             quarantine_unread,
             tokens,
             tokens_unread,
+            http_tally: Tally::default(),
             ledger,
             high,
             steps: 0,

@@ -12,6 +12,7 @@ use crate::{
     api::protocol::{Reply, TokenAsk},
     cli::text,
     cutoff::switch,
+    http::Tally,
     record::{Action, Actor, Outcome},
     tokens::{Credential, List, Proof, Right, Shared, Store, Taken},
 };
@@ -61,6 +62,11 @@ impl Keeper {
     /// The list, for those who must not wait for the instance.
     pub fn shared_tokens(&self) -> Shared {
         self.tokens.clone()
+    }
+
+    /// What the HTTP API answered; whoever serves it counts.
+    pub fn http_tally(&self) -> Tally {
+        self.http_tally.clone()
     }
 
     /// Adds somebody. The caller was found to be root.

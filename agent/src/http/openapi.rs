@@ -12,13 +12,14 @@ use serde_json::{Map, Value, json};
 use super::{
     answer,
     operations::{OPERATIONS, Operation},
+    visit::Passer,
 };
 use crate::api::Problem;
 
 static DOCUMENT: LazyLock<Result<Vec<u8>, serde_json::Error>> = LazyLock::new(|| serde_json::to_vec(&document()));
 
 /// What is served: it says nothing about this box, so that nobody has to be known to read it.
-pub(super) async fn serve() -> Response {
+pub(super) async fn serve(_: Passer) -> Response {
     match &*DOCUMENT {
         Ok(bytes) => answer::json(StatusCode::OK, bytes.clone()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

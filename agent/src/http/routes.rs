@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::Request, http::StatusCode, middleware, response::Response};
+use axum::{Router, http::StatusCode, middleware, response::Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     answer::problem,
     operations::OPERATIONS,
-    visit::{Api, Visit, language, not_too_fast},
+    visit::{Api, Passer, Visit, counted},
 };
 use crate::{api::protocol::Ask, cli::text, cutoff::Object};
 
@@ -20,7 +20,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
     routes
         .fallback(nothing_there)
         .method_not_allowed_fallback(not_for_this)
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), not_too_fast))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), counted))
         .with_state(api)
 }
 
@@ -75,12 +75,12 @@ pub(super) async fn release(visit: Visit) -> Response {
     visit.act(|ReleaseAsk { objects, reason }| Ask::Release { objects, reason }).await
 }
 
-async fn nothing_there(request: Request) -> Response {
-    let text = text::http_not_found(language(request.headers()), request.uri().path());
+async fn nothing_there(passer: Passer) -> Response {
+    let text = text::http_not_found(passer.lang, passer.request.uri().path());
     problem(StatusCode::NOT_FOUND, "usage", text)
 }
 
-async fn not_for_this(request: Request) -> Response {
-    let text = text::http_method(language(request.headers()), request.method());
+async fn not_for_this(passer: Passer) -> Response {
+    let text = text::http_method(passer.lang, passer.request.method());
     problem(StatusCode::METHOD_NOT_ALLOWED, "usage", text)
 }

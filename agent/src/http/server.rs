@@ -21,6 +21,7 @@ use super::{
     place, rates,
     routes::router,
     seats::Seats,
+    tally::Tally,
     tls,
     visit::{Api, Client},
 };
@@ -46,15 +47,18 @@ const WHOLE_TIME: Duration = Duration::from_secs(90);
 pub async fn keep(config: Config, desk: Desk, mut shutdown: watch::Receiver<bool>) {
     let Some(http) = config.http.clone() else { return };
     let keeper = desk.keeper();
-    let tokens = keeper.lock().await.shared_tokens();
-    let router = router(Arc::new(Api::new(desk, tokens)));
+    let (tokens, tally) = {
+        let keeper = keeper.lock().await;
+        (keeper.shared_tokens(), keeper.http_tally())
+    };
+    let router = router(Arc::new(Api::new(desk, tokens, tally.clone())));
     loop {
         let opened = open(&config, &http).await;
         keeper.lock().await.http_served(opened.as_ref().map(drop).map_err(Clone::clone));
         if let Ok((listener, acceptor)) = opened {
             tracing::info!(address = %http.listen, tls = acceptor.is_some(), "the HTTP API is served");
             tokio::select! {
-                () = serve(listener, acceptor, router.clone()) => {}
+                () = serve(listener, acceptor, router.clone(), &tally) => {}
                 () = displaced(&config, &http) => {}
                 () = stopped(&mut shutdown) => return,
             }
@@ -86,7 +90,7 @@ async fn displaced(config: &Config, http: &Http) {
     }
 }
 
-async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router) {
+async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, tally: &Tally) {
     let seats = Seats::default();
     loop {
         let (stream, address) = match listener.accept().await {
@@ -99,6 +103,7 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Rou
             }
         };
         let Some(seat) = seats.take(rates::host(address.ip())) else {
+            tally.turned_away();
             tracing::debug!(%address, "HTTP API: too many connections");
             continue;
         };

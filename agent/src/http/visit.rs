@@ -1,7 +1,7 @@
 //! One request: from whom it comes, and what was said. Whoever is not known learns nothing, and learns it slowly.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ use super::{
     answer::{Answer, later, problem},
     rates::{self, Rate},
     scope,
+    tally::Tally,
 };
 use crate::{
     agent::{handler::Desk, keeper::Caller},
@@ -41,22 +42,27 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Api {
     pub(super) desk: Desk,
     tokens: Shared,
-    /// By address, whoever it is.
-    addresses: Rate<std::net::IpAddr>,
-    /// By credential, wherever it comes from.
+    pub(super) tally: Tally,
+    /// Of those who are known, by credential, wherever they come from.
     credentials: Rate<String>,
-    /// By address, of those who are not known.
-    strangers: Rate<std::net::IpAddr>,
+    /// Of those who are known, by address, whatever they show.
+    addresses: Rate<IpAddr>,
+    /// Of those who are not known, by address. They spend nothing that somebody who is known needs.
+    strangers: Rate<IpAddr>,
+    /// Of what nobody has to be known for, by address.
+    open: Rate<IpAddr>,
 }
 
 impl Api {
-    pub(super) fn new(desk: Desk, tokens: Shared) -> Self {
+    pub(super) fn new(desk: Desk, tokens: Shared, tally: Tally) -> Self {
         Self {
             desk,
             tokens,
-            addresses: Rate::new(Duration::from_millis(500), 60),
+            tally,
             credentials: Rate::new(Duration::from_secs(1), 30),
+            addresses: Rate::new(Duration::from_millis(500), 60),
             strangers: Rate::new(Duration::from_secs(12), 5),
+            open: Rate::new(Duration::from_secs(1), 30),
         }
     }
 
@@ -83,12 +89,30 @@ pub(super) struct Client {
     pub(super) subject: Option<String>,
 }
 
-/// Nobody asks more often than they may, whatever they ask.
-pub(super) async fn not_too_fast(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let Some(client) = request.extensions().get::<Client>() else { return lost(Lang::En) };
-    match api.addresses.take(rates::host(client.address.ip()), Instant::now()) {
-        Ok(()) => next.run(request).await,
-        Err(wait) => too_fast(&request, wait),
+/// Counts answers.
+pub(super) async fn counted(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    api.tally.answered(response.status());
+    response
+}
+
+/// A request of anybody, for what is open to all.
+pub(super) struct Passer {
+    pub(super) request: Request,
+    pub(super) lang: Lang,
+}
+
+impl FromRequest<Arc<Api>> for Passer {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
+        let lang = language(request.headers());
+        let Some(client) = request.extensions().get::<Client>() else { return Err(lost(lang)) };
+        let host = rates::host(client.address.ip());
+        match api.open.take(host, Instant::now()) {
+            Ok(()) => Ok(Self { request, lang }),
+            Err(wait) => Err(too_fast(&request, wait)),
+        }
     }
 }
 
@@ -105,7 +129,7 @@ fn lost(lang: Lang) -> Response {
 }
 
 /// The first language of `Accept-Language`.
-pub(super) fn language(headers: &HeaderMap) -> Lang {
+fn language(headers: &HeaderMap) -> Lang {
     let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if wanted.trim_start().to_ascii_lowercase().starts_with("ja") { Lang::Ja } else { Lang::En }
 }
@@ -126,14 +150,14 @@ impl FromRequest<Arc<Api>> for Visit {
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
         let lang = language(request.headers());
         let Some(client) = request.extensions().get::<Client>().cloned() else { return Err(lost(lang)) };
-        let now = Instant::now();
+        let (host, now) = (rates::host(client.address.ip()), Instant::now());
         let Some(who) = api.known(request.headers(), &client) else {
-            let host = rates::host(client.address.ip());
             api.strangers.take(host, now).map_err(|wait| too_fast(&request, wait))?;
             tracing::warn!(client = %client.address, path = request.uri().path(), "HTTP API: somebody unknown was turned away");
             return Err(unknown(lang));
         };
-        api.credentials.take(who.id.clone(), now).map_err(|wait| too_fast(&request, wait))?;
+        let spent = api.credentials.take(who.id.clone(), now).and_then(|()| api.addresses.take(host, now));
+        spent.map_err(|wait| too_fast(&request, wait))?;
         let posts = request.method() == Method::POST;
         // A page in a browser that holds a certificate can send forms, but not this.
         if posts && !is_json(request.headers()) {

@@ -25,6 +25,12 @@ pub fn collect(keeper: &Keeper) -> Families {
     families.applies_total = [("done", gauges.applies.0), ("refused", gauges.applies.1)]
         .map(|(result, n)| labelled([("result", result)], n as f64))
         .to_vec();
+    if keeper.config().http.is_some() {
+        let tally = keeper.http_tally();
+        let answer = |(status, count): (u16, u64)| labelled([("status", &status.to_string())], count as f64);
+        families.http_answers_total = tally.answers().into_iter().map(answer).collect();
+        families.http_turned_away_total = plain(tally.without_seat() as f64);
+    }
     families.histograms = prometheus::core::Collector::collect(&gauges.switch_times);
     families.cutoff_drill_timestamp_seconds = plain(gauges.drilled.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
     families.cutoff_overdue_seconds = plain(gauges.overdue.as_secs_f64());

@@ -108,6 +108,10 @@ families! {
     apply_duration_seconds: GAUGE;
     /// Applies since the agent started, by result.
     applies_total: COUNTER;
+    /// Answers of the HTTP API since the agent started, by status.
+    http_answers_total: COUNTER;
+    /// Connections to the HTTP API since the agent started that were turned away because too many were open.
+    http_turned_away_total: COUNTER;
     /// Lines in the record of administrators' actions.
     record_lines: GAUGE;
     /// Lines of the record that could not be written since the agent started.

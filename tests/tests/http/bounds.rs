@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use sekimori_tests::harness::tool;
+use sekimori_tests::harness::{counters::Counters, tool};
 use serde_json::json;
 
 use super::scene::{SOON, Scene, network};
@@ -33,6 +33,14 @@ fn strangers_are_slowed_down_and_nobody_else_is() -> Result<()> {
     ensure!(alerts.status == 503 && alerts.retry_after.is_some(), "{alerts:?}");
     // Whoever guesses from the same address does not keep the administrator out.
     ensure!(known.get("/v1/quarantines")?.status == 200);
+    // Not even by a flood: what he spends is not theirs.
+    nobody.say("/v1/status?[1-200]", &["-o", "/dev/null"])?;
+    nobody.say("/v1/nothing?[1-200]", &["-o", "/dev/null"])?;
+    let cut = json!({"objects": [network("internet")], "reason": "worm"});
+    ensure!(known.post("/v1/cutoff", &cut)?.status == 200);
+    let metrics = Counters::read(&scene.agent)?;
+    let answers = |status| metrics.sum("sekimori_http_answers_total", &[("status", status)]);
+    ensure!(answers("429") > 300.0 && answers("401") >= 5.0 && answers("200") >= 2.0, "{}", scene.agent.metrics()?);
     Ok(())
 }
 
