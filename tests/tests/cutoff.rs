@@ -2,8 +2,12 @@
 
 #[path = "cutoff/companion.rs"]
 mod companion;
+#[path = "cutoff/faults.rs"]
+mod faults;
 #[path = "cutoff/levels.rs"]
 mod levels;
+#[path = "cutoff/model.rs"]
+mod model;
 #[path = "cutoff/objects.rs"]
 mod objects;
 #[path = "cutoff/proof.rs"]

@@ -32,6 +32,11 @@ pub(crate) struct Scene {
 }
 
 pub(crate) fn scene() -> Result<Scene> {
+    scene_with(Vec::new())
+}
+
+/// The same, with more in the agent's configuration.
+pub(crate) fn scene_with(extra: Vec<(&'static str, Value)>) -> Result<Scene> {
     let town = Town::build(&[&PC_017, &ADMIN_PC, &WEB, &LGWAN_PC, &INTERNET_ROUTER, &LGWAN_ROUTER])?;
     town.translate()?;
     let policies = Policies::new()?;
@@ -47,6 +52,7 @@ pub(crate) fn scene() -> Result<Scene> {
     let mut config = Config::new(policies.town("policy", &rules)?);
     config.management = json!([{"interface": "lan0", "sources": ["192.168.10.18/32"], "port": 22}]);
     config.extra.push(("roles", json!({"operator": OPERATORS, "viewer": VIEWERS})));
+    config.extra.extend(extra);
     let agent = Agent::start(&town.gateway, &config)?;
     Ok(Scene { agent, _policies: policies, town })
 }

@@ -1,0 +1,158 @@
+//! When the disk refuses: the cut takes effect, and everybody hears what is wrong.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use sekimori_tests::harness::{
+    stream::Stream,
+    tool,
+    townhall::{DNS_V4, INTERNET_ROUTER, PC_017},
+};
+use serde_json::json;
+
+use crate::scene::{OFTEN, Scene, asked, scene_with};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A file system of its own for the state folder; gone with this.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new(size: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sk-disk-").tempdir()?;
+        let mut mount = Command::new("mount");
+        let options = format!("size={size},mode=0700");
+        tool::must(mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()), SOON)?;
+        Ok(Self { folder })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    fn remount(&self, how: &str) -> Result<()> {
+        let mut mount = Command::new("mount");
+        tool::must(mount.args(["-o", &format!("remount,{how}")]).arg(self.folder.path()), SOON).map(drop)
+    }
+
+    /// Nothing more goes on it.
+    fn fill(&self) -> Result<()> {
+        let file = self.folder.path().join("ballast");
+        let mut bytes = vec![0u8; 1 << 20];
+        while !bytes.is_empty() {
+            let mut written = fs::read(&file).unwrap_or_default();
+            written.extend(&bytes);
+            if fs::write(&file, written).is_err() {
+                bytes.truncate(bytes.len() / 2);
+            }
+        }
+        ensure!(fs::write(self.folder.path().join("more"), [0u8; 4096]).is_err(), "the disk is not full");
+        Ok(())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a killed agent may still have files open.
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+    }
+}
+
+fn lines(state: &Path) -> Result<usize> {
+    Ok(fs::read_to_string(state.join("records.jsonl"))?.lines().count())
+}
+
+#[test]
+fn with_the_disk_full_the_cut_takes_effect_says_so_and_outlives_the_agent() -> Result<()> {
+    let disk = Disk::new("3m")?;
+    let Scene { mut agent, town, _policies } = scene_with(vec![("state", json!(disk.path()))])?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(20)?;
+    let before = lines(&disk.path())?;
+    disk.fill()?;
+    let (code, done) = asked(&agent, &["cutoff", "network", "internet", "--reason", "worm"])?;
+    query.stands_still(20)?;
+    assert_eq!(code, Some(1), "{done}");
+    assert_eq!(done["objects"][0]["in_force"], json!(true), "{done}");
+    let said = done["error"]["message"].as_str().context("no error")?;
+    assert!(said.contains("cutoff.json") && said.contains("No space"), "{said}");
+    // A restoration can wait for the record; it is refused, and changes nothing.
+    let refused = agent.cli(["restore", "network", "internet", "--reason", "clean"])?;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    query.stands_still(20)?;
+    let (_, status) = asked(&agent, &["status"])?;
+    assert!(status["faults"].as_array().is_some_and(|faults| !faults.is_empty()), "{status}");
+    // Not even the death of the agent lifts what is on no disk.
+    agent.kill9()?;
+    fs::remove_file(disk.path().join("ballast"))?;
+    agent.spawn()?;
+    agent.wait_until_enforcing()?;
+    query.stands_still(20)?;
+    let restored = agent.cli(["restore", "network", "internet", "--reason", "clean"])?;
+    assert!(restored.ok(), "{restored:?}");
+    query.flows(20)?;
+    assert!(lines(&disk.path())? > before);
+    let (code, verified) = asked(&agent, &["records", "verify"])?;
+    assert_eq!(code, Some(0), "{verified}");
+    Ok(())
+}
+
+#[test]
+fn what_could_not_be_recorded_is_named_by_the_next_line_that_can() -> Result<()> {
+    let disk = Disk::new("3m")?;
+    let Scene { agent, town, _policies } = scene_with(vec![("state", json!(disk.path()))])?;
+    disk.fill()?;
+    // The last page of the file may have room for a few lines more.
+    let mut lost = false;
+    for _ in 0..20 {
+        let (code, done) = asked(&agent, &["cutoff", "host", "pc-017", "--reason", "worm"])?;
+        assert_eq!(code, Some(1), "{done}");
+        lost = done["error"]["message"].as_str().is_some_and(|said| said.contains("NOT recorded"));
+        if lost {
+            break;
+        }
+    }
+    assert!(lost, "the record always had room");
+    let before = lines(&disk.path())?;
+    fs::remove_file(disk.path().join("ballast"))?;
+    let again = agent.cli(["cutoff", "host", "pc-017", "--reason", "worm, recorded"])?;
+    assert!(again.ok(), "{again:?}");
+    let text = fs::read_to_string(disk.path().join("records.jsonl"))?;
+    let told =
+        text.lines().find(|line| line.contains("\"unrecorded\"")).context("nothing is said of the lost lines")?;
+    assert!(told.contains("host pc-017"), "{told}");
+    let (code, verified) = asked(&agent, &["records", "verify"])?;
+    assert_eq!((code, &verified["whole"]), (Some(0), &json!(true)), "{verified}");
+    drop(town);
+    Ok(())
+}
+
+#[test]
+fn with_the_state_folder_read_only_the_cut_takes_effect_and_says_what_is_wrong() -> Result<()> {
+    let disk = Disk::new("8m")?;
+    let Scene { agent, town, _policies } = scene_with(vec![("state", json!(disk.path()))])?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(20)?;
+    // The kernel refuses while files are open for writing; what a failing disk does, `errors=remount-ro` apart, is the same.
+    if disk.remount("ro").is_err() {
+        let mut bind = Command::new("mount");
+        tool::must(bind.arg("--bind").arg(disk.path()).arg(disk.path()), SOON)?;
+        let mut mount = Command::new("mount");
+        tool::must(mount.args(["-o", "remount,bind,ro"]).arg(disk.path()), SOON)?;
+    }
+    let (code, done) = asked(&agent, &["cutoff", "network", "internet", "--reason", "worm"])?;
+    query.stands_still(20)?;
+    assert_eq!(code, Some(1), "{done}");
+    let said = done["error"]["message"].as_str().context("no error")?;
+    assert!(said.contains("Read-only"), "{said}");
+    let mut unmount = Command::new("umount");
+    let _ = unmount.arg(disk.path()).status();
+    Ok(())
+}
