@@ -7,7 +7,13 @@ mod map;
 mod note;
 mod object;
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    fs::File,
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use object::Object;
 
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
         names.join(", "),
         took.as_micros()
     );
-    match note::leave(&order.state, &order.reason, &names) {
+    match note::leave(&order.state, &order.reason, order.including_management, &names) {
         Ok(()) => {
             println!("A note for the agent is left: it takes the cut over / エージェントへの引継ぎを残しました");
             ExitCode::SUCCESS
@@ -100,8 +106,23 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Order, String> {
 fn cut(order: &Order) -> Result<(), String> {
     let nets = object::numbers(&order.state, &order.objects)?;
     let maps = order.bpffs.join("maps");
+    let _held = hold(&order.state);
     map::close(&maps, &order.objects, &nets, order.including_management)
         .map_err(|error| format!("{}: {error}", maps.display()))
+}
+
+/// Others who write the tables wait for this, and this for them, but not for long: a cut is worth more than order. Held until
+/// the file is closed.
+fn hold(state: &std::path::Path) -> Option<File> {
+    let file = File::options().create(true).append(true).mode(0o600).open(state.join("cut.lock")).ok()?;
+    for _ in 0..200 {
+        // SAFETY: a descriptor that is open as long as the file lives.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Some(file)
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@ use serde_json::json;
 const FILE: &str = "cut-by-hand.jsonl";
 
 /// Leaves it.
-pub(crate) fn leave(state: &Path, reason: &str, objects: &[String]) -> io::Result<()> {
+pub(crate) fn leave(state: &Path, reason: &str, including_management: bool, objects: &[String]) -> io::Result<()> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     // SAFETY: no arguments, cannot fail.
     let uid = unsafe { libc::getuid() };
     let reason: String = reason.chars().take(1_000).collect();
-    let line = json!({ "time": seconds, "uid": uid, "pid": std::process::id(), "reason": reason, "objects": objects });
+    let line = json!({ "time": seconds, "uid": uid, "pid": std::process::id(), "reason": reason,
+        "including_management": including_management, "objects": objects });
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(state.join(FILE))?;
     file.write_all(format!("{line}\n").as_bytes())?;
     file.sync_all()?;

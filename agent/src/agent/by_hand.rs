@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -10,10 +11,13 @@ use serde::Deserialize;
 
 use super::keeper::Caller;
 use crate::{
-    api::roles::{self, Peer},
+    api::{
+        protocol::CutoffAsk,
+        roles::{self, Peer},
+    },
     cli::text::Lang,
     cutoff::Object,
-    record::Origin,
+    record::{Origin, durable},
 };
 
 /// Longest file of notes that is read.
@@ -24,15 +28,18 @@ const MAX_BYTES: u64 = 1 << 20;
 pub(super) struct Note {
     /// Why.
     pub(super) reason: String,
+    /// The management path too.
+    #[serde(default)]
+    pub(super) including_management: bool,
     uid: u32,
     pid: i32,
     objects: Vec<String>,
 }
 
 impl Note {
-    /// Whether it is about this object.
-    pub(super) fn names(&self, object: &Object) -> bool {
-        self.objects.iter().filter_map(|words| object_of(words)).any(|its| its.is(object))
+    /// What was cut, as far as it can be understood.
+    pub(super) fn objects(&self) -> Vec<Object> {
+        self.objects.iter().filter_map(|words| object_of(words)).collect()
     }
 
     /// Who left it.
@@ -57,27 +64,51 @@ fn path(state: &Path) -> PathBuf {
     state.join("cut-by-hand.jsonl")
 }
 
-/// Whether somebody left one.
-pub(super) fn any(state: &Path) -> bool {
-    path(state).exists()
+/// The notes being taken over: new ones go to a new file.
+fn claimed(state: &Path) -> PathBuf {
+    state.join("cut-by-hand.taken.jsonl")
 }
 
-/// All of them that can be read; the cut itself is in the tables.
-pub(super) fn read(state: &Path) -> Vec<Note> {
+/// Whether somebody left one.
+pub(super) fn any(state: &Path) -> bool {
+    path(state).exists() || claimed(state).exists()
+}
+
+/// All of them that can be read; they stay until [`remove`].
+pub(super) fn claim(state: &Path) -> Vec<Note> {
+    if !claimed(state).exists()
+        && let Err(error) = fs::rename(path(state), claimed(state))
+    {
+        tracing::error!(%error, "the notes of sekimori-cut cannot be taken");
+        return Vec::new();
+    }
     let mut text = String::new();
-    let read = fs::File::open(path(state)).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
-    match read {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::error!(%error, "the notes of sekimori-cut cannot be read");
-        }
-        _ => {}
+    let read = fs::File::open(claimed(state)).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+    if let Err(error) = read {
+        tracing::error!(%error, "the notes of sekimori-cut cannot be read");
     }
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// Leaves one, as `sekimori-cut` does: by a command that cut and cannot reach the instance.
+///
+/// # Errors
+/// What the disk refuses.
+pub fn leave(state: &Path, ask: &CutoffAsk) -> io::Result<()> {
+    let objects: Vec<String> = ask.objects.iter().map(ToString::to_string).collect();
+    let line = serde_json::json!({
+        "reason": ask.reason, "including_management": ask.including_management, "objects": objects,
+        "uid": nix::unistd::getuid().as_raw(), "pid": std::process::id(),
+    });
+    let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path(state))?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()?;
+    durable::sync_parent(&path(state))
+}
+
 /// They are taken over.
 pub(super) fn remove(state: &Path) {
-    match fs::remove_file(path(state)) {
+    match fs::remove_file(claimed(state)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::error!(%error, "the notes of sekimori-cut cannot be removed");
         }

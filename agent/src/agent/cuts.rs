@@ -147,6 +147,7 @@ impl Keeper {
             }
             Err(why) => {
                 self.overlay = before;
+                self.notes_taken = false;
                 let result = Outcome { ok: false, message: why.clone() };
                 self.note(caller, Action::Cutoff, Some(ask.reason), names.clone(), None, result);
                 return Reply::failed(text::cut_failed(lang, names.join(", "), why));
@@ -548,6 +549,7 @@ impl Keeper {
         });
         if let Err(why) = lifted {
             self.overlay = before;
+            self.notes_taken = false;
             let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
             self.faults.track(saved, Fault::CutNotKept);
             return Err(why);
@@ -561,11 +563,9 @@ impl Keeper {
 
     /// Takes over what `sekimori-cut` cut while we were running.
     pub fn take_over_by_hand(&mut self) {
-        if by_hand::any(&self.config.state) {
+        if self.dataplane.is_ok() && by_hand::any(&self.config.state) {
             let written = self.write_cut().map(drop);
             self.faults.track(written, |why| Fault::State("cut-off", why));
-            // Nothing of it was new.
-            by_hand::remove(&self.config.state);
         }
     }
 
@@ -662,7 +662,7 @@ impl Keeper {
             return Reply::failed(text::detach_failed(lang, error));
         }
         // Our own handles go first: what is still open would outlive its pin. This works without them, too.
-        self.switch.connect(None);
+        self.switch.connect(None, &self.config.state);
         self.dataplane = Err(text::why_no_policy(text::Lang::En));
         let opened = dataplane::detach(&self.options()).map_err(|error| report(&error));
         self.detached = Some(detached);

@@ -96,6 +96,8 @@ pub struct Keeper {
     /// Writes what the overlay says into the data plane, and cuts before anybody asks the instance.
     pub(super) switch: Switch,
     pub(super) cut_store: cutoff::Store,
+    /// Notes of `sekimori-cut` are among the cuts, and not yet on disk or in the tables.
+    pub(super) notes_taken: bool,
     /// How long each cut took since the agent started, from the request to the tables.
     pub(super) switched: prometheus::Histogram,
     /// The last drill.
@@ -193,6 +195,7 @@ impl Keeper {
             overlay,
             switch: Switch::default(),
             cut_store,
+            notes_taken: false,
             switched: crate::metrics::family::switch_times(),
             drilled,
             quarantines: quarantines.unwrap_or_default(),
@@ -261,6 +264,7 @@ impl Keeper {
         };
         self.dataplane = opened.map_err(|error| report(&error));
         self.connect_switch();
+        self.take_notes();
         self.keep_what_is_cut();
         let cut = self.write_cut();
         self.faults.track(cut, |why| Fault::State("cut-off", why));
@@ -280,7 +284,7 @@ impl Keeper {
         if !dataplane.adopted() {
             return;
         }
-        match self.switch.read() {
+        match self.switch.begin() {
             Ok(found) => self.keep_found(found),
             Err(error) => self.faults.raise(Fault::State("cut-off", report(&error))),
         }
@@ -299,27 +303,53 @@ impl Keeper {
         if missing.is_empty() {
             return;
         }
-        let by_hand = by_hand::read(&self.config.state);
         for (object, covers, including_management) in missing {
-            let note = by_hand.iter().rev().find(|note| note.names(&object));
-            let (reason, caller) = match note {
-                Some(note) => (note.reason.clone(), note.caller()),
-                None => ("in force without a note on disk".to_owned(), Caller::agent()),
-            };
-            tracing::error!(%object, reason, "was cut off by somebody else; it stays cut");
-            let now = seconds(Timestamp::now());
-            let (actor, names) = (caller.actor.clone(), vec![object.to_string()]);
-            let mut cut = cutoff::Cut::new(object, including_management, covers, reason.clone(), actor, now);
-            if note.is_some() {
+            tracing::error!(%object, "is cut off without a note on disk; it stays cut");
+            let reason = "in force without a note on disk".to_owned();
+            let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
+            self.overlay.place(cutoff::Cut::new(object, including_management, covers, reason, agent, now));
+        }
+        self.keep_overlay();
+    }
+
+    fn keep_overlay(&mut self) -> bool {
+        let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
+        let kept = saved.is_ok();
+        self.faults.track(saved, Fault::CutNotKept);
+        kept
+    }
+
+    /// What `sekimori-cut` left notes of becomes a cut like any other, whether the tables still have it (they are gone after a
+    /// reboot) or not. Each note is taken once; it goes when the cut is on disk and in the tables.
+    fn take_notes(&mut self) {
+        if self.notes_taken || !by_hand::any(&self.config.state) {
+            return;
+        }
+        let policy = self.live.as_ref().map(|live| Arc::clone(&live.policy));
+        for note in by_hand::claim(&self.config.state) {
+            let caller = note.caller();
+            for object in note.objects() {
+                tracing::error!(%object, reason = note.reason, "was cut off without the agent, which takes it over");
+                let covers = cutoff::resolve::covers(&object, policy.as_deref()).unwrap_or_default();
+                let (names, including) = (vec![object.to_string()], note.including_management && object == Object::All);
+                let (actor, now) = (caller.actor.clone(), seconds(Timestamp::now()));
+                let mut cut = cutoff::Cut::new(object, including, covers, note.reason.clone(), actor, now);
                 let message = "cut off without the agent, which has taken it over".to_owned();
                 let result = Outcome { ok: true, message };
-                cut.recorded = self.note(&caller, Action::Cutoff, Some(reason), names, None, result).is_none();
+                let reason = Some(note.reason.clone());
+                cut.recorded = self.note(&caller, Action::Cutoff, reason, names, None, result).is_none();
+                self.overlay.place(cut);
             }
-            self.overlay.place(cut);
         }
-        match self.cut_store.save(&self.overlay) {
-            Ok(()) => by_hand::remove(&self.config.state),
-            Err(error) => self.faults.raise(Fault::CutNotKept(error.to_string())),
+        self.notes_taken = true;
+        self.keep_overlay();
+    }
+
+    /// The notes are on disk and in the tables: they go.
+    fn drop_notes(&mut self) {
+        if self.notes_taken && self.keep_overlay() {
+            by_hand::remove(&self.config.state);
+            self.notes_taken = false;
         }
     }
 
@@ -335,10 +365,10 @@ impl Keeper {
     fn connect_switch(&mut self) {
         let maps = self.dataplane.as_ref().ok().map(|dataplane| Ok((dataplane.cut_maps()?, dataplane.cut_maps()?)));
         match maps.transpose() {
-            Ok(maps) => self.switch.connect(maps),
+            Ok(maps) => self.switch.connect(maps, &self.config.state),
             Err(error) => {
                 let error: dataplane::Error = error;
-                self.switch.connect(None);
+                self.switch.connect(None, &self.config.state);
                 self.faults.raise(Fault::State("cut-off switch", report(&error)));
             }
         }
@@ -360,6 +390,7 @@ impl Keeper {
     pub(super) fn write_cut(&mut self) -> Result<Vec<Object>, String> {
         self.name_for_switch();
         // Somebody may have used the tables without us; a write must not lift what they cut.
+        self.take_notes();
         match self.switch.foreign() {
             Ok(found) if found != CutTables::default() => self.keep_found(found),
             _ => {}
@@ -373,6 +404,7 @@ impl Keeper {
             tables.nets.extend(found.nets.iter().filter(|id| !tables.nets.contains(id)).collect::<Vec<_>>());
         }
         self.switch.write(&tables).map_err(|error| report(&error))?;
+        self.drop_notes();
         Ok(unknown)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::keeper::Keeper;
+use super::{fault::Fault, keeper::Keeper};
 use crate::{
     cli::text::{self, Lang},
     cutoff::{Cut, Level, Object},
@@ -67,6 +67,8 @@ impl Keeper {
         for name in names {
             match link::set_up(&name, false) {
                 Ok(true) => taken.push(name),
+                // Down already: if another cut did it, it is this one's to hold as well.
+                Ok(false) if self.overlay.cuts.iter().any(|cut| cut.links.contains(&name)) => taken.push(name),
                 Ok(false) => {}
                 Err(error) => problems.push(text::cut_link_failed(lang, name, error)),
             }
@@ -79,6 +81,17 @@ impl Keeper {
 
     /// Whatever brought an interface up that a cut took down: it goes down again.
     pub fn hold_links(&mut self) {
+        let deep = self.overlay.cuts.iter().filter(|cut| cut.level == Level::Link);
+        let objects: Vec<Object> = deep.map(|cut| cut.object.clone()).collect();
+        let before = self.overlay.clone();
+        for object in &objects {
+            // One that was down or not there when it was cut comes to it now. What cannot be taken down was said then.
+            let _ = self.take_links_down(object, Lang::En);
+        }
+        if self.overlay != before {
+            let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
+            self.faults.track(saved, Fault::CutNotKept);
+        }
         let wanted: BTreeSet<String> =
             self.overlay.cuts.iter().filter(|cut| cut.level == Level::Link).flat_map(|cut| cut.links.clone()).collect();
         for name in wanted {

@@ -4,7 +4,7 @@
 
 pub mod alerts;
 pub mod apply;
-mod by_hand;
+pub mod by_hand;
 pub mod clock;
 pub mod config;
 pub mod counters;

@@ -238,10 +238,15 @@ impl Keeper {
         let seen = |name: String| {
             let up = link::is_up(&name).ok();
             let state = states.iter().find(|state| state.name == name && state.ifindex != 0);
-            let guarded = up.is_none() || state.is_some_and(|state| state.xdp != "missing" && state.tcx);
+            // A program of somebody else's in front of ours decides before it.
+            let whole = |state: &InterfaceState| state.xdp != "missing" && state.tcx && state.error.is_none();
+            let guarded = up.is_none() || state.is_some_and(whole);
             InterfaceProof { name, guarded, up }
         };
-        self.interfaces_of(object).into_iter().map(seen).collect()
+        // A host or a prefix may be met anywhere.
+        let anywhere = matches!(object, Object::Host { .. } | Object::Prefix { .. });
+        let names = self.interfaces_of(if anywhere { &Object::All } else { object });
+        names.into_iter().map(seen).collect()
     }
 
     /// Gives the programs in force packets from and to the object, and reads what was refused since.

@@ -30,6 +30,8 @@ use crate::{
 
 /// Visitors whose first request is not whole yet.
 const MAX_WAITING: usize = 16;
+/// Roles that are looked for in a second.
+const MAX_LOOKUPS: u32 = 50;
 /// How long a visitor may take to say it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Above everything ordinary, below the kernel's own threads of this kind.
@@ -81,7 +83,7 @@ pub fn open(
         if let Err(error) = done {
             tracing::warn!(%error, "the door of the control socket has no real-time priority (CAP_SYS_NICE): under a flood a cut-off may wait");
         }
-        let mut door = Door { roles, switch, out, waiting: Vec::new() };
+        let mut door = Door { roles, switch, out, waiting: Vec::new(), asked: (Instant::now(), 0) };
         while door.turn(&listener, &stop) {}
     })?;
     Ok(())
@@ -106,6 +108,8 @@ struct Door {
     switch: Switch,
     out: mpsc::Sender<Visitor>,
     waiting: Vec<Waiting>,
+    /// Since when look-ups of roles are counted, and how many there were.
+    asked: (Instant, u32),
 }
 
 impl Door {
@@ -166,7 +170,14 @@ impl Door {
             return tracing::warn!(%error, "control socket: a peer cannot be waited for");
         }
         // Root needs no group, and so no look into the files that name them.
-        let role = if peer.uid == 0 { Some(Role::Operator) } else { Groups::find(&self.roles).role(peer) };
+        let role = if peer.uid == 0 {
+            Some(Role::Operator)
+        } else if self.may_ask_for_a_role() {
+            Groups::find(&self.roles).role(peer)
+        } else {
+            // Whoever knocks so often goes without an answer: nobody keeps the door from the others.
+            return;
+        };
         let Some(role) = role else {
             tracing::warn!(uid = peer.uid, pid = peer.pid, "control socket: a user without a role was turned away");
             let text = format!(
@@ -175,12 +186,28 @@ impl Door {
             );
             return turn_away(&stream, &Reply::problem(2, "forbidden", text));
         };
+        if self.waiting.len() >= MAX_WAITING && role >= Role::Operator {
+            // Those who may only look make room; among operators, who has been silent longest.
+            let least = |(_, waiting): &(usize, &Waiting)| (waiting.visitor.role, waiting.since);
+            if let Some((place, _)) = self.waiting.iter().enumerate().min_by_key(least) {
+                self.waiting.remove(place);
+            }
+        }
         if self.waiting.len() >= MAX_WAITING {
             let text = format!("{MAX_WAITING} connections have not said what they want; try again");
             return turn_away(&stream, &Reply::problem(2, "busy", text));
         }
         let visitor = Visitor { stream, peer, role, said: Vec::new(), thrown: None };
         self.hear(Waiting { visitor, since });
+    }
+
+    /// Looking for a role reads files, and this thread runs before all others: so often a second, and no more.
+    fn may_ask_for_a_role(&mut self) -> bool {
+        if self.asked.0.elapsed() >= Duration::from_secs(1) {
+            self.asked = (Instant::now(), 0);
+        }
+        self.asked.1 += 1;
+        self.asked.1 <= MAX_LOOKUPS
     }
 
     /// Reads what there is; a whole line is dealt with.
@@ -205,6 +232,11 @@ impl Door {
         if visitor.role >= Role::Operator {
             visitor.thrown = self.throw(&visitor.said, waiting.since);
         }
+        if visitor.thrown.is_some() {
+            // Done already, and to be noted and answered whatever else is going on; an error means that the agent stops.
+            let _ = self.out.blocking_send(visitor);
+            return;
+        }
         if let Err(error) = self.out.try_send(visitor) {
             let visitor = error.into_inner();
             turn_away(&visitor.stream, &Reply::problem(2, "busy", "the agent is busy; look at `sekimori status`"));
@@ -213,7 +245,8 @@ impl Door {
 
     /// A cut-off takes effect here.
     fn throw(&self, said: &[u8], since: Instant) -> Option<Thrown> {
-        let end = said.iter().position(|byte| *byte == b'\n')?;
+        // What is longer is refused further on.
+        let end = said.iter().position(|byte| *byte == b'\n').filter(|end| *end < MAX_REQUEST)?;
         let request: Request = serde_json::from_slice(&said[..end]).ok()?;
         match request.ask {
             Ask::Cutoff(ask) if !ask.drill && !ask.reason.trim().is_empty() => {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     agent::{
+        by_hand,
         config::{self, Config},
         daemon,
         evaluator::Evaluator,
@@ -178,6 +179,8 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
         _ => {}
     }
     let thrown = throw_without_agent(&config, &request.ask);
+    let (was_thrown, state) = (thrown.is_some(), config.state.clone());
+    let asked = request.ask.clone();
     let answered = runtime().and_then(|runtime| {
         runtime.block_on(async {
             let mut keeper = Keeper::open(config, Mode::Command).map_err(|error| error.to_string())?;
@@ -192,7 +195,14 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
             Ok(Desk::new(keeper).answer_thrown(request.ask, &caller, thrown).await)
         })
     });
-    answered.unwrap_or_else(Reply::failed)
+    answered.unwrap_or_else(|why| match &asked {
+        // Somebody else holds the instance, an agent that starts most likely: it takes the cut over.
+        Ask::Cutoff(ask) if was_thrown => {
+            let left = by_hand::leave(&state, ask).err().map(|error| format!("; {error}")).unwrap_or_default();
+            Reply::problem(1, "unrecorded", text::cut_not_kept(lang, format!("{why}{left}")))
+        }
+        _ => Reply::failed(why),
+    })
 }
 
 /// Cuts by the pinned tables before anything else is looked at; the policy may take a while to read. Names of devices have to
@@ -205,7 +215,7 @@ fn throw_without_agent(config: &Config, ask: &Ask) -> Option<Thrown> {
     }
     let maps = config.bpffs.join("maps");
     let switch = Switch::default();
-    switch.connect(Some((CutMaps::pinned(&maps).ok()?, CutMaps::pinned(&maps).ok()?)));
+    switch.connect(Some((CutMaps::pinned(&maps).ok()?, CutMaps::pinned(&maps).ok()?)), &config.state);
     let numbers = rooms::Numbers::load(&config.state.join("registry.json")).unwrap_or_else(|_| rooms::Numbers::none());
     let nets = numbers.nets().map(|(name, id)| (name.to_owned(), id)).collect();
     switch.name(Names { policy: None, nets });

@@ -5,8 +5,11 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -68,6 +71,47 @@ struct Hand {
     thrown: Vec<CutTables>,
     /// What this switch wrote or found when it was connected; `None` before the first write.
     written: Option<CutTables>,
+    /// Held while the tables are written: `sekimori-cut` writes them, too.
+    shared: Option<File>,
+}
+
+/// How long somebody else who writes the tables is waited for; then they are written all the same.
+const PATIENCE: u32 = 50;
+
+/// The tables are ours while this lives, if they could be had.
+struct Hold<'a>(Option<&'a File>);
+
+impl<'a> Hold<'a> {
+    fn take(file: Option<&'a File>) -> Self {
+        let Some(file) = file else { return Self(None) };
+        for _ in 0..PATIENCE {
+            // SAFETY: a descriptor that is open as long as the file lives.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Self(Some(file));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self(None)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.0 {
+            // SAFETY: as above.
+            unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+        }
+    }
+}
+
+/// Cut by `found` and not by `known`.
+fn beyond(found: CutTables, known: &CutTables) -> CutTables {
+    CutTables {
+        all: if found.all > known.all { found.all } else { 0 },
+        nets: found.nets.into_iter().filter(|net| !known.nets.contains(net)).collect(),
+        prefixes: found.prefixes.into_iter().filter(|prefix| !known.prefixes.contains(prefix)).collect(),
+        macs: found.macs.into_iter().filter(|mac| !known.macs.contains(mac)).collect(),
+    }
 }
 
 #[derive(Default)]
@@ -99,10 +143,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Switch {
     /// From now on it works these maps; one pair of handles to write, one to look. `None`: there is no data plane.
-    pub fn connect(&self, maps: Option<(CutMaps, CutMaps)>) {
+    pub fn connect(&self, maps: Option<(CutMaps, CutMaps)>, state: &Path) {
+        let shared = File::options().create(true).append(true).mode(0o600).open(state.join("cut.lock"));
         let (maps, eyes) = maps.unzip();
         let mut hand = lock(&self.0.hand);
-        (hand.maps, hand.written) = (maps, None);
+        (hand.maps, hand.written, hand.shared) = (maps, None, shared.ok());
         drop(hand);
         *lock(&self.0.eyes) = eyes;
     }
@@ -136,11 +181,17 @@ impl Switch {
         if !unknown.is_empty() {
             return None;
         }
-        cut::close(hand.maps.as_mut()?, &tables).ok()?;
+        let Hand { maps, shared, .. } = &mut *hand;
+        let maps = maps.as_mut()?;
+        let held = Hold::take(shared.as_ref());
+        // What is listed already may be somebody else's, whom the instance does not know of yet.
+        let new = cut::lacking(maps, &tables).ok()?;
+        cut::close(maps, &tables).ok()?;
+        drop(held);
         let (at, boottime) = (Timestamp::now(), clock::boottime_ns());
         let micros = u64::try_from(seen.elapsed().as_micros()).unwrap_or(u64::MAX);
         if let Some(written) = &mut hand.written {
-            written.add(&tables);
+            written.add(&new);
         }
         hand.thrown.push(tables.clone());
         Some(Thrown { at, boottime, micros, tables })
@@ -161,10 +212,25 @@ impl Switch {
         for thrown in &hand.thrown {
             all.add(thrown);
         }
-        let maps = hand.maps.as_mut().ok_or(Fault::Absent)?;
-        cut::write(maps, &all)?;
-        hand.written = Some(all);
+        let Hand { maps, shared, written, .. } = &mut *hand;
+        let maps = maps.as_mut().ok_or(Fault::Absent)?;
+        let _held = Hold::take(shared.as_ref());
+        let mut whole = all.clone();
+        if let Some(written) = written {
+            // Whatever came since the instance last looked: [`Self::foreign`] tells of it the next time.
+            whole.add(&beyond(cut::read(maps)?, written));
+        }
+        cut::write(maps, &whole)?;
+        *written = Some(all);
         Ok(())
+    }
+
+    /// What is cut when the instance begins; from then on what somebody else adds is told from it.
+    pub fn begin(&self) -> Result<CutTables, Fault> {
+        let mut hand = lock(&self.0.hand);
+        let found = cut::read(hand.maps.as_ref().ok_or(Fault::Absent)?)?;
+        hand.written = Some(found.clone());
+        Ok(found)
     }
 
     /// What somebody else wrote into the tables since the last write: it is cut, and a write that does not know of it would
@@ -173,13 +239,7 @@ impl Switch {
         let hand = lock(&self.0.hand);
         let maps = hand.maps.as_ref().ok_or(Fault::Absent)?;
         let Some(written) = &hand.written else { return Ok(CutTables::default()) };
-        let found = cut::read(maps)?;
-        Ok(CutTables {
-            all: if found.all > written.all { found.all } else { 0 },
-            nets: found.nets.into_iter().filter(|net| !written.nets.contains(net)).collect(),
-            prefixes: found.prefixes.into_iter().filter(|prefix| !written.prefixes.contains(prefix)).collect(),
-            macs: found.macs.into_iter().filter(|mac| !written.macs.contains(mac)).collect(),
-        })
+        Ok(beyond(cut::read(maps)?, written))
     }
 
     /// What the tables say is cut.

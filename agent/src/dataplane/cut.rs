@@ -60,6 +60,18 @@ pub fn write(maps: &mut CutMaps, cut: &CutTables) -> Result<(), Error> {
     open(maps, cut)
 }
 
+/// What of this is not listed yet; of prefixes and MACs, of which one look does not tell, all.
+pub fn lacking(maps: &CutMaps, cut: &CutTables) -> Result<CutTables, Error> {
+    let word = maps.word.get(&0, 0).doing("read the cut-off word")?;
+    let mut new = CutTables { all: if word.all < cut.all { cut.all } else { 0 }, nets: Vec::new(), ..cut.clone() };
+    for net in &cut.nets {
+        if maps.nets.get(&u32::from(*net), 0).doing("read a cut network")? == 0 {
+            new.nets.push(*net);
+        }
+    }
+    Ok(new)
+}
+
 /// Adds what is cut and lifts nothing. When it returns, every packet that is judged from then on meets all of it.
 pub fn close(maps: &mut CutMaps, cut: &CutTables) -> Result<(), Error> {
     for net in &cut.nets {

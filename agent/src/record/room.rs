@@ -108,8 +108,9 @@ impl Room {
         let before = self.file.metadata().map(|metadata| metadata.len());
         if let Err(source) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
             // Part of the line may be in the file. It was never acknowledged: it goes again, and its number is free.
-            let taken_back = before.and_then(|length| self.file.set_len(length));
-            if taken_back.is_err() {
+            let grown = |length: u64| self.file.metadata().is_ok_and(|metadata| metadata.len() == length);
+            let clean = before.is_ok_and(|length| grown(length) || self.file.set_len(length).is_ok());
+            if !clean {
                 // What follows must not continue it, nor reuse its number.
                 self.ragged = true;
                 self.last += 1;

@@ -97,3 +97,28 @@ fn the_command_line_cuts_by_itself_while_no_agent_runs() -> Result<()> {
     traffic.query.flows(20)?;
     Ok(())
 }
+
+/// The button, then the power: the tables are gone, and the note is not.
+#[test]
+fn a_cut_by_hand_outlives_a_reboot_before_any_agent_saw_it() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    agent.kill9()?;
+    let said = by_hand(&agent, &town, &["--reason", "the button", "network", "internet"])?;
+    assert!(said.ok(), "{said:?}");
+    std::fs::remove_dir_all(agent.pins_path())?;
+    tool::must(town.gateway.command("nft").args(["flush", "ruleset"]), SOON)?;
+    town.translate()?;
+    agent.spawn()?;
+    agent.wait_until_enforcing()?;
+    traffic.query.stands_still(50)?;
+    let line = recorded(&agent, &["cutoff"])?.pop().context("no line")?;
+    assert_eq!((&line["reason"], &line["objects"]), (&json!("the button"), &json!(["network internet"])), "{line}");
+    agent.restart()?;
+    traffic.query.stands_still(20)?;
+    assert_eq!(recorded(&agent, &["cutoff"])?.len(), 1, "taken once");
+    restore(&agent, &["network", "internet"])?;
+    traffic.query.flows(20)?;
+    Ok(())
+}

@@ -125,6 +125,10 @@ fn a_program_that_is_not_there_is_missed() -> Result<()> {
     let (code, proof) = asked(&agent, &["cutoff", "verify"])?;
     assert_eq!(code, Some(1), "{proof}");
     assert!(proof["unverified"].to_string().contains("wan0"), "{proof}");
+    // A host may be met anywhere.
+    let (code, done) = asked(&agent, &["cutoff", "host", "198.51.100.5", "--reason", "worm"])?;
+    assert_eq!(code, Some(1), "{done}");
+    assert!(done["proof"]["unverified"].to_string().contains("wan0"), "{done}");
     drop(town);
     Ok(())
 }
