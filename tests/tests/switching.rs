@@ -339,7 +339,7 @@ fn state(agent: &Agent) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             if entry.file_type()?.is_dir() {
                 folders.push(entry.path());
                 found.push((entry.path(), Vec::new()));
-            } else if name != "records.jsonl" && name != "clock" {
+            } else if name != "records.jsonl" && name != "records.head.json" && name != "clock" {
                 found.push((entry.path(), fs::read(entry.path())?));
             }
         }

@@ -33,6 +33,9 @@ fn summing_up_to(mut packet: Packet, sum: u16) -> Result<Packet> {
     anyhow::bail!("no identification makes it {sum:#x}")
 }
 
+/// What the machines' own kernels send unasked, now and then, counts as these.
+const UNASKED: [&str; 2] = ["builtin", "multicast"];
+
 /// Sums of bytes by direction of zones, networks and rules.
 fn volumes(agent: &Agent) -> Result<Vec<(String, f64)>> {
     let counters = Counters::read(agent)?;
@@ -40,7 +43,11 @@ fn volumes(agent: &Agent) -> Result<Vec<(String, f64)>> {
     for (net, direction) in [("office", "in"), ("office", "out"), ("internet", "in"), ("internet", "out")] {
         for verdict in ["pass", "drop"] {
             let labels = [("network", net), ("direction", direction), ("verdict", verdict)];
-            all.push((format!("{net} {direction} {verdict}"), counters.sum("sekimori_bytes_total", &labels)));
+            let mut bytes = counters.sum("sekimori_bytes_total", &labels);
+            for reason in UNASKED {
+                bytes -= counters.sum("sekimori_bytes_total", &[&labels[..], &[("reason", reason)]].concat());
+            }
+            all.push((format!("{net} {direction} {verdict}"), bytes));
         }
     }
     for direction in ["forward", "reply"] {
@@ -146,7 +153,8 @@ fn script(fast: bool) -> Result<(Counted, Vec<(String, f64)>)> {
     let (bad, good) = (talk.client(flag::ACK, client + 1_000_000, server, POISON), talks[0].ask());
     refuses(there, &bad, &good)?;
 
-    let counted = Counted::read(&scene.agent)?.since(&before);
+    let mut counted = Counted::read(&scene.agent)?.since(&before);
+    counted.reasons.retain(|(_, _, reason), _| !UNASKED.contains(&reason.as_str()));
     let volume = volumes(&scene.agent)?.into_iter().zip(volume).map(|(now, then)| (now.0, now.1 - then.1)).collect();
     Ok((counted, volume))
 }

@@ -131,9 +131,15 @@ fn cut_off_beats_everything_but_management() {
     court.state.cut.all = 1;
     let (to_web, bytes) = pc_to_web();
     assert_eq!(court.pc_sends(&to_web, &bytes), "cut_all");
+    // Whoever may log in may look for the box.
+    assert_eq!(ask(&mut court, PC, PC, [192, 168, 10, 17], 1), "management");
+    assert_eq!(court.pc_sends(&login.0, &login.1), "management");
+    court.state.management[0].source = "192.168.10.99/32".parse().unwrap();
     assert_eq!(ask(&mut court, PC, PC, [192, 168, 10, 17], 1), "cut_all");
-    assert_eq!(court.pc_sends(&login.0, &login.1), "rule");
+    assert_eq!(court.pc_sends(&login.0, &login.1), "cut_all");
+    court.state.management[0].source = source;
     court.state.cut.all = 2;
+    assert_eq!(ask(&mut court, PC, PC, [192, 168, 10, 17], 1), "cut_all");
     assert_eq!(court.pc_sends(&login.0, &login.1), "cut_all");
     court.state.cut.all = 0;
     court.state.cut.nets = vec![0];
