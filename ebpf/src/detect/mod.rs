@@ -1,0 +1,3 @@
+//! The detectors: what inside hosts *attempt*, seen at the gate they must pass.
+
+pub mod abi;
