@@ -9,8 +9,9 @@ use super::{
     model::{DeviceMode, L2Control, Mac},
     problem::Problem,
     words::{
-        Addresses, Beyond, Client, Clock, Count, Days, Host, Ident, Interface, Lasting, Name, OpenOnHolidays, Pass,
-        PortNumber, Prefix, Prose, Quarantined, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
+        Addresses, Beyond, Client, Clock, Count, Days, DetectorName, Detectors, Host, HostName, Hosts, Ident, Interface,
+        Lasting, Name, OpenOnHolidays, Pass, PortNumber, Prefix, Prose, Quarantined, Rate, Server, ServiceWord, TestTime,
+        Until, Version, Vlan,
     },
     yaml::{Node, Value},
 };
@@ -46,6 +47,8 @@ document! {
         publish: Vec<Publish>,
         /// Receivers of alerts by name: who may deliver, and whom that may put in quarantine.
         alert_receivers: Named<AlertReceiver>,
+        /// What inside hosts are watched for; absent: nothing.
+        detection: Option<DetectionDoc>,
         /// Switches of the built-in protocol set.
         builtin: Option<Builtin>,
         /// What the policy asserts about itself; run by `sekimori check`.
@@ -244,6 +247,42 @@ document! {
         may_quarantine: NonEmpty<At<Name>>,
         /// For how long: 30m, 2h, 7d; absent: until somebody releases them.
         r#for: Option<At<Lasting>>,
+    }
+
+    /// What inside hosts are watched for, and what is done about it. An empty mapping: in every zone what is built in.
+    pub struct DetectionDoc("detection") {
+        /// The most hosts that detectors may put in quarantine, beyond which they only alert; 5 within 10 minutes if absent.
+        guard: Option<GuardDoc>,
+        /// Inside addresses that nobody uses: whoever tries one is up to something.
+        traps: Vec<At<Host>>,
+        /// What detectors do in every zone, where it differs from what is built in.
+        defaults: Option<Detectors>,
+        /// What they do in one zone, where it differs from that.
+        zones: Named<Detectors>,
+        /// Hosts that some detectors leave alone.
+        exemptions: Vec<ExemptionDoc>,
+    }
+
+    /// A bound on what detectors may do by themselves.
+    pub struct GuardDoc("guard") {
+        /// Hosts that may be put in quarantine, 1 to 1023.
+        hosts: At<Hosts>,
+        /// Within this time: 10m, 1h, 1d.
+        within: At<Lasting>,
+    }
+
+    /// An exemption from detectors.
+    pub struct ExemptionDoc("exemption") {
+        /// Registered devices, with all their addresses and their MAC, or addresses.
+        hosts: NonEmpty<At<HostName>>,
+        /// Which detectors.
+        detectors: NonEmpty<At<DetectorName>>,
+        /// Section that answers for it.
+        owner: At<Prose>,
+        /// Last day, or an instant.
+        until: At<Until>,
+        /// Why it is needed.
+        purpose: At<Prose>,
     }
 
     /// Switches of the built-in protocol set.

@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod catalogue;
 pub mod decode;
+pub mod detectors;
 pub mod diagnostic;
 pub mod document;
 pub mod lint;

@@ -154,6 +154,7 @@ fn policy() -> Policy {
             }),
         }],
         alert_receivers: Vec::new(),
+        detection: None,
         builtin: Builtin {
             arp: true,
             ndp: true,

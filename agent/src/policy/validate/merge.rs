@@ -29,6 +29,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
             rules: Vec::new(),
             publish: Vec::new(),
             alert_receivers: Named::default(),
+            detection: None,
             builtin: None,
             tests: Vec::new(),
         };
@@ -38,6 +39,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         once(&mut all.timezone, file.timezone, "timezone", At::at, sink);
         once(&mut all.r#box, file.r#box, "box", |section| section.span, sink);
         once(&mut all.builtin, file.builtin, "builtin", |section| section.span, sink);
+        once(&mut all.detection, file.detection, "detection", |section| section.span, sink);
         all.holidays.extend(file.holidays);
         all.rules.extend(file.rules);
         all.publish.extend(file.publish);

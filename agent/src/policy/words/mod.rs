@@ -1,5 +1,6 @@
 //! The scalars of a policy: names and texts here, the rest by kind.
 
+mod detection;
 mod limit;
 mod net;
 mod service;
@@ -9,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 pub(crate) use self::net::addresses;
 pub use self::{
+    detection::{DetectorName, Detectors, HostName, Hosts, Written},
     limit::{Count, Rate},
     net::{Addresses, Beyond, Client, Host, Interface, Prefix, Server, Vlan},
     service::{PortNumber, ServiceWord},

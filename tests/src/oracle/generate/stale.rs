@@ -169,6 +169,7 @@ impl Shape {
             hours: Vec::new(),
             rules: vec![rule, other],
             alert_receivers: Vec::new(),
+            detection: None,
             builtin: Builtin {
                 arp: true,
                 ndp: true,

@@ -108,6 +108,7 @@ fn town() -> Policy {
             web,
         ],
         alert_receivers: Vec::new(),
+        detection: None,
         builtin: Builtin {
             arp: true,
             ndp: true,
