@@ -10,6 +10,7 @@ use crate::{
         ViewKey, ViewKey4,
     },
     classify::Line,
+    detect::abi::{ExemptKey, Watched},
 };
 
 macro_rules! plain {
@@ -26,6 +27,7 @@ plain!(
     Counter,
     CutWord,
     DeviceEntry,
+    ExemptKey,
     FragEntry,
     FragKey,
     GenConfig,
@@ -52,4 +54,5 @@ plain!(
     ViewKey,
     ViewKey4,
     PrivateContext,
+    Watched,
 );
