@@ -97,6 +97,26 @@ pub fn per_cpu<V: aya::Pod + Default>(
     Ok((values, cpus))
 }
 
+/// Writes entries of a map that is in use, each by itself.
+pub fn update<K: aya::Pod, V: aya::Pod>(map: &MapData, name: &str, keys: &[K], values: &[V]) -> Result<(), Error> {
+    write_all(map.fd().as_fd().as_raw_fd().cast_unsigned(), name, keys, values)
+}
+
+fn write_all<K: aya::Pod, V: aya::Pod>(map_fd: u32, name: &str, keys: &[K], values: &[V]) -> Result<(), Error> {
+    for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        let count = u32::try_from(keys.len().min(values.len())).unwrap_or(0);
+        let mut batch = Batch {
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count,
+            map_fd,
+            ..Batch::default()
+        };
+        bpf(BPF_MAP_UPDATE_BATCH, &mut batch).doing(format!("fill {name} ({} of {count} written)", batch.count))?;
+    }
+    Ok(())
+}
+
 /// A map that is being built.
 #[derive(Debug)]
 pub struct Building {
@@ -128,19 +148,7 @@ impl Building {
 
     /// Writes every entry.
     pub fn fill<K: aya::Pod, V: aya::Pod>(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
-        for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-            let count = u32::try_from(keys.len().min(values.len())).unwrap_or(0);
-            let mut batch = Batch {
-                keys: keys.as_ptr() as u64,
-                values: values.as_ptr() as u64,
-                count,
-                map_fd: self.raw_fd(),
-                ..Batch::default()
-            };
-            bpf(BPF_MAP_UPDATE_BATCH, &mut batch)
-                .doing(format!("fill {} ({} of {count} written)", self.name, batch.count))?;
-        }
-        Ok(())
+        write_all(self.raw_fd(), &self.name, keys, values)
     }
 
     /// Reads an array back and compares.

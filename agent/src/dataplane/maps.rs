@@ -9,6 +9,7 @@ use sekimori_ebpf::abi::{
     RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
+use sekimori_ebpf::detect::abi::{ExemptKey, Watched};
 
 use super::error::{Error, While};
 
@@ -32,6 +33,10 @@ pub const NAMES: &[&str] = &[
     "QUARANTINE",
     "QUARANTINED",
     "QUARANTINE_REFUSED",
+    "WATCHED",
+    "TRAPS",
+    "EXEMPT",
+    "THREATS",
     "G_CONFIG",
     "G_PORTS",
     "G_NETS",
@@ -99,7 +104,21 @@ handles! {
 }
 
 handles! {
-    /// The maps of one instance but for [`CutMaps`].
+    /// What says what inside hosts are watched for. A private instance keeps its own as they are made: empty, so that it
+    /// watches nobody.
+    WatchMaps;
+    /// By zone and parity.
+    watched: Array<MapData, Watched> = "WATCHED",
+    /// Addresses that nobody uses.
+    traps: HashMap<MapData, Addr, u32> = "TRAPS",
+    /// Who is exempt from what, by parity.
+    exempt: HashMap<MapData, ExemptKey, u64> = "EXEMPT",
+    /// Addresses on threat lists: the list's number.
+    threats: LpmTrie<MapData, Addr, u32> = "THREATS",
+}
+
+handles! {
+    /// The maps of one instance but for [`CutMaps`] and [`WatchMaps`].
     Maps;
     /// The active generation.
     active: Array<MapData, Active> = "ACTIVE",
