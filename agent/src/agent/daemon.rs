@@ -154,6 +154,7 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
         let ends = keeper.lock().await.members_due().map(soon);
         let released = keeper.lock().await.quarantine_due().map(soon);
         let restored = keeper.lock().await.cut_due().map(soon);
+        let unexempt = keeper.lock().await.exemptions_due().map(soon);
         tokio::select! {
             // First of all what may have to stop something.
             biased;
@@ -209,6 +210,9 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             () = tokio::time::sleep_until(restored.unwrap_or_else(Instant::now)), if restored.is_some() => {
                 let mut keeper = keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.expire_cuts());
+            }
+            () = tokio::time::sleep_until(unexempt.unwrap_or_else(Instant::now)), if unexempt.is_some() => {
+                keeper.lock().await.refresh_exemptions();
             }
             _ = fast.tick() => look_at_fast_path(&keeper).await,
             _ = minute.tick() => {

@@ -459,6 +459,7 @@ impl Keeper {
             let refreshed = dataplane.refresh_schedules(&schedules).map_err(|error| report(&error));
             self.faults.track(refreshed, Fault::Schedules);
         }
+        self.refresh_exemptions();
     }
 
     /// Notes the time; called every minute, so that the latest time seen is on disk.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod counters;
 pub mod cuts;
 pub mod daemon;
+mod detection;
 pub mod document;
 pub mod early;
 pub mod evaluator;

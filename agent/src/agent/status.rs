@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     clock::seconds,
+    detection::watched,
     keeper::{Keeper, report},
     timeouts::Timeouts,
 };
@@ -49,6 +50,7 @@ impl Keeper {
             cutoffs: self.cutoffs(),
             quarantine: self.quarantined(),
             members: self.member_counts(),
+            detection: self.live.as_ref().and_then(|live| watched(&live.policy)),
             tables: self.tables(),
             timeouts: self.timeouts().by_name(),
             permissions: self.live.as_ref().map(|live| permissions(&live.policy, Timestamp::now())).unwrap_or_default(),
@@ -211,15 +213,19 @@ impl Keeper {
 
 /// Rules and registrations that ended or end soon, the nearest first.
 fn permissions(policy: &Policy, now: Timestamp) -> Vec<Permission> {
-    let rules = policy.rules.iter().filter_map(|rule| Some(("rule", &rule.id, rule.until?)));
-    let devices = policy.devices.iter().filter_map(|device| Some(("device", &device.name, device.until?)));
-    let mut ending: Vec<_> = rules.chain(devices).filter(|(_, _, until)| until.duration_since(now) <= SOON).collect();
+    let rules = policy.rules.iter().filter_map(|rule| Some(("rule", rule.id.clone(), rule.until?)));
+    let devices = policy.devices.iter().filter_map(|device| Some(("device", device.name.clone(), device.until?)));
+    let exemptions = policy.detection.iter().flat_map(|detection| &detection.exemptions);
+    let exemptions =
+        exemptions.filter_map(|exemption| Some(("exemption", exemption.hosts.join(", "), exemption.until?)));
+    let mut ending: Vec<_> =
+        rules.chain(devices).chain(exemptions).filter(|(_, _, until)| until.duration_since(now) <= SOON).collect();
     ending.sort_by_key(|(_, _, until)| *until);
     ending
         .into_iter()
         .map(|(kind, name, until)| Permission {
             kind: kind.to_owned(),
-            name: name.clone(),
+            name,
             until: until.to_string(),
             expired: until <= now,
         })

@@ -39,6 +39,9 @@ pub struct Status {
     /// Changes of groups at run time, by group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, usize>,
+    /// What inside hosts are watched for; nothing if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<Watched>,
     /// How full the tables are.
     pub tables: Vec<Table>,
     /// Idle limits of conversations in seconds, by name.
@@ -232,6 +235,37 @@ pub struct QuarantineRow {
     pub refused_bytes: u64,
 }
 
+/// What inside hosts are watched for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Watched {
+    /// Every zone.
+    pub zones: Vec<WatchedZone>,
+    /// Trap addresses.
+    pub traps: usize,
+    /// Exemptions, those that are over included.
+    pub exemptions: usize,
+    /// How many hosts detectors may put in quarantine.
+    pub guard: Guarded,
+}
+
+/// Detectors in one zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchedZone {
+    /// Its name.
+    pub zone: String,
+    /// How many detectors do what: by `off`, `observe`, `alert`, `throttle`, `block`, `quarantine`.
+    pub detectors: BTreeMap<String, usize>,
+}
+
+/// A bound on what detectors may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Guarded {
+    /// Hosts.
+    pub hosts: u32,
+    /// Within so many seconds.
+    pub within_seconds: u64,
+}
+
 /// A table of the data plane.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Table {
@@ -246,7 +280,7 @@ pub struct Table {
 /// A permission or registration with an end.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Permission {
-    /// `rule` or `device`.
+    /// `rule`, `device` or `exemption`.
     pub kind: String,
     /// Its id or name.
     pub name: String,

@@ -113,7 +113,7 @@ fn of_status(status: &Status) -> Families {
         families.quarantined_hosts.push(labelled([("by", by)], f64::from(count)));
         families.quarantine_age_seconds.push(labelled([("by", by)], oldest as f64));
     }
-    for kind in ["rule", "device"] {
+    for kind in ["rule", "device", "exemption"] {
         let of_kind = || status.permissions.iter().filter(|permission| permission.kind == kind);
         let expired = of_kind().filter(|permission| permission.expired).count();
         families.permissions_expired.push(labelled([("kind", kind)], expired as f64));
