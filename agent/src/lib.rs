@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compile;
 pub mod cutoff;
 pub mod dataplane;
+pub mod detect;
 pub mod explain;
 pub mod http;
 pub mod metrics;

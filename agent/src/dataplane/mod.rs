@@ -4,6 +4,7 @@ pub mod attach;
 pub mod batch;
 pub mod canary;
 pub mod cut;
+pub mod detect;
 pub mod error;
 pub mod fastpath;
 pub mod guard;

@@ -1,5 +1,6 @@
 //! What one line of the record says.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -59,6 +60,14 @@ pub enum Action {
     GroupRemove,
     /// Members of a group went by themselves at their time.
     GroupExpire,
+    /// A detector saw something that somebody has to look at.
+    IncidentOpen,
+    /// Somebody has looked at it.
+    IncidentClose,
+    /// The packets that prove an incident were written to a file.
+    IncidentEvidence,
+    /// Detectors had put so many hosts in quarantine that this one was left out: a person must decide.
+    QuarantineHeldBack,
     /// A token or certificate of the HTTP API was added.
     TokenAdd,
     /// A token or certificate of the HTTP API was revoked.
@@ -74,7 +83,7 @@ pub enum Action {
 }
 
 /// A revision by number and content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionRef {
     /// Counted from 1, never reused.
     pub number: u64,
