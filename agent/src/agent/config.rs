@@ -5,6 +5,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -17,13 +18,16 @@ use super::{
 use crate::{
     cutoff::object::read_mac,
     dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
+    detect::Bounds,
     http::Http,
+    policy::words::Lasting,
 };
 
 /// Where the configuration is looked for when nothing is said.
 pub const DEFAULT_PATH: &str = "/etc/sekimori/agent.yaml";
 /// Far more than a configuration needs.
 const MAX_BYTES: u64 = 256 * 1024;
+const MIB: u64 = 1 << 20;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -60,6 +64,17 @@ pub struct Config {
     pub fast_path: bool,
     /// Interfaces, zones and networks where they may not.
     pub fast_path_except: BTreeSet<String>,
+    /// What is kept of what detectors saw.
+    pub incidents: Incidents,
+}
+
+/// What is kept of what detectors saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incidents {
+    /// How many, and how long events belong together.
+    pub bounds: Bounds,
+    /// Bytes of the packets that prove them.
+    pub evidence_bytes: u64,
 }
 
 /// Unix groups that may speak to the control socket; root always may.
@@ -132,6 +147,7 @@ impl Config {
             "timeouts",
             "fast_path",
             "fast_path_except",
+            "incidents",
         ])? {
             match name {
                 "instance" => config.instance = instance(value)?,
@@ -170,6 +186,7 @@ impl Config {
                         config.fast_path_except.insert(name.to_owned());
                     }
                 }
+                "incidents" => config.incidents = incidents(value, config.incidents)?,
                 _ => {}
             }
         }
@@ -194,6 +211,7 @@ impl Config {
             timeouts: Timeouts::default(),
             fast_path: true,
             fast_path_except: BTreeSet::new(),
+            incidents: Incidents { bounds: Bounds::default(), evidence_bytes: 256 * MIB },
         }
     }
 }
@@ -247,6 +265,22 @@ fn flows(value: &Node, mut flows: Flows) -> Result<Flows, At> {
         }
     }
     Ok(flows)
+}
+
+fn incidents(value: &Node, mut incidents: Incidents) -> Result<Incidents, At> {
+    for (name, value) in value.fields(&["keep", "episode", "evidence_mib"])? {
+        match name {
+            "keep" => incidents.bounds.keep = within(value, 100, 100_000)? as usize,
+            "episode" => {
+                let expected = "a time from 1s to 1d, like 10m";
+                let lasting = Lasting::read(value.text(expected)?).filter(|lasting| (1..=86_400).contains(&lasting.0));
+                let Lasting(seconds) = lasting.ok_or_else(|| value.error(format!("expected {expected}")))?;
+                incidents.bounds.episode = Duration::from_secs(seconds);
+            }
+            _ => incidents.evidence_bytes = u64::from(within(value, 1, 65_536)?) * MIB,
+        }
+    }
+    Ok(incidents)
 }
 
 fn management(value: &Node) -> Result<Vec<ManagementPath>, At> {
@@ -326,6 +360,7 @@ flows: {established: 4096, opening: 2048}
 timeouts: {tcp_established: 1d, udp_stream: 3m}
 fast_path: off
 fast_path_except: [lan0, guest]
+incidents: {keep: 500, episode: 30s, evidence_mib: 16}
 ";
 
     #[test]
@@ -342,6 +377,8 @@ fast_path_except: [lan0, guest]
         assert_eq!(config.timeouts, Timeouts([60, 86_400, 120, 10, 30, 180, 30, 120]));
         assert!(!config.fast_path);
         assert_eq!(config.fast_path_except, BTreeSet::from(["guest".to_owned(), "lan0".to_owned()]));
+        let bounds = Bounds { keep: 500, episode: Duration::from_secs(30) };
+        assert_eq!(config.incidents, Incidents { bounds, evidence_bytes: 16 * MIB });
     }
 
     #[test]
@@ -372,6 +409,8 @@ fast_path_except: [lan0, guest]
             ("xdp: maybe\n", 1, 6, "native, generic or any"),
             ("fast_path: on\n", 1, 12, "neither auto nor off"),
             ("mark_shift: 10\n", 1, 13, "0 to 9"),
+            ("incidents: {keep: 7}\n", 1, 19, "100 to 100000"),
+            ("incidents: {episode: 2d}\n", 1, 22, "1s to 1d"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
             ("timeouts: {tcp_opening: 1m, icmp: 30}\n", 1, 35, "2h4m"),

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     clock,
     config::Config,
-    facts,
+    detections, facts,
     handler::Desk,
     keeper::{Caller, Keeper, Mode},
     memory, nftables, preflight,
@@ -113,6 +113,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     }
     background.spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
     background.spawn(drain_events(desk.clone()));
+    background.spawn(detections::watch(desk.clone(), config.bpffs.join("maps")));
     background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");

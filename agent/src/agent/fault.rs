@@ -41,6 +41,10 @@ pub enum Fault {
     TokensUnread(String),
     /// The HTTP API is configured and not served.
     Http(String),
+    /// Incidents on disk could not be read.
+    Incidents(String),
+    /// An incident or its packets could not be written.
+    IncidentsNotKept(String),
     /// Something of the state folder or the maps: which, and why.
     State(&'static str, String),
 }
@@ -64,6 +68,8 @@ impl Fault {
             Self::FastExcept(names) => text::fault_fast_except(lang, names),
             Self::TokensUnread(why) => text::tokens_unread(lang, why),
             Self::Http(why) => text::fault_http(lang, why),
+            Self::Incidents(why) => text::fault_incidents(lang, why),
+            Self::IncidentsNotKept(why) => text::fault_incidents_not_kept(lang, why),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),
         }
     }

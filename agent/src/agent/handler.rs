@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{
     apply::{self, Refusal},
+    capture::Captures,
     evaluator::Evaluator,
     keeper::{Caller, Keeper},
     memory,
@@ -28,17 +29,18 @@ use crate::{
 /// without it.
 #[derive(Clone)]
 pub struct Desk {
-    keeper: Arc<Mutex<Keeper>>,
+    pub(super) keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
     applying: Arc<Mutex<()>>,
     switch: Switch,
+    pub(super) captures: Captures,
 }
 
 impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
         let switch = keeper.cut_switch();
-        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch }
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch, captures: Captures::default() }
     }
 
     /// The switch.
@@ -135,6 +137,14 @@ impl Desk {
                 }
                 Err(reply) => reply,
             },
+            ask @ (Ask::Incidents { .. }
+            | Ask::Incident { .. }
+            | Ask::CloseIncidents { .. }
+            | Ask::ExportIncident { .. }) => {
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| incidents(&mut keeper, ask, caller))
+            }
+            Ask::Capture(ask) => self.capture(ask, caller).await,
             Ask::Quarantines {} => Reply::done(self.keeper.lock().await.quarantined()),
             Ask::Groups { name } => self.keeper.lock().await.groups(name.as_deref(), lang),
             Ask::Group(mut change) => {
@@ -266,6 +276,21 @@ impl Handler for Desk {
         let caller =
             Caller { actor: roles::actor(peer, role.name(), claims_from), from: Origin::Socket, lang: request.lang };
         self.answer_thrown(request.ask, &caller, thrown).await
+    }
+}
+
+/// What concerns incidents. An agent that has just started may not have read them yet.
+fn incidents(keeper: &mut Keeper, ask: Ask, caller: &Caller) -> Reply {
+    keeper.read_incidents();
+    match ask {
+        Ask::Incidents { filter, limit } => Reply::done(keeper.incidents(filter, limit.min(MAX_ROWS))),
+        Ask::Incident { id } => keeper.incident(id, caller),
+        Ask::CloseIncidents { ids, reason } => match spoken(reason, caller.lang) {
+            Ok(reason) => keeper.close_incidents(&ids, &reason, caller),
+            Err(reply) => reply,
+        },
+        Ask::ExportIncident { id } => keeper.export_incident(id, caller),
+        other => Reply::usage(format!("{other:?} is not about incidents")),
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     early::{Early, Saved},
     event::EventLine,
     fault::{Fault, Faults},
+    incidents::Incidents,
     layout::Layouts,
     ledger::Ledger,
     preflight::{self, Lock},
@@ -32,6 +33,7 @@ use crate::{
     compile::tables::Compiled,
     cutoff::{self, Names, Object, Overlay, Switch},
     dataplane::{self, CutTables, Dataplane, Options},
+    detect,
     http::Tally,
     policy::{members::Members, model::Policy},
     quarantine,
@@ -105,6 +107,8 @@ pub struct Keeper {
     pub(super) quarantines: quarantine::List,
     /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
     pub(super) quarantine_unread: Option<String>,
+    /// What detectors saw.
+    pub(super) incidents: Incidents,
     /// Who may come by the network.
     pub(super) tokens: tokens::Shared,
     /// Why that could not be read: then nobody may, and nobody is added.
@@ -184,6 +188,7 @@ impl Keeper {
         let drilled = state.drilled().map_err(|error| error.to_string());
         let drilled = faults.track(drilled, |why| Fault::State("last drill", why)).flatten();
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
+        let incidents = Incidents::new(detect::Store::new(&config.state));
         let mut keeper = Self {
             dataplane: Err(String::new()),
             config,
@@ -200,6 +205,7 @@ impl Keeper {
             drilled,
             quarantines: quarantines.unwrap_or_default(),
             quarantine_unread,
+            incidents,
             tokens,
             tokens_unread,
             http_tally: Tally::default(),
@@ -231,6 +237,9 @@ impl Keeper {
             let current = if mode == Mode::Agent { keeper.state.current().ok().flatten() } else { None };
             keeper.early = current.and_then(|current| Early::begin(keeper.saved(&current)));
             keeper.open_dataplane(mode);
+        }
+        if mode == Mode::Command {
+            keeper.read_incidents();
         }
         Ok(keeper)
     }
@@ -570,6 +579,7 @@ impl Keeper {
     pub fn stopping(&mut self, caller: &Caller, why: &str) {
         let kept = self.high.keep().map_err(|error| error.to_string());
         self.faults.track(kept, |why| Fault::State("clock", why));
+        self.save_incidents(usize::MAX);
         let result = Outcome { ok: true, message: "the agent stopped; enforcement goes on".into() };
         self.note(caller, Action::Stop, Some(why.to_owned()), Vec::new(), None, result);
     }

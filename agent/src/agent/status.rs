@@ -9,7 +9,7 @@ use super::{
 };
 use crate::dataplane::look::Look;
 use crate::{
-    api::report::{Clock, Cutoff, FastWay, Guard, Interface, Permission, Record, Revision, Status, Table},
+    api::report::{Clock, Cutoff, FastWay, Guard, GuardHolds, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},
     dataplane::Dataplane,
     policy::model::{NetKind, Policy},
@@ -28,6 +28,9 @@ impl Keeper {
         let guard_up = look.up;
         let guard = guards(look);
         let (enforcing, why) = self.enforcing(lang, &interfaces, guard_up);
+        let (incidents, incidents_open) = self.open_incidents();
+        let limit = self.guard_limit();
+        let holds = GuardHolds { hosts: limit.hosts, seconds: limit.within.as_secs() };
         Status {
             enforcing,
             why,
@@ -48,6 +51,9 @@ impl Keeper {
             guard,
             cutoffs: self.cutoffs(),
             quarantine: self.quarantined(),
+            incidents,
+            incidents_open,
+            guard_holds: self.guard_holds().then_some(holds),
             members: self.member_counts(),
             tables: self.tables(),
             timeouts: self.timeouts().by_name(),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::roles::Role;
 use crate::{
+    agent::{capture::CaptureAsk, incident_desk},
     cli::text::Lang,
     cutoff::{Level, Object},
     record::reader::Filter,
@@ -93,6 +94,33 @@ pub enum Ask {
     },
     /// Who is in quarantine.
     Quarantines {},
+    /// What detectors saw.
+    Incidents {
+        /// Which.
+        #[serde(default)]
+        filter: incident_desk::Filter,
+        /// Most rows.
+        limit: usize,
+    },
+    /// One incident, in full.
+    Incident {
+        /// Which.
+        id: u64,
+    },
+    /// Somebody has looked at these, all or none.
+    CloseIncidents {
+        /// Which.
+        ids: Vec<u64>,
+        /// What was found.
+        reason: String,
+    },
+    /// One incident with what proves it.
+    ExportIncident {
+        /// Which.
+        id: u64,
+    },
+    /// What the gate drops, as it drops it.
+    Capture(CaptureAsk),
     /// Groups and their run-time members.
     Groups {
         /// One of them, in full.
@@ -238,6 +266,10 @@ impl Ask {
             | Self::Cuts {}
             | Self::VerifyCuts { .. }
             | Self::Tokens {}
+            | Self::Incidents { .. }
+            | Self::Incident { .. }
+            | Self::ExportIncident { .. }
+            | Self::Capture(_)
             | Self::Groups { .. } => Role::Viewer,
             Self::Apply(_)
             | Self::Group(_)
@@ -245,6 +277,7 @@ impl Ask {
             | Self::Restore(_)
             | Self::Quarantine { .. }
             | Self::Release { .. }
+            | Self::CloseIncidents { .. }
             | Self::TokenAdd(_)
             | Self::TokenRevoke { .. }
             | Self::Detach { .. } => Role::Operator,

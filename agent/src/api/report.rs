@@ -36,6 +36,15 @@ pub struct Status {
     /// Hosts in quarantine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<QuarantineRow>,
+    /// Incidents nobody has looked at: the newest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<OpenIncident>,
+    /// How many there are.
+    #[serde(default)]
+    pub incidents_open: usize,
+    /// Set while detectors may put no further host in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard_holds: Option<GuardHolds>,
     /// Changes of groups at run time, by group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, usize>,
@@ -230,6 +239,41 @@ pub struct QuarantineRow {
     pub refused_packets: u64,
     /// Their bytes.
     pub refused_bytes: u64,
+}
+
+/// The guard: detectors have put as many hosts in quarantine as they may.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct GuardHolds {
+    /// So many.
+    pub hosts: u32,
+    /// Within so many seconds.
+    pub seconds: u64,
+}
+
+/// An open incident as `status` names it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct OpenIncident {
+    /// Its number.
+    pub id: u64,
+    /// What saw it.
+    pub detector: String,
+    /// Whose doing it is.
+    pub host: String,
+    /// The registered device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Its zone.
+    pub zone: String,
+    /// Last event, RFC 3339.
+    pub last_seen: String,
+    /// Seconds since.
+    pub age_seconds: i64,
+    /// What was beyond the threshold.
+    pub packets: u64,
+    /// The hardest that was done: `alert`, `throttle`, `block` or `quarantine`.
+    pub action: String,
+    /// The detector asked for a quarantine that a person must decide about.
+    pub undecided: bool,
 }
 
 /// A table of the data plane.

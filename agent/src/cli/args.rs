@@ -126,6 +126,11 @@ pub enum Command {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
+    /// What detectors saw.
+    #[command(subcommand)]
+    Incidents(IncidentsCommand),
+    /// What the gate drops, as it drops it: what no capture behind it can see.
+    Capture(Capture),
     /// The record of administrators' actions, newest last.
     Records(Records),
     /// Open the gate: remove programs, tables and the nftables guard.
@@ -180,6 +185,77 @@ pub enum RecordsCommand {
     },
     /// Whether it is whole: no line missing, changed or put in; exit 1 if not.
     Verify,
+}
+
+/// What to do with incidents.
+#[derive(Debug, Subcommand)]
+pub enum IncidentsCommand {
+    /// The newest, newest last.
+    List {
+        /// Only those nobody has looked at.
+        #[arg(long)]
+        open: bool,
+        /// Only of this host: ADDR, MAC or DEVICE.
+        #[arg(long)]
+        host: Option<String>,
+        /// Only with an event since then: 2h, 7d, 2026-12-01T09:00:00+09:00.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Most rows.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One incident, in full.
+    Show {
+        /// Its number.
+        id: u64,
+    },
+    /// It has been looked at; an event after this opens a new one.
+    Close {
+        /// Numbers, all of them or none.
+        #[arg(required = true)]
+        ids: Vec<u64>,
+        /// What was found; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// One incident with its lines of the record and its packets, as JSON.
+    Export {
+        /// Its number.
+        id: u64,
+        /// Write the packets to this file instead.
+        #[arg(long, value_name = "FILE")]
+        pcapng: Option<PathBuf>,
+    },
+}
+
+/// Live capture.
+#[derive(Debug, Args)]
+pub struct Capture {
+    /// Only dropped for this reason: no_rule, mac_mismatch, …
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Only of this zone or network.
+    #[arg(long)]
+    pub net: Option<String>,
+    /// Only from or to this address.
+    #[arg(long, value_name = "ADDR")]
+    pub host: Option<String>,
+    /// Only from or to this port.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Only this protocol: tcp, udp, icmp, icmpv6 or a number.
+    #[arg(long)]
+    pub proto: Option<String>,
+    /// Stop after so many packets.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Stop after so long, at most 1h.
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
+    pub lasting: String,
+    /// Write a pcapng file instead of lines; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 }
 
 /// What to do with quarantine.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
-    cut, records,
+    capture, cut, incidents, records,
     text::{self, Lang},
     token,
 };
@@ -60,6 +60,10 @@ pub enum Work {
     Schema,
     /// Explain by a policy on disk.
     Explain(PathBuf, Question),
+    /// Follow what is dropped.
+    Capture(capture::Capture),
+    /// Export an incident, its packets into a file.
+    Export(u64, PathBuf),
     /// Judge a capture.
     Replay(Replay),
     /// Print the version.
@@ -139,6 +143,8 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             Work::Replay(Replay { capture, interface, policy, at })
         }
         Command::Flows { limit } => Work::Ask(Ask::Flows { limit }),
+        Command::Incidents(command) => incidents::mean(command, lang)?,
+        Command::Capture(capture) => Work::Capture(capture::mean(capture, lang)?),
         Command::Records(records) => records::records(records, lang)?,
         Command::Detach { reason: why, yes_open_the_gate } => {
             let reason = reason(why)?;
@@ -241,6 +247,40 @@ mod tests {
             "sekimori quarantine host pc-1 --reason x --for 2",
             "sekimori release host pc-1",
             "sekimori release all --reason x",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn incidents_are_listed_shown_closed_and_exported() {
+        let Work::Ask(Ask::Incidents { filter, limit }) =
+            order("sekimori incidents list --open --host pc-1 --since 2h").unwrap()
+        else {
+            unreachable!()
+        };
+        assert!(filter.open && filter.host.as_deref() == Some("pc-1") && filter.since.is_some() && limit == 100);
+        assert!(matches!(order("sekimori incidents show 7").unwrap(), Work::Ask(Ask::Incident { id: 7 })));
+        let Work::Ask(Ask::CloseIncidents { ids, .. }) = order("sekimori incidents close 7 8 --reason seen").unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!(ids, [7, 8]);
+        assert!(matches!(order("sekimori incidents export 7").unwrap(), Work::Ask(Ask::ExportIncident { id: 7 })));
+        assert!(matches!(order("sekimori incidents export 7 --pcapng x").unwrap(), Work::Export(7, _)));
+        assert!(
+            order("sekimori capture --reason no_rule --net internet --host ::1 --port 53 --proto udp --count 5")
+                .is_ok()
+        );
+        for bad in [
+            "sekimori incidents close 7",
+            "sekimori incidents close --reason x",
+            "sekimori incidents show x",
+            "sekimori incidents list --since yesterday",
+            "sekimori capture --for 2h",
+            "sekimori capture --for ever",
+            "sekimori capture --proto tpc",
+            "sekimori capture --host pc-1",
         ] {
             assert!(order(bad).is_err(), "{bad}");
         }

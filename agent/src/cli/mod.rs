@@ -2,8 +2,10 @@
 //! `status`, `text`).
 
 pub mod args;
+mod capture;
 mod cut;
 mod group;
+mod incidents;
 pub mod meaning;
 mod quarantine;
 mod records;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    cut, group, quarantine, records, status,
+    cut, group, incidents, quarantine, records, status,
     text::{self, Lang},
     token,
 };
@@ -17,6 +17,7 @@ use crate::{
         evaluator::Explained,
         flows::Flows,
         groups::{GroupDone, GroupRow},
+        incident_desk::ClosedIncidents,
         quarantines::QuarantineDone,
         rooms::Finding,
         tokens::{TokenDone, TokenRow},
@@ -26,6 +27,7 @@ use crate::{
         report::{Cutoff, QuarantineRow},
     },
     cutoff::Proof,
+    detect::Incident,
     record::{Line, Verified, reader::Filter},
 };
 
@@ -64,6 +66,12 @@ pub enum Asked {
     Groups,
     /// A change of a group.
     Group,
+    /// Incidents; a stream in JSON.
+    Incidents,
+    /// One incident.
+    Incident,
+    /// Incidents that were closed.
+    Closed,
     /// A change of a token.
     Token,
     /// Who may use the HTTP API; a stream in JSON.
@@ -92,6 +100,10 @@ impl Asked {
             Ask::VerifyCuts { .. } => Self::Proof,
             Ask::Quarantine { .. } | Ask::Release { .. } => Self::Quarantine,
             Ask::Quarantines {} => Self::Quarantines,
+            Ask::Incidents { .. } => Self::Incidents,
+            Ask::Incident { .. } => Self::Incident,
+            Ask::CloseIncidents { .. } => Self::Closed,
+            Ask::ExportIncident { .. } | Ask::Capture(_) => Self::Document,
             Ask::Groups { .. } => Self::Groups,
             Ask::Group(_) => Self::Group,
             Ask::TokenAdd(_) | Ask::TokenRevoke { .. } => Self::Token,
@@ -105,9 +117,13 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Record | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => {
-            Some(&reply.body)
-        }
+        Asked::Records
+        | Asked::Record
+        | Asked::Cuts
+        | Asked::Groups
+        | Asked::Incidents
+        | Asked::Quarantines
+        | Asked::Tokens => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -153,6 +169,9 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
         Asked::Group => with(reply, out, |out, done: GroupDone| group::done(out, &done, lang)),
         Asked::Token => with(reply, out, |out, done: TokenDone| token::done(out, &done, lang)),
         Asked::Tokens => with(reply, out, |out, rows: Vec<TokenRow>| token::list(out, &rows, lang)),
+        Asked::Incidents => with(reply, out, |out, rows: Vec<Incident>| incidents::list(out, &rows, lang)),
+        Asked::Incident => with(reply, out, |out, incident: Incident| incidents::show(out, &incident, lang)),
+        Asked::Closed => with(reply, out, |out, done: ClosedIncidents| incidents::closed(out, &done, lang)),
         Asked::Detach => writeln!(out, "{}", text::detached(lang)),
         Asked::Document => match reply.body.get("version").and_then(Value::as_str) {
             Some(version) => writeln!(out, "sekimori {version}"),

@@ -64,6 +64,14 @@ pub fn run(order: Order) -> u8 {
         Work::Explain(policy, question) => {
             return show(&explain(&policy, &question, lang), render::Asked::Explain, lang, format);
         }
+        Work::Capture(capture) => {
+            let ask = |ask| ask_instance(&order.place, Ask::Capture(ask), lang);
+            return super::capture::run(&capture, ask, lang, format);
+        }
+        Work::Export(id, path) => {
+            let reply = ask_instance(&order.place, Ask::ExportIncident { id }, lang);
+            return super::incidents::export(reply, &path, lang, format);
+        }
         Work::Replay(replay) => return self::replay(&order.place, &replay, lang, format),
         Work::Schema => Reply::done(rooms::schema()),
         Work::Version => Reply::done(json!({ "version": env!("CARGO_PKG_VERSION") })),
@@ -166,7 +174,9 @@ fn claims_from() -> Option<String> {
 
 fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
-        Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
+        Ask::Apply(_) | Ask::Group(_) | Ask::Capture(_) => {
+            return Reply::failed(text::needs_agent(lang, config.socket.display()));
+        }
         Ask::Check {} => return handler::check(&config.policy, lang),
         Ask::VerifyRecords {} => return handler::verify_record(&config.state.join("records.jsonl")),
         Ask::Records { limit, filter } => {

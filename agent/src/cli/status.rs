@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    quarantine,
+    incidents, quarantine,
     render::{short, table},
     text::{self, Lang},
 };
@@ -20,6 +20,7 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
     cutoffs(out, status, lang)?;
     let held = status.quarantine.iter().map(|row| quarantine::line(row, lang));
     section(out, &text::h_quarantine(lang), held)?;
+    incidents(out, status, lang)?;
     let agent = match (status.agent_running, status.enforcing) {
         (true, _) => text::agent_up(lang),
         (false, true) => text::agent_down(lang),
@@ -75,6 +76,12 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
 fn cutoffs(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
     let lines = status.cutoffs.iter().map(|cut| super::cut::line(cut, lang));
     section(out, &text::h_cutoffs(lang), lines)
+}
+
+fn incidents(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
+    let mut lines = incidents::open(&status.incidents, status.incidents_open, lang);
+    lines.extend(status.guard_holds.map(|limit| text::guard_holds(lang, limit.hosts, limit.seconds)));
+    section(out, &text::h_incidents(lang), lines.into_iter())
 }
 
 fn fast_path(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {

@@ -45,11 +45,13 @@ macro_rules! texts {
 
 mod cutoff;
 mod http;
+mod incidents;
 mod quarantine;
 mod records;
 
 pub use cutoff::*;
 pub use http::*;
+pub use incidents::*;
 pub use quarantine::*;
 pub use records::*;
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use sekimori_ebpf::detect::abi::ALL;
 
 use super::family::{Families, Sample, labelled, plain};
 use crate::{
-    agent::{clock::boottime_ns, counters::Counters, keeper::Keeper},
+    agent::{clock::boottime_ns, counters::Counters, incident_desk::IncidentGauges, keeper::Keeper},
     api::report::{FileState, Status},
     cli::text::Lang,
 };
@@ -31,6 +32,7 @@ pub fn collect(keeper: &Keeper) -> Families {
         families.http_answers_total = tally.answers().into_iter().map(answer).collect();
         families.http_turned_away_total = plain(tally.without_seat() as f64);
     }
+    of_incidents(&mut families, &keeper.incident_gauges());
     families.histograms = prometheus::core::Collector::collect(&gauges.switch_times);
     families.cutoff_drill_timestamp_seconds = plain(gauges.drilled.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
     families.cutoff_overdue_seconds = plain(gauges.overdue.as_secs_f64());
@@ -38,6 +40,31 @@ pub fn collect(keeper: &Keeper) -> Families {
     families.network_cut =
         gauges.networks.iter().map(|(name, cut)| labelled([("network", name)], f64::from(u8::from(*cut)))).collect();
     families
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are 64-bit floats")]
+fn of_incidents(families: &mut Families, gauges: &IncidentGauges) {
+    let open = gauges.open.iter();
+    families.incidents_open = open
+        .map(|((detector, zone), count)| labelled([("detector", detector), ("zone", zone)], *count as f64))
+        .collect();
+    families.incidents_kept = plain(gauges.kept as f64);
+    families.incidents_undecided = plain(gauges.undecided as f64);
+    let (closed, open) = gauges.counts.forgotten;
+    families.incidents_forgotten_total =
+        [("open", open), ("closed", closed)].map(|(state, n)| labelled([("state", state)], n as f64)).to_vec();
+    // At zero from the start, so that the first one is seen as an increase.
+    let mut detections: BTreeMap<&str, u64> = ALL.iter().map(|detector| (detector.code(), 0)).collect();
+    detections.extend(gauges.counts.detections.iter().map(|(detector, count)| (detector.as_str(), *count)));
+    families.detections_total =
+        detections.into_iter().map(|(detector, n)| labelled([("detector", detector)], n as f64)).collect();
+    families.detections_crowded_total = plain(gauges.counts.crowded as f64);
+    let tally = &gauges.tally;
+    let lost = [("overwritten", tally.overwritten), ("unwritten", tally.unwritten), ("rotated", tally.rotated)];
+    families.evidence_lost_total = lost.map(|(why, n)| labelled([("why", why)], n as f64)).to_vec();
+    families.evidence_bytes = plain(gauges.evidence_bytes as f64);
+    families.quarantine_held_back_total = plain(tally.held_back as f64);
+    families.quarantine_guard_holds = plain(f64::from(u8::from(gauges.guard_holds)));
 }
 
 /// The wall time of the kernel's boot, seconds: `CLOCK_BOOTTIME` stamps plus this are wall times.

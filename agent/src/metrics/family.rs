@@ -98,6 +98,26 @@ families! {
     quarantined_hosts: GAUGE;
     /// Age of the oldest quarantine that a person or something automatic placed; 0 if there is none.
     quarantine_age_seconds: GAUGE;
+    /// Incidents nobody has looked at, by detector and zone.
+    incidents_open: GAUGE;
+    /// Incidents kept, whatever their state.
+    incidents_kept: GAUGE;
+    /// Incidents since the agent started that made room for newer ones, by whether somebody had looked at them: open or closed.
+    incidents_forgotten_total: COUNTER;
+    /// Open incidents whose quarantine a person must decide about: refused, held back by the guard, or failed.
+    incidents_undecided: GAUGE;
+    /// Events of detectors since the agent started.
+    detections_total: COUNTER;
+    /// Events since the agent started that went into an incident of many hosts, because too many incidents opened at once.
+    detections_crowded_total: COUNTER;
+    /// Packets (overwritten) and files (unwritten, rotated) of evidence lost since the agent started.
+    evidence_lost_total: COUNTER;
+    /// Bytes of evidence on disk.
+    evidence_bytes: GAUGE;
+    /// Hosts since the agent started that the guard did not let detectors put in quarantine.
+    quarantine_held_back_total: COUNTER;
+    /// 1 while detectors may put no further host in quarantine.
+    quarantine_guard_holds: GAUGE;
     /// 1 if this zone or network is cut off.
     network_cut: GAUGE;
     /// Rules and device registrations that have ended.
