@@ -10,6 +10,7 @@ pub mod flood;
 pub mod frame;
 pub mod gate;
 pub mod http;
+pub mod incidents;
 pub mod link;
 pub mod netns;
 pub mod nft;
