@@ -105,8 +105,11 @@ pub struct Watched {
 }
 impl Watched {
     /// Nobody looks.
-    pub const NOTHING: Self =
-        Self { flags: 0, pad: 0, thresholds: [Threshold { cost: 0, most: 0, hold: 0, count: 0, action: 0 }; DETECTORS] };
+    pub const NOTHING: Self = Self {
+        flags: 0,
+        pad: 0,
+        thresholds: [Threshold { cost: 0, most: 0, hold: 0, count: 0, action: 0 }; DETECTORS],
+    };
 }
 /// Somebody looks.
 pub const WATCHED: u32 = 1;
