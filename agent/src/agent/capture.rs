@@ -36,6 +36,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked: not so often that the door of the control socket takes whoever comes again for a flood.
 const EVERY: Duration = Duration::from_millis(100);
+/// What captured packets that were to leave have for a number.
+const LEAVING: u64 = 2;
 /// Looks after which nothing is left of an earlier capture, whatever the ring holds.
 const STALE: usize = 64;
 
@@ -216,6 +218,7 @@ fn row(kept: &Kept, names: &Names, policy: Option<&Policy>) -> Row {
         time: format!("{time:.6}"),
         nanoseconds,
         interface: interface(kept.ifindex),
+        direction: if kept.number == LEAVING { "out" } else { "in" }.to_owned(),
         network: names.net(kept.net),
         verdict: if reason.map(Reason::verdict) == Some(Verdict::Pass) { "pass" } else { "drop" }.to_owned(),
         reason: reason.map_or_else(|| format!("reason-{}", kept.reason), |reason| reason.code().to_owned()),

@@ -100,8 +100,8 @@ fn line(row: &Row) -> String {
     let device = row.device.as_ref().map(|device| format!(" ({device})")).unwrap_or_default();
     let rule = row.rule.as_ref().map(|rule| format!(" rule {rule}")).unwrap_or_default();
     let detector = row.detector.as_ref().map(|detector| format!(" detector {detector}")).unwrap_or_default();
-    let Row { time, interface, network, packet, length, verdict, reason, .. } = row;
-    format!("{time} {interface} {network} {packet}{device} {length} {verdict} {reason}{rule}{detector}")
+    let Row { time, interface, direction, network, packet, length, verdict, reason, .. } = row;
+    format!("{time} {interface} {direction} {network} {packet}{device} {length} {verdict} {reason}{rule}{detector}")
 }
 
 /// Follows until it is enough. The agent's exit code, or 2 if what came could not be written.

@@ -51,6 +51,8 @@ pub struct Row {
     pub nanoseconds: u64,
     /// Where it came by or was to leave by.
     pub interface: String,
+    /// `in` or `out`.
+    pub direction: String,
     /// Zone or network.
     pub network: String,
     /// `pass` or `drop`.

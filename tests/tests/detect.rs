@@ -1,4 +1,0 @@
-//! What inside hosts attempt, and what people see of it.
-
-#[path = "detect/incidents.rs"]
-mod incidents;
