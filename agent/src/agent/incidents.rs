@@ -141,8 +141,8 @@ impl Keeper {
         Limit::default()
     }
 
-    /// For how long a detector puts a host in quarantine; `None`: until somebody releases it.
-    fn quarantine_lasts(&self) -> Option<u64> {
+    /// For how long this detector puts a host of this zone in quarantine; `None`: until somebody releases it.
+    fn quarantine_lasts(&self, _sighting: &Sighting) -> Option<u64> {
         None
     }
 
@@ -259,7 +259,7 @@ impl Keeper {
             Err(why) => return self.quarantine_answered(id, sighting, Asked::Refused, why),
         };
         let reason = format!("{} (incident {id})", crate::detect::sighting::detector_code(sighting.detector));
-        let reply = self.quarantine(objects, reason, self.quarantine_lasts(), &Caller::agent());
+        let reply = self.quarantine(objects, reason, self.quarantine_lasts(sighting), &Caller::agent());
         let done = reply.exit < 2 && !reply.body.is_null();
         let message = reply.error.as_ref().map(|problem| problem.message.clone()).unwrap_or_default();
         let outcome = match reply.error.as_ref().map(|problem| problem.code.as_str()) {
