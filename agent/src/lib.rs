@@ -1,5 +1,5 @@
 //! Everything of Sekimori that runs in user space. Data flows one way through the folders:
-//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics`, `tokens` stand beside it; `api`, `http` and
+//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `flows`, `metrics`, `tokens` stand beside it; `api`, `http` and
 //! `cli` face people.
 
 pub mod agent;
@@ -9,6 +9,7 @@ pub mod compile;
 pub mod cutoff;
 pub mod dataplane;
 pub mod explain;
+pub mod flows;
 pub mod http;
 pub mod metrics;
 pub mod policy;
