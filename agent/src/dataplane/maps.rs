@@ -99,6 +99,19 @@ handles! {
 }
 
 handles! {
+    /// Conversations; for whoever walks over them without keeping others from the instance.
+    ViewMaps;
+    /// Established views of IPv4.
+    flows4: HashMap<MapData, ViewKey4, View> = "FLOWS4",
+    /// Opening views of IPv4.
+    opening4: HashMap<MapData, ViewKey4, View> = "OPENING4",
+    /// Established views of IPv6.
+    flows6: HashMap<MapData, ViewKey, View> = "FLOWS6",
+    /// Opening views of IPv6.
+    opening6: HashMap<MapData, ViewKey, View> = "OPENING6",
+}
+
+handles! {
     /// The maps of one instance but for [`CutMaps`].
     Maps;
     /// The active generation.
@@ -173,6 +186,15 @@ handles! {
     private_context: Array<MapData, PrivateContext> = "PRIVATE_CONTEXT",
     /// Private instances: what was decided.
     private_result: Array<MapData, [u32; 4]> = "PRIVATE_RESULT",
+}
+
+/// A view's key in its family's own form.
+#[derive(Debug, Clone, Copy)]
+pub enum ViewAt<'a> {
+    /// IPv4.
+    V4(&'a ViewKey4),
+    /// IPv6.
+    V6(&'a ViewKey),
 }
 
 impl Maps {

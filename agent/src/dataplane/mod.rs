@@ -37,7 +37,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::{
+    maps::IterableMap as _,
+    programs::{Program, SchedClassifier, Xdp},
+};
 use aya_obj::programs::XdpAttachType;
 use sekimori_ebpf::abi::{
     Active, Counter, Event, FRAG_TIMEOUT, IfaceEntry, ManagementEntry, PortKey, RuleCounter, STATE_OPENING, Schedule,
@@ -602,6 +605,20 @@ impl Dataplane {
             }
         }
     }
+}
+
+/// Sees every view of an instance, live or not yet forgotten, through handles of its own: whoever works on the instance is
+/// not waited for. Views that are promoted meanwhile may be seen twice, and none is missed.
+pub fn each_view(options: &Options, mut see: impl FnMut(maps::ViewAt<'_>, &View)) -> Result<(), Error> {
+    let maps = maps::ViewMaps::pinned(&options.maps_dir())?;
+    // The opening rooms first: a view goes from there to the others.
+    for (room, name) in [(&maps.opening4, "OPENING4"), (&maps.flows4, "FLOWS4")] {
+        batch::each(room.map(), name, |key, view| see(maps::ViewAt::V4(key), view))?;
+    }
+    for (room, name) in [(&maps.opening6, "OPENING6"), (&maps.flows6, "FLOWS6")] {
+        batch::each(room.map(), name, |key, view| see(maps::ViewAt::V6(key), view))?;
+    }
+    Ok(())
 }
 
 /// Opens the gate of an instance, with or without a working agent.
