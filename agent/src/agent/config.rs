@@ -11,13 +11,15 @@ use ipnet::IpNet;
 use sekimori_ebpf::abi::MAX_MANAGEMENT;
 
 use super::{
-    document::{At, Node},
+    document::{At, Node, Value},
     timeouts::Timeouts,
 };
 use crate::{
     cutoff::object::read_mac,
     dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
+    flows,
     http::Http,
+    policy::words::Lasting,
 };
 
 /// Where the configuration is looked for when nothing is said.
@@ -56,6 +58,8 @@ pub struct Config {
     pub flows: Flows,
     /// How long conversations may be idle.
     pub timeouts: Timeouts,
+    /// How flow records are kept.
+    pub flow_records: flows::Options,
     /// Established flows may be forwarded by the way in where nothing would be missed.
     pub fast_path: bool,
     /// Interfaces, zones and networks where they may not.
@@ -130,6 +134,7 @@ impl Config {
             "mark_shift",
             "flows",
             "timeouts",
+            "flow_records",
             "fast_path",
             "fast_path_except",
         ])? {
@@ -157,6 +162,7 @@ impl Config {
                 "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
                 "timeouts" => config.timeouts = Timeouts::read(value)?,
+                "flow_records" => config.flow_records = flow_records(value)?,
                 "fast_path" => {
                     config.fast_path = match value.text("auto or off")? {
                         "auto" => true,
@@ -192,6 +198,7 @@ impl Config {
             mark_shift: 8,
             flows: Flows { established: 262_144, opening: 65_536 },
             timeouts: Timeouts::default(),
+            flow_records: flows::Options::default(),
             fast_path: true,
             fast_path_except: BTreeSet::new(),
         }
@@ -247,6 +254,42 @@ fn flows(value: &Node, mut flows: Flows) -> Result<Flows, At> {
         }
     }
     Ok(flows)
+}
+
+fn flow_records(value: &Node) -> Result<flows::Options, At> {
+    let mut options = flows::Options::default();
+    if let Value::Scalar(text) = &value.value {
+        return match text.as_str() {
+            "off" => Ok(flows::Options { size: 0, ..options }),
+            other => Err(value.error(format!("`{other}` is neither off nor a mapping with size, every"))),
+        };
+    }
+    for (name, value) in value.fields(&["size", "every"])? {
+        match name {
+            "size" => options.size = size(value)?,
+            _ => {
+                let expected = "a time from 1s to 5m such as 10s";
+                let text = value.text(expected)?;
+                let seconds = Lasting::read(text).and_then(|Lasting(seconds)| u32::try_from(seconds).ok());
+                let seconds = seconds.filter(|seconds| (1..=300).contains(seconds));
+                options.every = seconds.ok_or_else(|| value.error(format!("`{text}` is not {expected}")))?;
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// `2GiB`, `512MiB`: from 1 MiB to 1 TiB.
+fn size(value: &Node) -> Result<u64, At> {
+    let expected = "a size from 1MiB to 1024GiB such as 512MiB or 2GiB";
+    let text = value.text(expected)?;
+    let units = [("MiB", 20), ("GiB", 30)];
+    let read = units.iter().find_map(|(unit, bits)| {
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(1 << bits)
+    });
+    let read = read.filter(|bytes| (1 << 20..=1 << 40).contains(bytes));
+    read.ok_or_else(|| value.error(format!("`{text}` is not {expected}")))
 }
 
 fn management(value: &Node) -> Result<Vec<ManagementPath>, At> {
@@ -324,6 +367,7 @@ adopt_seconds: 0
 mark_shift: 8
 flows: {established: 4096, opening: 2048}
 timeouts: {tcp_established: 1d, udp_stream: 3m}
+flow_records: {size: 512MiB, every: 30s}
 fast_path: off
 fast_path_except: [lan0, guest]
 ";
@@ -340,6 +384,7 @@ fast_path_except: [lan0, guest]
         assert_eq!(config.xdp, XdpChoice::Native);
         assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
         assert_eq!(config.timeouts, Timeouts([60, 86_400, 120, 10, 30, 180, 30, 120]));
+        assert_eq!(config.flow_records, flows::Options { size: 512 << 20, every: 30 });
         assert!(!config.fast_path);
         assert_eq!(config.fast_path_except, BTreeSet::from(["guest".to_owned(), "lan0".to_owned()]));
     }
@@ -349,6 +394,8 @@ fast_path_except: [lan0, guest]
         let config = Config::read("metrics: off\n").unwrap();
         assert_eq!((config.metrics, config.http), (None, None));
         assert_eq!(config.adopt_seconds, 60);
+        assert_eq!(config.flow_records, flows::Options { size: 2 << 30, every: 10 });
+        assert_eq!(Config::read("flow_records: off\n").unwrap().flow_records.size, 0);
         assert!(config.fast_path && config.fast_path_except.is_empty());
         assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
     }
@@ -375,6 +422,11 @@ fast_path_except: [lan0, guest]
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
             ("timeouts: {tcp_opening: 1m, icmp: 30}\n", 1, 35, "2h4m"),
+            ("flow_records: on\n", 1, 15, "neither off"),
+            ("flow_records: {size: 2GB}\n", 1, 22, "1MiB to 1024GiB"),
+            ("flow_records: {size: 99999999999GiB}\n", 1, 22, "1MiB to 1024GiB"),
+            ("flow_records: {every: 6m}\n", 1, 23, "1s to 5m"),
+            ("flow_records: {days: 90}\n", 1, 16, "unknown field"),
             ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),
             ("management:\n  - interface: lan0\n    port: 22\n", 2, 5, "sources"),
             ("management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n", 2, 5, "port"),

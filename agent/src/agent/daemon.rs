@@ -20,6 +20,7 @@ use super::{
     handler::Desk,
     keeper::{Caller, Keeper, Mode},
     memory, nftables, preflight,
+    recorder::Recorder,
     signals::{self, Received},
     watch::Watch,
 };
@@ -113,6 +114,13 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     }
     background.spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
     background.spawn(drain_events(desk.clone()));
+    let recorder = match Recorder::start(&desk.keeper()).await {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            tracing::error!(%error, "flow records are not kept");
+            None
+        }
+    };
     background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
@@ -121,6 +129,10 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     tell_supervisor("STOPPING=1");
     // Nobody is listening any more if this fails.
     let _ = stop.send(true);
+    if let Some(recorder) = recorder {
+        // It asks the instance, so the instance must not be held meanwhile.
+        tokio::task::block_in_place(|| recorder.stop());
+    }
     let caller = signal_caller(last);
     desk.keeper().lock().await.stopping(&caller, last.name);
     // A request that is being answered gets its answer.

@@ -41,6 +41,8 @@ pub enum Fault {
     TokensUnread(String),
     /// The HTTP API is configured and not served.
     Http(String),
+    /// Flow records are not kept.
+    FlowRecords(String),
     /// Something of the state folder or the maps: which, and why.
     State(&'static str, String),
 }
@@ -64,6 +66,7 @@ impl Fault {
             Self::FastExcept(names) => text::fault_fast_except(lang, names),
             Self::TokensUnread(why) => text::tokens_unread(lang, why),
             Self::Http(why) => text::fault_http(lang, why),
+            Self::FlowRecords(why) => text::fault_flow_records(lang, why),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),
         }
     }

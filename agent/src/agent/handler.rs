@@ -1,7 +1,13 @@
 //! What the control socket asks, done on the instance.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use ipnet::IpNet;
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -14,12 +20,13 @@ use super::{
 };
 use crate::{
     api::{
-        protocol::{Apply, Ask, CutoffAsk, MAX_REASON, MAX_ROWS, Question, Reply, Request},
+        protocol::{Apply, Ask, CutoffAsk, MAX_REASON, MAX_ROWS, Problem, Question, Reply, Request},
         roles::{self, Peer, Role},
         server::Handler,
     },
     cli::text::{self, Lang},
     cutoff::{Switch, Thrown},
+    flows::{self, report::Rows},
     policy::members,
     record::{self, Origin, reader},
 };
@@ -31,6 +38,8 @@ pub struct Desk {
     keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
     applying: Arc<Mutex<()>>,
+    /// One reader of flow records at a time.
+    looking: Arc<Mutex<()>>,
     switch: Switch,
 }
 
@@ -38,7 +47,7 @@ impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
         let switch = keeper.cut_switch();
-        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch }
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), looking: Arc::default(), switch }
     }
 
     /// The switch.
@@ -72,6 +81,12 @@ impl Desk {
                 let keeper = self.keeper.lock().await;
                 let flows = tokio::task::block_in_place(|| keeper.flows(limit.min(MAX_ROWS)));
                 flows.map_or_else(Reply::failed, Reply::done)
+            }
+            Ask::FlowRecords { limit, filter } => {
+                self.look(move |folder| flow_records(folder, &filter, limit.min(MAX_ROWS), lang)).await
+            }
+            Ask::BackCheck { listed, since, until } => {
+                self.look(move |folder| back_check(folder, &listed, (since, until), lang)).await
             }
             Ask::Explain(question) => self.explain(question, lang).await,
             Ask::Check {} => {
@@ -175,6 +190,18 @@ impl Desk {
                 Err(reply) => reply,
             },
         }
+    }
+
+    /// Reads flow records: one reader at a time, and nobody else waits for it.
+    async fn look(&self, read: impl FnOnce(&Path) -> Reply + Send + 'static) -> Reply {
+        let _looking = self.looking.lock().await;
+        let folder = self.keeper.lock().await.flow_folder();
+        let read = tokio::task::spawn_blocking(move || {
+            let reply = read(&folder);
+            memory::give_back();
+            reply
+        });
+        read.await.unwrap_or_else(|error| Reply::failed(error.to_string()))
     }
 
     /// Cuts before the instance is asked, which may be busy. A reason that says nothing cuts nothing.
@@ -286,6 +313,57 @@ pub fn verify_record(path: &std::path::Path) -> Reply {
     match record::verify(path) {
         Ok(found) => Reply::with(u8::from(!found.whole), found),
         Err(error) => Reply::failed(format!("{}: {error}", path.display())),
+    }
+}
+
+/// How long a search through flow records may take: less than a client waits.
+const SEARCH: Duration = Duration::from_secs(120);
+
+/// The newest flow records in `folder` that fit; exit 2 if some could not be looked at.
+pub fn flow_records(folder: &Path, filter: &flows::Filter, limit: usize, lang: Lang) -> Reply {
+    match flows::query::list(folder, filter, limit, Some(Instant::now() + SEARCH)) {
+        Ok(found) => {
+            let rows = Rows::from(found);
+            let mut reply = Reply::with(0, &rows);
+            incomplete(&mut reply, rows.damaged, rows.late, false, lang);
+            reply
+        }
+        Err(error) => Reply::failed(text::flow_unreadable(lang, folder.display(), error)),
+    }
+}
+
+/// Who talked to any of `listed`; exit 1 if nobody, 2 if that cannot be said for certain.
+pub fn back_check(
+    folder: &Path,
+    listed: &[IpNet],
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    lang: Lang,
+) -> Reply {
+    match flows::query::back_check(folder, listed, since, until, Some(Instant::now() + SEARCH)) {
+        Ok(found) => {
+            let mut reply = Reply::with(u8::from(found.contacts.is_empty()), &found);
+            incomplete(&mut reply, found.damaged, found.late, found.crowded, lang);
+            reply
+        }
+        Err(error) => Reply::failed(text::flow_unreadable(lang, folder.display(), error)),
+    }
+}
+
+/// Says what of the records was not looked at.
+fn incomplete(reply: &mut Reply, damaged: u64, late: bool, crowded: bool, lang: Lang) {
+    let mut why = Vec::new();
+    if damaged > 0 {
+        why.push(text::flow_damaged(lang, damaged));
+    }
+    if late {
+        why.push(text::flow_late(lang, SEARCH.as_secs()));
+    }
+    if crowded {
+        why.push(text::flow_crowded(lang));
+    }
+    if !why.is_empty() {
+        reply.exit = 2;
+        reply.error = Some(Problem { code: "incomplete".into(), message: why.join(" ") });
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     compile::tables::Compiled,
     cutoff::{self, Names, Object, Overlay, Switch},
     dataplane::{self, CutTables, Dataplane, Options},
+    flows,
     http::Tally,
     policy::{members::Members, model::Policy},
     quarantine,
@@ -115,6 +116,10 @@ pub struct Keeper {
     pub(super) high: HighWater,
     pub(super) steps: u64,
     pub(super) faults: Faults,
+    /// What the thread that records flows shares with the instance.
+    pub(super) flow_records: flows::Shared,
+    /// What numbers in views mean, as long as it stays so.
+    pub(super) flow_names: Option<Arc<flows::walk::Names>>,
     pub(super) detached: Option<Detached>,
     pub(super) policy_file: PolicyFile,
     /// Of the last apply.
@@ -207,6 +212,8 @@ impl Keeper {
             high,
             steps: 0,
             faults,
+            flow_records: flows::Shared::default(),
+            flow_names: None,
             detached,
             policy_file,
             apply_time: None,
@@ -599,12 +606,18 @@ impl Keeper {
         self.dataplane.as_ref().ok()?.events_fd().ok()
     }
 
-    /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops.
+    /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops. Hands
+    /// sampled drops to the flow records.
     /// And frees what a switch left behind.
     pub fn drain_events(&mut self) {
         let Ok(dataplane) = self.dataplane.as_mut() else { return };
         let compiled = self.live.as_ref().map(|live| &live.compiled);
+        let recorded = self.config.flow_records.size != 0;
+        let mut refusals = self.flow_records.refusals();
         let drained = dataplane.drain_events(&mut |event| {
+            if recorded {
+                refusals.note(event);
+            }
             let net = compiled.and_then(|c| c.net_names.iter().find(|(_, id)| *id == event.net));
             let slot = event.slot.checked_sub(1);
             let rule = compiled.and_then(|c| {

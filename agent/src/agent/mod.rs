@@ -31,6 +31,7 @@ mod nftables;
 pub mod preflight;
 mod prove;
 pub mod quarantines;
+pub mod recorder;
 pub mod rooms;
 pub mod signals;
 pub mod state;

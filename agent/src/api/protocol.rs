@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +11,7 @@ use super::roles::Role;
 use crate::{
     cli::text::Lang,
     cutoff::{Level, Object},
+    flows,
     record::reader::Filter,
     tokens::{Proof, Right},
 };
@@ -46,6 +48,25 @@ pub enum Ask {
     Flows {
         /// Most rows.
         limit: usize,
+    },
+    /// Flow records, the newest last.
+    FlowRecords {
+        /// Most rows.
+        limit: usize,
+        /// Which.
+        #[serde(default)]
+        filter: flows::Filter,
+    },
+    /// Who talked to any of these, as far as flow records tell.
+    BackCheck {
+        /// Addresses and prefixes.
+        listed: Vec<IpNet>,
+        /// Not before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<jiff::Timestamp>,
+        /// Not after.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<jiff::Timestamp>,
     },
     /// The verdict on one packet.
     Explain(Question),
@@ -230,6 +251,8 @@ impl Ask {
         match self {
             Self::Status {}
             | Self::Flows { .. }
+            | Self::FlowRecords { .. }
+            | Self::BackCheck { .. }
             | Self::Explain(_)
             | Self::Check {}
             | Self::Records { .. }
@@ -268,7 +291,7 @@ pub struct Reply {
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// `usage`, `forbidden`, `refused`, `failed`, `busy` or `unrecorded`.
+    /// `usage`, `forbidden`, `refused`, `failed`, `busy`, `unrecorded` or `incomplete`.
     pub code: String,
     /// What happened and what to do next.
     pub message: String,

@@ -44,11 +44,13 @@ macro_rules! texts {
 }
 
 mod cutoff;
+mod flows;
 mod http;
 mod quarantine;
 mod records;
 
 pub use cutoff::*;
+pub use flows::*;
 pub use http::*;
 pub use quarantine::*;
 pub use records::*;

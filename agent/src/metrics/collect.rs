@@ -9,6 +9,7 @@ use crate::{
     agent::{clock::boottime_ns, counters::Counters, keeper::Keeper},
     api::report::{FileState, Status},
     cli::text::Lang,
+    flows::Stats,
 };
 
 /// Everything that is exported of an instance.
@@ -31,6 +32,7 @@ pub fn collect(keeper: &Keeper) -> Families {
         families.http_answers_total = tally.answers().into_iter().map(answer).collect();
         families.http_turned_away_total = plain(tally.without_seat() as f64);
     }
+    of_flow_records(&mut families, &keeper.flow_records().stats());
     families.histograms = prometheus::core::Collector::collect(&gauges.switch_times);
     families.cutoff_drill_timestamp_seconds = plain(gauges.drilled.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
     families.cutoff_overdue_seconds = plain(gauges.overdue.as_secs_f64());
@@ -38,6 +40,26 @@ pub fn collect(keeper: &Keeper) -> Families {
     families.network_cut =
         gauges.networks.iter().map(|(name, cut)| labelled([("network", name)], f64::from(u8::from(*cut)))).collect();
     families
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are 64-bit floats")]
+fn of_flow_records(families: &mut Families, stats: &Stats) {
+    let some = |value: Option<f64>| value.map(plain).unwrap_or_default();
+    families.flow_records_limit_bytes = plain(stats.limit as f64);
+    if stats.limit == 0 {
+        return;
+    }
+    families.flow_records = plain(stats.records as f64);
+    families.flow_records_bytes = plain(stats.bytes as f64);
+    families.flow_records_oldest_timestamp_seconds = some(stats.oldest.map(|at| at as f64 / 1e3));
+    families.flow_records_fit_days = some(stats.fit_days);
+    families.flow_records_lost_total = plain(stats.lost as f64);
+    families.flow_records_damaged_blocks = plain(stats.damaged as f64);
+    families.flow_records_torn_bytes = plain(stats.torn as f64);
+    families.flow_conversations_missed_total = plain(stats.missed as f64);
+    families.flow_unanswered_skipped_total = plain(stats.skipped as f64);
+    families.flow_refused_unattributed_total = plain(stats.unattributed as f64);
+    families.flow_walk_duration_seconds = plain(stats.walk_seconds);
 }
 
 /// The wall time of the kernel's boot, seconds: `CLOCK_BOOTTIME` stamps plus this are wall times.

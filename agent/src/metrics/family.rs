@@ -116,6 +116,30 @@ families! {
     record_lines: GAUGE;
     /// Lines of the record that could not be written since the agent started.
     record_failures_total: COUNTER;
+    /// Flow records on disk.
+    flow_records: GAUGE;
+    /// Bytes that flow records take on disk.
+    flow_records_bytes: GAUGE;
+    /// Bytes that flow records may take on disk; 0 if none are kept.
+    flow_records_limit_bytes: GAUGE;
+    /// When the oldest conversation in the flow records began.
+    flow_records_oldest_timestamp_seconds: GAUGE;
+    /// Days of flow records that fit, at the rate of those there are; not there before ten minutes are recorded.
+    flow_records_fit_days: GAUGE;
+    /// Flow records that could not be kept since the agent started.
+    flow_records_lost_total: COUNTER;
+    /// Blocks of flow records that the agent found damaged when it started.
+    flow_records_damaged_blocks: GAUGE;
+    /// Bytes of flow records that a crash had left half written when the agent started.
+    flow_records_torn_bytes: GAUGE;
+    /// Conversations opened since the agent started that were gone before they could be recorded.
+    flow_conversations_missed_total: COUNTER;
+    /// Records of unanswered conversations since the agent started that a flood of such had no room for.
+    flow_unanswered_skipped_total: COUNTER;
+    /// Refused packets since the agent started that flow records attribute to nobody.
+    flow_refused_unattributed_total: COUNTER;
+    /// How long the last look at the live conversations took.
+    flow_walk_duration_seconds: GAUGE;
     /// Times the wall clock was set since the agent started.
     clock_steps_total: COUNTER;
     /// How far the wall clock is behind the latest time ever seen; timed rules stay closed meanwhile.
