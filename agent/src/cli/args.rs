@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::text::Lang;
-use crate::{cutoff::Level, tokens::Right};
+use crate::{cutoff::Level, flows::query::Verdict, tokens::Right};
 
 /// Network perimeter enforcement: judges every packet at the edge by a written policy.
 #[derive(Debug, Parser)]
@@ -120,12 +120,8 @@ pub enum Command {
         #[arg(long)]
         at: Option<String>,
     },
-    /// Live conversations.
-    Flows {
-        /// Most rows.
-        #[arg(long, default_value_t = 1000)]
-        limit: usize,
-    },
+    /// Who talked to whom, when and by which rule, and what was refused: recorded conversations, newest last.
+    Flows(Flows),
     /// The record of administrators' actions, newest last.
     Records(Records),
     /// Open the gate: remove programs, tables and the nftables guard.
@@ -139,6 +135,62 @@ pub enum Command {
     },
     /// The version.
     Version,
+}
+
+/// Conversations.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Flows {
+    /// Something else of them.
+    #[command(subcommand)]
+    pub what: Option<FlowsCommand>,
+    /// One end: ADDR, PREFIX or DEVICE (a device is known by name as the one that opened a conversation).
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// The other end: ADDR or PREFIX.
+    #[arg(long, value_name = "PEER")]
+    pub peer: Option<String>,
+    /// The port asked for.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// tcp, udp, icmp, icmpv6 or a number.
+    #[arg(long)]
+    pub proto: Option<String>,
+    /// Not over before: 24h (ago), 2026-12-01, 2026-12-01T09:00 (local time of this box) or with an offset.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not begun after.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Permitted by this rule.
+    #[arg(long, value_name = "ID")]
+    pub rule: Option<String>,
+    /// Conversations, or refused packets.
+    #[arg(long, value_enum)]
+    pub verdict: Option<Verdict>,
+    /// What the data plane holds at this instant instead, seen at each interface.
+    #[arg(long, conflicts_with_all = ["host", "peer", "port", "proto", "since", "until", "rule", "verdict"])]
+    pub live: bool,
+    /// Most rows.
+    #[arg(long, default_value_t = 1000)]
+    pub limit: usize,
+}
+
+/// What else of conversations.
+#[derive(Debug, Subcommand)]
+pub enum FlowsCommand {
+    /// Had we known these addresses: who talked to any of them? Exit 0: somebody; 1: nobody.
+    BackCheck {
+        /// Addresses, prefixes, or files that list them, one a line.
+        #[arg(required = true, value_name = "ADDR|PREFIX|FILE")]
+        listed: Vec<String>,
+        /// Not over before: 30d (ago), 2026-12-01, 2026-12-01T09:00 (local time of this box) or with an offset.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Not begun after.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
 }
 
 /// The record.

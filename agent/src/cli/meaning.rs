@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
-    cut, records,
+    cut, flows, records,
     text::{self, Lang},
     token,
 };
@@ -54,6 +54,8 @@ pub enum Work {
     Ask(Ask),
     /// Let somebody use the HTTP API; the token is made here and shown here.
     NewToken(Box<TokenAsk>, Secret),
+    /// Ask who talked to any of these; in parts, if they are more than one request holds.
+    BackCheck(flows::List),
     /// Check a policy on disk; `None`: the configured one.
     Check(Option<PathBuf>),
     /// Print the schema.
@@ -138,7 +140,7 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
         Command::Replay { capture, interface, auto: _, policy, at } => {
             Work::Replay(Replay { capture, interface, policy, at })
         }
-        Command::Flows { limit } => Work::Ask(Ask::Flows { limit }),
+        Command::Flows(flows) => flows::flows(flows, lang)?,
         Command::Records(records) => records::records(records, lang)?,
         Command::Detach { reason: why, yes_open_the_gate } => {
             let reason = reason(why)?;
@@ -241,6 +243,35 @@ mod tests {
             "sekimori quarantine host pc-1 --reason x --for 2",
             "sekimori release host pc-1",
             "sekimori release all --reason x",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn flows_are_asked_for_by_what_is_known_of_them() {
+        let line = "sekimori flows --host pc-017 --peer 198.51.100.0/24 --port 443 --proto tcp --since 2026-12-01T00:00:00Z \
+                    --until 2026-12-02T00:00:00Z --rule office-web --verdict pass --limit 5";
+        let Work::Ask(Ask::FlowRecords { limit, filter }) = order(line).unwrap() else { unreachable!() };
+        assert_eq!((limit, filter.port, filter.proto), (5, Some(443), Some(6)));
+        assert_eq!(filter.host, Some(crate::flows::Who::Device("pc-017".into())));
+        assert_eq!(filter.since.unwrap().as_second(), 1_796_083_200);
+        assert!(matches!(order("sekimori flows --live").unwrap(), Work::Ask(Ask::Flows { limit: 1000 })));
+        let Work::BackCheck(list) = order("sekimori flows back-check 203.0.113.7 2001:db8::/32 --since 30d").unwrap() else {
+            unreachable!()
+        };
+        assert_eq!((list.listed.len(), list.since.is_some()), (2, true));
+        for bad in [
+            "sekimori flows --live --port 443",
+            "sekimori flows --host 192.0.2.300",
+            "sekimori flows --host 192.0.2.7/24",
+            "sekimori flows --peer pc-017",
+            "sekimori flows --proto tpc",
+            "sekimori flows --since yesterday",
+            "sekimori flows --verdict maybe",
+            "sekimori flows back-check",
+            "sekimori flows back-check no-such-file",
+            "sekimori flows --limit 5 back-check 203.0.113.7",
         ] {
             assert!(order(bad).is_err(), "{bad}");
         }

@@ -3,6 +3,7 @@
 
 pub mod args;
 mod cut;
+mod flows;
 mod group;
 pub mod meaning;
 mod quarantine;

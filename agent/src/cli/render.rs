@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    cut, group, quarantine, records, status,
+    cut, flows, group, quarantine, records, status,
     text::{self, Lang},
     token,
 };
@@ -26,6 +26,7 @@ use crate::{
         report::{Cutoff, QuarantineRow},
     },
     cutoff::Proof,
+    flows::{query::BackCheck, report::Rows},
     record::{Line, Verified, reader::Filter},
 };
 
@@ -36,6 +37,10 @@ pub enum Asked {
     Status,
     /// Live conversations; a stream in JSON.
     Flows,
+    /// Recorded conversations; a stream in JSON.
+    FlowRecords,
+    /// Who talked to what was listed; a stream in JSON.
+    BackCheck,
     /// A verdict.
     Explain,
     /// A check.
@@ -80,6 +85,8 @@ impl Asked {
         match ask {
             Ask::Status {} => Self::Status,
             Ask::Flows { .. } => Self::Flows,
+            Ask::FlowRecords { .. } => Self::FlowRecords,
+            Ask::BackCheck { .. } => Self::BackCheck,
             Ask::Explain(_) => Self::Explain,
             Ask::Check {} => Self::Check,
             Ask::Records { filter: Filter { number: Some(_), .. }, .. } => Self::Record,
@@ -105,6 +112,8 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
+        Asked::FlowRecords => reply.body.get("records"),
+        Asked::BackCheck => reply.body.get("contacts"),
         Asked::Records | Asked::Record | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => {
             Some(&reply.body)
         }
@@ -130,7 +139,9 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
     }
     match asked {
         Asked::Status => with(reply, out, |out, status| status::text(out, &status, lang)),
-        Asked::Flows => with(reply, out, |out, flows| self::flows(out, &flows, lang)),
+        Asked::Flows => with(reply, out, |out, live: Flows| flows::live(out, &live, lang)),
+        Asked::FlowRecords => with(reply, out, |out, rows: Rows| flows::records(out, &rows, lang)),
+        Asked::BackCheck => with(reply, out, |out, found: BackCheck| flows::back_check(out, &found, lang)),
         Asked::Explain => match reply.body.get("findings") {
             Some(_) => with(reply, out, |out, refusal: Refusal| refused(out, &refusal, lang)),
             None => with(reply, out, |out, explained: Explained| writeln!(out, "{}", explained.text)),
@@ -220,33 +231,6 @@ fn applied(out: &mut impl Write, applied: &Applied, lang: Lang) -> io::Result<()
     writeln!(out, "{}", text::apply_numbers(lang, entries, staged_ms, generation))?;
     for note in &applied.notes {
         writeln!(out, "  ! {note}")?;
-    }
-    Ok(())
-}
-
-fn flows(out: &mut impl Write, flows: &Flows, lang: Lang) -> io::Result<()> {
-    if flows.flows.is_empty() {
-        return writeln!(out, "{}", text::flows_none(lang));
-    }
-    let mut rows = vec![text::flows_head(lang).split('\t').map(str::to_owned).collect::<Vec<_>>()];
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-    rows.extend(flows.flows.iter().map(|flow| {
-        let vlan = if flow.vlan == 0 { String::new() } else { format!(".{}", flow.vlan) };
-        vec![
-            format!("{}{vlan}", flow.interface),
-            flow.proto.clone(),
-            flow.peer.clone(),
-            flow.far.clone(),
-            flow.role.clone(),
-            flow.state.clone(),
-            or_dash(&flow.rule),
-            or_dash(&flow.network),
-            text::age(lang, i64::try_from(flow.age_seconds).unwrap_or(i64::MAX)),
-        ]
-    }));
-    table(out, &rows)?;
-    if flows.flows.len() < flows.total {
-        writeln!(out, "{}", text::flows_more(lang, flows.flows.len(), flows.total))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     args::Format,
+    flows,
     meaning::{Order, Place, Replay, Work},
     render,
     text::{self, Lang},
@@ -34,6 +35,7 @@ use crate::{
     },
     cutoff::{Names, Switch, Thrown},
     dataplane::maps::CutMaps,
+    flows::{FOLDER, query::BackCheck},
     record::{Origin, reader},
 };
 
@@ -65,6 +67,10 @@ pub fn run(order: Order) -> u8 {
             return show(&explain(&policy, &question, lang), render::Asked::Explain, lang, format);
         }
         Work::Replay(replay) => return self::replay(&order.place, &replay, lang, format),
+        Work::BackCheck(list) => {
+            let reply = back_check(&order.place, &list, lang);
+            return show(&reply, render::Asked::BackCheck, lang, format);
+        }
         Work::Schema => Reply::done(rooms::schema()),
         Work::Version => Reply::done(json!({ "version": env!("CARGO_PKG_VERSION") })),
     };
@@ -158,6 +164,27 @@ fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
     }
 }
 
+/// Asks in parts of what one request holds, and puts the answers together. The first part that has none ends it.
+fn back_check(place: &Place, list: &flows::List, lang: Lang) -> Reply {
+    for (file, lines, first) in &list.skipped {
+        eprintln!("sekimori: {}", text::flow_skipped(lang, file, lines, first));
+    }
+    let mut all = BackCheck::default();
+    let mut error = None;
+    for part in list.listed.chunks(flows::PART) {
+        let ask = Ask::BackCheck { listed: part.to_vec(), since: list.since, until: list.until };
+        let reply = ask_instance(place, ask, lang);
+        match serde_json::from_value::<BackCheck>(reply.body.clone()) {
+            Ok(found) => all.add(found),
+            Err(_) => return reply,
+        }
+        error = reply.error.or(error);
+    }
+    // Nobody, for certain, only if every part was answered in full.
+    let exit = if error.is_some() { 2 } else { u8::from(all.contacts.is_empty()) };
+    Reply { error, ..Reply::with(exit, &all) }
+}
+
 /// Where this login comes from, as `sshd` says; a claim, since the environment is the caller's.
 fn claims_from() -> Option<String> {
     let connection = std::env::var("SSH_CONNECTION").ok()?;
@@ -168,6 +195,12 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
         Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
         Ask::Check {} => return handler::check(&config.policy, lang),
+        Ask::FlowRecords { limit, filter } => {
+            return handler::flow_records(&config.state.join(FOLDER), filter, *limit, lang);
+        }
+        Ask::BackCheck { listed, since, until } => {
+            return handler::back_check(&config.state.join(FOLDER), listed, (*since, *until), lang);
+        }
         Ask::VerifyRecords {} => return handler::verify_record(&config.state.join("records.jsonl")),
         Ask::Records { limit, filter } => {
             let path = config.state.join("records.jsonl");
