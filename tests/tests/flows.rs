@@ -82,7 +82,7 @@ fn downloaded(town: &Town, port: u16) -> Result<()> {
     let internet = town.host(&INTERNET_ROUTER)?;
     let download = Download::start(town.host(&PC_017)?, None, internet, (CLOUD_V4, port))?;
     download.flows(20_000)?;
-    download.finish()
+    download.finish().map(drop)
 }
 
 fn metric(agent: &Agent, name: &str) -> Result<f64> {

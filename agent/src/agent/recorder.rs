@@ -189,9 +189,9 @@ fn run(
     }
     let mut writer = None;
     loop {
-        let started = Instant::now();
+        let (started, spent) = (Instant::now(), processor_time());
         let outcome = writer_of(&mut writer, folder, options, shared).and_then(|writer| writer.turn(keeper, shared));
-        let took = started.elapsed();
+        let (took, spent) = (started.elapsed(), processor_time().saturating_sub(spent));
         shared.update(|stats| {
             if let Some(writer) = &writer {
                 writer.stats(stats, shared);
@@ -200,7 +200,7 @@ fn run(
             stats.error = outcome.as_ref().err().cloned();
         });
         keeper.blocking_lock().track_flow_records(outcome);
-        let pause = Duration::from_secs(options.every.into()).max(took.saturating_mul(PART - 1));
+        let pause = Duration::from_secs(options.every.into()).max(spent.saturating_mul(PART - 1));
         if !matches!(stopped.recv_timeout(pause), Err(mpsc::RecvTimeoutError::Timeout)) {
             break;
         }
@@ -211,6 +211,12 @@ fn run(
             tracing::error!(error, "the last flow records");
         }
     }
+}
+
+/// What this thread has used of a processor. On a busy box a walk may take long and cost little.
+fn processor_time() -> Duration {
+    let used = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    used.map_or(Duration::ZERO, Duration::from)
 }
 
 /// The writer, opened if it is not; tried again at every turn.
