@@ -1,6 +1,6 @@
 //! Everything of Sekimori that runs in user space. Data flows one way through the folders:
-//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics`, `tokens` stand beside it; `api`, `http` and
-//! `cli` face people.
+//! `policy` → `compile` → `dataplane`; `cutoff`, `record`, `metrics`, `threat`, `tokens` stand beside it; `api`, `http`
+//! and `cli` face people.
 
 pub mod agent;
 pub mod api;
@@ -15,4 +15,5 @@ pub mod policy;
 pub mod quarantine;
 pub mod record;
 pub mod replay;
+pub mod threat;
 pub mod tokens;

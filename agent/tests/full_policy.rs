@@ -4,11 +4,14 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use sekimori::policy::{
-    Spans, lint,
-    lint::{InterfaceAddress, Route, System},
-    load,
-    model::{DeviceMode, L2Control, Limits, NetKind, Place, Policy, Port, Rate, Service},
+use sekimori::{
+    policy::{
+        Spans, lint,
+        lint::{InterfaceAddress, Route, System},
+        load,
+        model::{DeviceMode, L2Control, Limits, NetKind, Place, Policy, Port, Rate, Service},
+    },
+    threat::{Format, check_policy},
 };
 
 fn full() -> (Policy, Spans) {
@@ -72,6 +75,47 @@ fn receivers_of_alerts_have_zones_and_groups() {
     assert_eq!((ids.name.as_str(), ids.token.as_str(), ids.label.as_str()), ("ids", "ids-1", "host"));
     assert_eq!((&ids.zones[..], &ids.groups[..]), (&["office".to_owned()][..], &["cloud".to_owned()][..]));
     assert_eq!((ids.seconds, siem.seconds), (Some(7_200), None));
+}
+
+#[test]
+fn threat_lists_are_named_and_not_read() {
+    let (policy, spans) = full();
+    let [drop, seen] = &policy.threat_lists[..] else { panic!("two lists") };
+    assert_eq!((drop.format, drop.expires, drop.path.to_str()), (Format::Drop, 604_800, Some("feeds/drop.txt")));
+    assert_eq!(format!("{:?}", drop.except), "[192.0.2.0/28, 198.51.100.1/32, 198.51.100.2/31, 198.51.100.4/32]");
+    assert_eq!((seen.format, seen.source.as_str(), seen.except.len()), (Format::Auto, "情報管理課", 0));
+    assert!(policy.files.iter().all(|file| !file.to_string_lossy().contains("feeds")));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full");
+    let found = check_policy(&policy, &spans, &folder);
+    let found: Vec<_> = found.iter().map(|found| (found.code, found.line)).collect();
+    assert_eq!(found, [("W030", 23), ("W030", 29)], "neither is there");
+}
+
+/// What is wrong with a delivery is a warning where it is written, and no error.
+#[test]
+fn deliveries_are_looked_at_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = "version: 1\nzones: {a: {interfaces: [lan0], prefixes: [192.168.9.0/24], devices: any}}\n\
+                  threat_lists: {l: {path: l.txt, source: s, expires: 7d, purpose: p}}\n";
+    fs::write(folder.path().join("p.yaml"), policy).unwrap();
+    let with = |list: &str| {
+        fs::write(folder.path().join("l.txt"), list).unwrap();
+        let loaded = load(folder.path());
+        let found = check_policy(&loaded.policy.unwrap(), &loaded.spans, folder.path());
+        found.iter().map(|d| format!("{} {}:{}", d.code, d.line, d.col)).collect::<Vec<_>>()
+    };
+    let good = (1..20).map(|n| format!("198.51.100.{n}\n")).collect::<String>();
+    assert_eq!(with(&good), [] as [&str; 0]);
+    assert_eq!(with(&format!("{good} 192.0.2.1/24\nbad.example\n")), ["W031 20:2", "W032 3:26"]);
+    assert_eq!(with("192.168.9.9\n"), ["W030 3:26"]);
+    assert_eq!(with(""), ["W030 3:26"]);
+    fs::remove_file(folder.path().join("l.txt")).unwrap();
+    let old = fs::File::create(folder.path().join("l.txt")).unwrap();
+    fs::write(folder.path().join("l.txt"), good).unwrap();
+    old.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 86_400)).unwrap();
+    let loaded = load(folder.path());
+    let found = check_policy(&loaded.policy.unwrap(), &loaded.spans, folder.path());
+    assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), ["W033"]);
 }
 
 #[test]

@@ -232,6 +232,66 @@ pub struct QuarantineRow {
     pub refused_bytes: u64,
 }
 
+/// A list that others keep.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ThreatListRow {
+    /// Its name in the policy.
+    pub list: String,
+    /// `used`: what is on disk is used; `kept`: that was refused, and the last good delivery is used; `none`: nothing is.
+    pub state: String,
+    /// What is used is older than the policy lets it be.
+    pub expired: bool,
+    /// Its file or folder in the policy.
+    pub path: PathBuf,
+    /// How it is written, as the policy says.
+    pub format: String,
+    /// As what each of its files was read.
+    pub formats: Vec<String>,
+    /// Where it comes from.
+    pub source: String,
+    /// Why it is used.
+    pub purpose: String,
+    /// Prefixes in use, merged.
+    pub prefixes: usize,
+    /// Lines with addresses.
+    pub entries: u64,
+    /// Lines with names only; nothing resolves them.
+    pub names: u64,
+    /// Lines that were left out, because they were not understood.
+    pub bad: u64,
+    /// When the newest file of what is used was written, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+    /// When it was taken, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
+    /// Seconds since its newest file was written.
+    pub age_seconds: i64,
+    /// When it ceases to be fresh, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// SHA-256 over its files, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Why what is on disk is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedRow>,
+    /// Deliveries refused since the agent started.
+    pub refusals: u64,
+}
+
+/// Why a delivery is not used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedRow {
+    /// Stable: `empty`, `shrunk`, `everything`, `inside`, `management`, ….
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Since when, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
 /// A table of the data plane.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Table {

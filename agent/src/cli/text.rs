@@ -45,11 +45,13 @@ macro_rules! texts {
 
 mod cutoff;
 mod http;
+mod lists;
 mod quarantine;
 mod records;
 
 pub use cutoff::*;
 pub use http::*;
+pub use lists::*;
 pub use quarantine::*;
 pub use records::*;
 

@@ -55,6 +55,7 @@ pub(crate) fn policy() -> Policy {
         groups: Vec::new(),
         rules: Vec::new(),
         alert_receivers: Vec::new(),
+        threat_lists: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

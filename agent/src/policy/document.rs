@@ -14,6 +14,7 @@ use super::{
     },
     yaml::{Node, Value},
 };
+use crate::threat::Format;
 
 document! {
     /// A policy of Sekimori, or one file of it.
@@ -46,6 +47,8 @@ document! {
         publish: Vec<Publish>,
         /// Receivers of alerts by name: who may deliver, and whom that may put in quarantine.
         alert_receivers: Named<AlertReceiver>,
+        /// Lists of addresses that others keep (block lists, threat feeds) by name.
+        threat_lists: Named<ThreatList>,
         /// Switches of the built-in protocol set.
         builtin: Option<Builtin>,
         /// What the policy asserts about itself; run by `sekimori check`.
@@ -244,6 +247,22 @@ document! {
         may_quarantine: NonEmpty<At<Name>>,
         /// For how long: 30m, 2h, 7d; absent: until somebody releases them.
         r#for: Option<At<Lasting>>,
+    }
+
+    /// A list of addresses that others keep. It is read again when its files change; a delivery that cannot be right is refused, and the last good one stays.
+    pub struct ThreatList("threat list") {
+        /// The list file, or a folder of list files, relative to this file, inside the policy folder.
+        path: At<Prose>,
+        /// How it is written; auto, seen by its content, if absent.
+        format: Option<At<Format>>,
+        /// Where it comes from: an address on the web, or whoever keeps it.
+        source: At<Prose>,
+        /// How long a delivery counts as fresh after its file was written: 12h, 7d.
+        expires: At<Lasting>,
+        /// Addresses that are left out whatever the list says.
+        except: Option<NonEmpty<At<Addresses>>>,
+        /// Why it is used, naming the clause it serves.
+        purpose: At<Prose>,
     }
 
     /// Switches of the built-in protocol set.

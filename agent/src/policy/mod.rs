@@ -8,7 +8,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod document;
 pub mod lint;
-mod lists;
+pub(crate) mod lists;
 mod load;
 pub mod members;
 pub mod model;

@@ -7,7 +7,11 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::addresses::{Addresses, Group};
+use super::{
+    addresses::{Addresses, Group},
+    prefixes::PrefixSet,
+};
+use crate::threat::Format;
 
 /// Position in [`Policy::nets`].
 pub type NetIndex = usize;
@@ -39,6 +43,8 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Who may deliver alerts, and whom they may put in quarantine.
     pub alert_receivers: Vec<AlertReceiver>,
+    /// Lists of addresses that others keep. Their contents are no part of the policy: they change without it.
+    pub threat_lists: Vec<ThreatList>,
     /// The built-in set.
     pub builtin: Builtin,
     /// The policy's own tests.
@@ -277,6 +283,25 @@ pub struct AlertReceiver {
     pub groups: Vec<String>,
     /// For how long; `None`: until somebody releases them.
     pub seconds: Option<u64>,
+}
+
+/// A list of addresses that others keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreatList {
+    /// Unique.
+    pub name: String,
+    /// A file or a folder of them, inside the folder of the policy as it was applied.
+    pub path: PathBuf,
+    /// How it is written.
+    pub format: Format,
+    /// Where it comes from, free text.
+    pub source: String,
+    /// Seconds for which a delivery counts as fresh.
+    pub expires: u64,
+    /// Addresses that are left out whatever the list says.
+    pub except: PrefixSet,
+    /// Why it is used, naming the clause it serves.
+    pub purpose: String,
 }
 
 /// Global built-ins; every one can be switched in the policy.

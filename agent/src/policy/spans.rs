@@ -25,6 +25,8 @@ pub struct Spans {
     pub groups: Vec<Declared>,
     /// Services in document order.
     pub services: Vec<Declared>,
+    /// The paths of [`super::model::Policy::threat_lists`].
+    pub threat_lists: Vec<Span>,
 }
 
 /// Something with a name that may be referred to.

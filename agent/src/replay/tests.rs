@@ -154,6 +154,7 @@ fn policy() -> Policy {
             }),
         }],
         alert_receivers: Vec::new(),
+        threat_lists: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

@@ -29,6 +29,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
             rules: Vec::new(),
             publish: Vec::new(),
             alert_receivers: Named::default(),
+            threat_lists: Named::default(),
             builtin: None,
             tests: Vec::new(),
         };
@@ -49,6 +50,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         all.services.0.extend(file.services.0);
         all.hours.0.extend(file.hours.0);
         all.alert_receivers.0.extend(file.alert_receivers.0);
+        all.threat_lists.0.extend(file.threat_lists.0);
     }
     unique(&mut all.zones, "zone", sink);
     unique(&mut all.networks, "network", sink);
@@ -57,6 +59,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
     unique(&mut all.services, "service", sink);
     unique(&mut all.hours, "hours", sink);
     unique(&mut all.alert_receivers, "alert receiver", sink);
+    unique(&mut all.threat_lists, "threat list", sink);
     all
 }
 

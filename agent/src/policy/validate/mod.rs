@@ -11,6 +11,7 @@ mod receivers;
 mod rules;
 mod services;
 mod tests;
+mod threats;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
@@ -59,6 +60,7 @@ pub(super) fn validate(
     let mut budget = BUDGET;
     let mut groups = groups::groups(&document, folder, &mut sources, &mut budget, sink);
     let alert_receivers = receivers::receivers(&document, &nets, &mut groups, sink);
+    let threat_lists = threats::threats(&document, &mut spans, sink);
     let services = services::services(&document, &mut budget, sink);
     let hours = hours::hours(&document, &mut spans, sink);
     let mut context = Context { timezone, box_addresses, nets, devices, groups, services, hours, budget };
@@ -83,6 +85,7 @@ pub(super) fn validate(
         groups,
         rules,
         alert_receivers,
+        threat_lists,
         builtin: builtin(document.builtin.as_ref()),
         tests,
         files,

@@ -19,6 +19,7 @@ use super::{
     diagnostic::{Text, shorten},
     problem::Problem,
 };
+use crate::threat::Format;
 
 /// Shape of names, for the schema.
 const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
@@ -137,6 +138,10 @@ pub struct Pass(pub bool);
 pub struct Quarantined(pub bool);
 
 keywords!(Quarantined, "word" { "permit" => Quarantined(true), "deny" => Quarantined(false) });
+keywords!(Format, "list format" {
+    "auto" => Format::Auto, "plain" => Format::Plain, "netset" => Format::Netset, "drop" => Format::Drop,
+    "drop-json" => Format::DropJson, "abuse-csv" => Format::AbuseCsv, "hosts" => Format::Hosts,
+});
 keywords!(Pass, "verdict" { "pass" => Pass(true), "drop" => Pass(false) });
 
 #[cfg(test)]

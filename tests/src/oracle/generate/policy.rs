@@ -104,6 +104,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
         hours,
         rules: Vec::new(),
         alert_receivers: Vec::new(),
+        threat_lists: Vec::new(),
         builtin: builtin(rng),
         tests: Vec::new(),
         files: Vec::new(),

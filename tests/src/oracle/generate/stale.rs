@@ -169,6 +169,7 @@ impl Shape {
             hours: Vec::new(),
             rules: vec![rule, other],
             alert_receivers: Vec::new(),
+            threat_lists: Vec::new(),
             builtin: Builtin {
                 arp: true,
                 ndp: true,

@@ -108,6 +108,7 @@ fn town() -> Policy {
             web,
         ],
         alert_receivers: Vec::new(),
+        threat_lists: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,
