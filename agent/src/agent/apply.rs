@@ -39,6 +39,7 @@ use crate::{
         model::Policy,
     },
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
+    threat::folder_of,
 };
 
 /// What an apply needs to know beforehand; a copy, so that the instance is free meanwhile.
@@ -202,6 +203,7 @@ impl Prepared {
             layout: layout(&self.compiled, members),
             interfaces: self.compiled.interfaces.clone(),
             entry: self.entry.clone(),
+            folder: std::path::absolute(folder_of(&self.source)).ok(),
         }
     }
 }

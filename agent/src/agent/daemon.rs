@@ -32,8 +32,11 @@ use crate::{
     cli::text::Lang,
     http, metrics,
     record::{Action, Origin, Outcome},
+    threat::Wish,
 };
 
+/// How often the files of lists are looked at.
+const LISTS_EVERY: Duration = Duration::from_secs(15);
 /// How often the policy on disk is looked at.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
 /// How often schedules are laid out anew; they reach days ahead.
@@ -112,6 +115,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
         background.spawn(http::server::keep(config.clone(), desk.clone(), shutdown.clone()));
     }
     background.spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
+    background.spawn(watch_lists(desk.clone()));
     background.spawn(drain_events(desk.clone()));
     background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
@@ -273,6 +277,16 @@ async fn watch_policy(desk: Desk, mut watch: Watch) {
             tracing::info!(path = %file.path.display(), state = ?file.state, "policy on disk");
             keeper.lock().await.set_policy_file(file);
         }
+    }
+}
+
+/// Reads the lists of the policy at once, and again when their files change.
+async fn watch_lists(desk: Desk) {
+    let mut ticks = interval(LISTS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        desk.look_at_lists(Wish::default()).await;
     }
 }
 

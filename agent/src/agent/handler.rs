@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::json;
-use tokio::sync::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     apply::{self, Refusal},
@@ -31,6 +31,8 @@ pub struct Desk {
     keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
     applying: Arc<Mutex<()>>,
+    /// One look at lists at a time.
+    reading: Arc<Mutex<()>>,
     switch: Switch,
 }
 
@@ -38,7 +40,7 @@ impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
         let switch = keeper.cut_switch();
-        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch }
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), reading: Arc::default(), switch }
     }
 
     /// The switch.
@@ -49,6 +51,11 @@ impl Desk {
     /// The instance itself.
     pub fn keeper(&self) -> Arc<Mutex<Keeper>> {
         Arc::clone(&self.keeper)
+    }
+
+    /// Keeps others from reading lists meanwhile.
+    pub(super) async fn reading(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().await
     }
 
     /// Does what is asked. The caller's role was checked.
@@ -147,6 +154,15 @@ impl Desk {
                 let mut keeper = self.keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.change_group(&change, caller, asked))
             }
+            Ask::Lists {} => Reply::done(self.keeper.lock().await.threat_rows(lang)),
+            Ask::ReloadLists(mut ask) => {
+                ask.reason = match ask.reason.map(|reason| spoken(reason, lang)).transpose() {
+                    Ok(None) if ask.accept_shrunk => return Reply::usage(text::reason_needed(lang)),
+                    Ok(reason) => reason,
+                    Err(reply) => return reply,
+                };
+                self.reload_lists(ask, caller).await
+            }
             Ask::Tokens {} => Reply::done(self.keeper.lock().await.token_rows()),
             Ask::TokenAdd(_) | Ask::TokenRevoke { .. } if !caller.actor.is_root() => {
                 Reply::problem(2, "forbidden", text::token_root(lang))
@@ -206,11 +222,18 @@ impl Desk {
             Err(Reply::problem(2, "forbidden", text::path_for_root(lang, site.policy.display())))
         };
         let mut keeper = self.keeper.lock().await;
-        let reply = match prepared {
+        let mut reply = match prepared {
             Ok(prepared) => keeper.commit(prepared, &apply, caller).await,
             Err(reply) => keeper.refused(&apply, caller, reply),
         };
         drop(keeper);
+        // A delivery that is no good keeps no policy from being applied, and is said.
+        if reply.body.get("revision").is_some() {
+            let refused = self.lists_of_new_policy(lang).await;
+            if let Some(notes) = reply.body.get_mut("notes").and_then(Value::as_array_mut) {
+                notes.extend(refused.into_iter().map(Value::from));
+            }
+        }
         memory::give_back();
         reply
     }
@@ -299,6 +322,7 @@ pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
         tests = read.policy.tests.len();
         let (warnings, skipped) = rooms::lint(read, lang);
         findings.extend(warnings);
+        findings.extend(rooms::lint_lists(read, path, lang));
         notes.extend(skipped);
         match rooms::compile(&read.policy, &mut Numbers::none()) {
             Ok(compiled) => failed_tests = rooms::failing_tests(&read.policy, &Arc::new(compiled), lang),

@@ -36,7 +36,7 @@ use crate::{
     policy::{members::Members, model::Policy},
     quarantine,
     record::{self, Action, Actor, Draft, Origin, Outcome, RevisionRef},
-    tokens,
+    threat, tokens,
 };
 
 /// Drop events per second and CPU that reach user space.
@@ -111,6 +111,8 @@ pub struct Keeper {
     pub(super) tokens_unread: Option<String>,
     /// What the HTTP API answered since the agent started.
     pub(super) http_tally: Tally,
+    /// Lists that others keep.
+    pub(super) threats: threat::Lists,
     pub(super) ledger: Ledger,
     pub(super) high: HighWater,
     pub(super) steps: u64,
@@ -203,6 +205,7 @@ impl Keeper {
             tokens,
             tokens_unread,
             http_tally: Tally::default(),
+            threats: threat::Lists::default(),
             ledger,
             high,
             steps: 0,

@@ -35,6 +35,7 @@ pub mod rooms;
 pub mod signals;
 pub mod state;
 pub mod status;
+pub mod threats;
 pub mod timeouts;
 pub mod tokens;
 pub mod watch;

@@ -48,6 +48,7 @@ impl Keeper {
             guard,
             cutoffs: self.cutoffs(),
             quarantine: self.quarantined(),
+            threat_lists: self.threat_rows(lang),
             members: self.member_counts(),
             tables: self.tables(),
             timeouts: self.timeouts().by_name(),
@@ -59,7 +60,7 @@ impl Keeper {
             },
             record: Record { last: self.ledger.last(), failures: self.ledger.failures() },
             unseen: self.unseen(lang),
-            faults: self.faults.iter().map(|fault| fault.text(lang)).collect(),
+            faults: self.faults.iter().map(|fault| fault.text(lang)).chain(self.threat_troubles(lang)).collect(),
             detached: self.detached.clone(),
         }
     }

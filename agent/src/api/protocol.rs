@@ -100,6 +100,10 @@ pub enum Ask {
     },
     /// Change a group at run time.
     Group(GroupChange),
+    /// Lists that others keep.
+    Lists {},
+    /// Read them again.
+    ReloadLists(ReloadAsk),
     /// Who may use the HTTP API.
     Tokens {},
     /// Let somebody use it; root only.
@@ -190,6 +194,21 @@ pub struct GroupChange {
     pub seconds: Option<u64>,
 }
 
+/// Lists to read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadAsk {
+    /// Which; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<String>,
+    /// Even if half of one or more is gone.
+    #[serde(default)]
+    pub accept_shrunk: bool,
+    /// Why; needed to accept less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Somebody who may use the HTTP API. The token itself stays with whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -238,9 +257,11 @@ impl Ask {
             | Self::Cuts {}
             | Self::VerifyCuts { .. }
             | Self::Tokens {}
+            | Self::Lists {}
             | Self::Groups { .. } => Role::Viewer,
             Self::Apply(_)
             | Self::Group(_)
+            | Self::ReloadLists(_)
             | Self::Cutoff(_)
             | Self::Restore(_)
             | Self::Quarantine { .. }

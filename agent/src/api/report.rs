@@ -36,6 +36,9 @@ pub struct Status {
     /// Hosts in quarantine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<QuarantineRow>,
+    /// Lists that others keep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub threat_lists: Vec<ThreatListRow>,
     /// Changes of groups at run time, by group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, usize>,

@@ -83,6 +83,12 @@ pub enum Command {
     /// Groups: their members, and changes at run time.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Lists that others keep (block lists, threat feeds): what is used of them, and why not the rest.
+    Lists {
+        /// What of them; `show` if nothing is said.
+        #[command(subcommand)]
+        what: Option<ListsCommand>,
+    },
     /// Who may use the HTTP API.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -212,6 +218,36 @@ pub enum ReleaseCommand {
         /// Why; recorded.
         #[arg(long)]
         reason: Option<String>,
+    },
+}
+
+/// What to do with lists.
+#[derive(Debug, Subcommand)]
+pub enum ListsCommand {
+    /// Each list: state, age, and why its last delivery was refused.
+    Show,
+    /// Read them again now; exit 1 if one is refused.
+    Reload {
+        /// These only; else all.
+        lists: Vec<String>,
+        /// Even if half of one or more is gone.
+        #[arg(long)]
+        accept_shrunk: bool,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Whether files would be taken, and which of their lines not; works without an agent. Exit 1 if one would be refused.
+    Check {
+        /// Files or folders.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// auto, plain, netset, drop, drop-json, abuse-csv or hosts.
+        #[arg(long = "as", value_name = "FORMAT", default_value = "auto")]
+        written_as: String,
+        /// A policy whose zones must not be on them; default: the configured one, if it can be read.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
 }
 

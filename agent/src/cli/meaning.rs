@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
-    cut, records,
+    cut, lists, records,
     text::{self, Lang},
     token,
 };
@@ -56,6 +56,8 @@ pub enum Work {
     NewToken(Box<TokenAsk>, Secret),
     /// Check a policy on disk; `None`: the configured one.
     Check(Option<PathBuf>),
+    /// Look at list files on disk.
+    CheckLists(lists::ListCheck),
     /// Print the schema.
     Schema,
     /// Explain by a policy on disk.
@@ -127,6 +129,7 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             let reason = reason(why)?;
             Work::Ask(Ask::Group(GroupChange { group: name, add: false, prefixes, reason, seconds: None }))
         }
+        Command::Lists { what } => lists::mean(what, lang)?,
         Command::Token(token) => token::mean(token, lang)?,
         Command::Explain { interface, packet, mac, policy, at } => {
             let question = Question { interface, packet, mac, at };
@@ -242,6 +245,22 @@ mod tests {
             "sekimori release host pc-1",
             "sekimori release all --reason x",
         ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_are_shown_read_again_and_checked() {
+        assert!(matches!(order("sekimori lists").unwrap(), Work::Ask(Ask::Lists {})));
+        assert!(matches!(order("sekimori lists show").unwrap(), Work::Ask(Ask::Lists {})));
+        let Work::Ask(Ask::ReloadLists(ask)) = order("sekimori lists reload drop c2").unwrap() else { unreachable!() };
+        assert_eq!((ask.lists.len(), ask.accept_shrunk, ask.reason), (2, false, None));
+        assert!(order("sekimori lists reload drop --accept-shrunk --reason cleaned").is_ok());
+        let Work::CheckLists(check) = order("sekimori lists check a b --as drop-json").unwrap() else { unreachable!() };
+        assert_eq!((check.files.len(), check.format.word()), (2, "drop-json"));
+        for bad in
+            ["sekimori lists reload drop --accept-shrunk", "sekimori lists check", "sekimori lists check a --as gzip"]
+        {
             assert!(order(bad).is_err(), "{bad}");
         }
     }

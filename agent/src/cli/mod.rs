@@ -4,6 +4,7 @@
 pub mod args;
 mod cut;
 mod group;
+mod lists;
 pub mod meaning;
 mod quarantine;
 mod records;

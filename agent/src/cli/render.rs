@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    cut, group, quarantine, records, status,
+    cut, group, lists, quarantine, records, status,
     text::{self, Lang},
     token,
 };
@@ -19,14 +19,16 @@ use crate::{
         groups::{GroupDone, GroupRow},
         quarantines::QuarantineDone,
         rooms::Finding,
+        threats::ReloadDone,
         tokens::{TokenDone, TokenRow},
     },
     api::{
         protocol::{Ask, Reply},
-        report::{Cutoff, QuarantineRow},
+        report::{Cutoff, QuarantineRow, ThreatListRow},
     },
     cutoff::Proof,
     record::{Line, Verified, reader::Filter},
+    threat::CheckedFile,
 };
 
 /// What was asked: says how an answer is shown.
@@ -64,6 +66,12 @@ pub enum Asked {
     Groups,
     /// A change of a group.
     Group,
+    /// Lists that others keep; a stream in JSON.
+    Lists,
+    /// Lists read again.
+    ListsReloaded,
+    /// Files of lists; a stream in JSON.
+    ListsChecked,
     /// A change of a token.
     Token,
     /// Who may use the HTTP API; a stream in JSON.
@@ -94,6 +102,8 @@ impl Asked {
             Ask::Quarantines {} => Self::Quarantines,
             Ask::Groups { .. } => Self::Groups,
             Ask::Group(_) => Self::Group,
+            Ask::Lists {} => Self::Lists,
+            Ask::ReloadLists(_) => Self::ListsReloaded,
             Ask::TokenAdd(_) | Ask::TokenRevoke { .. } => Self::Token,
             Ask::Tokens {} => Self::Tokens,
             Ask::Detach { .. } => Self::Detach,
@@ -105,9 +115,14 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Record | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => {
-            Some(&reply.body)
-        }
+        Asked::Records
+        | Asked::Record
+        | Asked::Cuts
+        | Asked::Groups
+        | Asked::Quarantines
+        | Asked::Tokens
+        | Asked::Lists
+        | Asked::ListsChecked => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -151,6 +166,9 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
         Asked::Quarantines => with(reply, out, |out, rows: Vec<QuarantineRow>| quarantine::list(out, &rows, lang)),
         Asked::Groups => with(reply, out, |out, rows: Vec<GroupRow>| group::list(out, &rows, lang)),
         Asked::Group => with(reply, out, |out, done: GroupDone| group::done(out, &done, lang)),
+        Asked::Lists => with(reply, out, |out, rows: Vec<ThreatListRow>| lists::list(out, &rows, lang)),
+        Asked::ListsReloaded => with(reply, out, |out, done: ReloadDone| lists::reloaded(out, &done, lang)),
+        Asked::ListsChecked => with(reply, out, |out, rows: Vec<CheckedFile>| lists::checked(out, &rows, lang)),
         Asked::Token => with(reply, out, |out, done: TokenDone| token::done(out, &done, lang)),
         Asked::Tokens => with(reply, out, |out, rows: Vec<TokenRow>| token::list(out, &rows, lang)),
         Asked::Detach => writeln!(out, "{}", text::detached(lang)),

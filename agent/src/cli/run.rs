@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     args::Format,
+    lists::ListCheck,
     meaning::{Order, Place, Replay, Work},
     render,
     text::{self, Lang},
@@ -35,6 +36,7 @@ use crate::{
     cutoff::{Names, Switch, Thrown},
     dataplane::maps::CutMaps,
     record::{Origin, reader},
+    threat::{self, Protected},
 };
 
 /// Does what was ordered; the exit code.
@@ -65,6 +67,10 @@ pub fn run(order: Order) -> u8 {
             return show(&explain(&policy, &question, lang), render::Asked::Explain, lang, format);
         }
         Work::Replay(replay) => return self::replay(&order.place, &replay, lang, format),
+        Work::CheckLists(check) => {
+            let reply = check_lists(&order.place, &check, lang);
+            return show(&reply, render::Asked::ListsChecked, lang, format);
+        }
         Work::Schema => Reply::done(rooms::schema()),
         Work::Version => Reply::done(json!({ "version": env!("CARGO_PKG_VERSION") })),
     };
@@ -166,7 +172,9 @@ fn claims_from() -> Option<String> {
 
 fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
-        Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
+        Ask::Apply(_) | Ask::Group(_) | Ask::Lists {} | Ask::ReloadLists(_) => {
+            return Reply::failed(text::needs_agent(lang, config.socket.display()));
+        }
         Ask::Check {} => return handler::check(&config.policy, lang),
         Ask::VerifyRecords {} => return handler::verify_record(&config.state.join("records.jsonl")),
         Ask::Records { limit, filter } => {
@@ -235,6 +243,32 @@ fn explain(policy: &std::path::Path, question: &Question, lang: Lang) -> Reply {
             reply
         }
     }
+}
+
+/// Looks at list files, as far as possible as the agent would.
+fn check_lists(place: &Place, check: &ListCheck, lang: Lang) -> Reply {
+    let config = place.load();
+    let path = check.policy.clone().or_else(|| config.as_ref().ok().map(|config| config.policy.clone()));
+    let management = config.as_ref().map(|config| config.management.clone()).unwrap_or_default();
+    let read = path.as_ref().and_then(|path| rooms::load(path, lang).0);
+    if check.policy.is_some() && read.is_none() {
+        return Reply::usage(text::policy_invalid(lang, path.unwrap_or_default().display()));
+    }
+    let protected = match &read {
+        Some(read) => Protected::of(&read.policy, &management),
+        None => {
+            let why = match (&path, &config) {
+                (Some(path), _) => text::policy_invalid(lang, path.display()),
+                (None, Err(error)) => error.to_string(),
+                (None, Ok(_)) => String::new(),
+            };
+            eprintln!("sekimori: {}", text::list_check_alone(lang, why));
+            Protected::default()
+        }
+    };
+    let rows: Vec<_> =
+        check.files.iter().map(|file| threat::check_file(file, check.format, &protected, lang)).collect();
+    Reply::with(u8::from(rows.iter().any(|row| !row.taken)), rows)
 }
 
 fn replay(place: &Place, replay: &Replay, lang: Lang, format: Format) -> u8 {

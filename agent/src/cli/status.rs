@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    quarantine,
+    lists, quarantine,
     render::{short, table},
     text::{self, Lang},
 };
@@ -46,6 +46,8 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
         let names: Vec<&str> = status.members.keys().map(String::as_str).collect();
         writeln!(out, "{}", text::h_members(lang, status.members.values().sum::<usize>(), names.join(", ")))?;
     }
+    let lists = status.threat_lists.iter().map(|row| lists::line(row, lang));
+    section(out, &text::h_lists(lang), lists)?;
     writeln!(out, "{}", text::h_record(lang, status.record.last, status.record.failures))?;
     if !status.clock.synchronised {
         writeln!(out, "{}", text::h_clock_unsynchronised(lang))?;

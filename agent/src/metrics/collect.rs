@@ -107,6 +107,14 @@ fn of_status(status: &Status) -> Families {
         families.cutoff_active.push(labelled([("kind", kind)], count));
         families.cutoff_age_seconds.push(labelled([("kind", kind)], oldest as f64));
     }
+    for row in &status.threat_lists {
+        let sample = |value: f64| labelled([("list", row.list.as_str())], value);
+        families.threat_list_prefixes.push(sample(row.prefixes as f64));
+        families.threat_list_age_seconds.push(sample(row.age_seconds as f64));
+        families.threat_list_expired.push(sample(flag(row.expired)));
+        families.threat_list_refused.push(sample(flag(row.refused.is_some())));
+        families.threat_list_refusals_total.push(sample(row.refusals as f64));
+    }
     for (by, automatic) in [("person", false), ("automatic", true)] {
         let hosts = status.quarantine.iter().filter(|row| row.automatic == automatic);
         let (count, oldest) = hosts.fold((0, 0), |(count, oldest), row| (count + 1, row.age_seconds.max(oldest)));

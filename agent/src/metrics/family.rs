@@ -98,6 +98,16 @@ families! {
     quarantined_hosts: GAUGE;
     /// Age of the oldest quarantine that a person or something automatic placed; 0 if there is none.
     quarantine_age_seconds: GAUGE;
+    /// Prefixes in use of a list that others keep; 0 if nothing of it is.
+    threat_list_prefixes: GAUGE;
+    /// Age of what is used of a list, since its newest file was written; 0 if nothing is.
+    threat_list_age_seconds: GAUGE;
+    /// 1 if what is used of a list is older than the policy lets it be.
+    threat_list_expired: GAUGE;
+    /// 1 if what is on disk of a list was refused: the last good delivery is used, or none.
+    threat_list_refused: GAUGE;
+    /// Deliveries of a list refused since the agent started.
+    threat_list_refusals_total: COUNTER;
     /// 1 if this zone or network is cut off.
     network_cut: GAUGE;
     /// Rules and device registrations that have ended.

@@ -59,6 +59,12 @@ pub enum Action {
     GroupRemove,
     /// Members of a group went by themselves at their time.
     GroupExpire,
+    /// Lists that others keep were read again because somebody said so.
+    ListReload,
+    /// A delivery of a list was refused; the last good one stays in use.
+    ListRefused,
+    /// A delivery of a list was taken after none, or after one that was refused.
+    ListTaken,
     /// A token or certificate of the HTTP API was added.
     TokenAdd,
     /// A token or certificate of the HTTP API was revoked.
