@@ -45,11 +45,13 @@ macro_rules! texts {
 
 mod cutoff;
 mod http;
+mod plan;
 mod quarantine;
 mod records;
 
 pub use cutoff::*;
 pub use http::*;
+pub use plan::*;
 pub use quarantine::*;
 pub use records::*;
 
