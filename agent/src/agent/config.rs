@@ -12,7 +12,7 @@ use sekimori_ebpf::abi::MAX_MANAGEMENT;
 
 use super::{
     document::{At, Node},
-    timeouts::Timeouts,
+    timeouts::{self, Timeouts},
 };
 use crate::{
     cutoff::object::read_mac,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Where the configuration is looked for when nothing is said.
 pub const DEFAULT_PATH: &str = "/etc/sekimori/agent.yaml";
+/// Longest lead time of planned cut-offs: 30 days.
+const MAX_LEAD: u32 = 30 * 86_400;
 /// Far more than a configuration needs.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub flows: Flows,
     /// How long conversations may be idle.
     pub timeouts: Timeouts,
+    /// Seconds that a planned cut-off is to be ahead, unless it is urgent.
+    pub plan_lead_time: u32,
     /// Established flows may be forwarded by the way in where nothing would be missed.
     pub fast_path: bool,
     /// Interfaces, zones and networks where they may not.
@@ -130,6 +134,7 @@ impl Config {
             "mark_shift",
             "flows",
             "timeouts",
+            "plan_lead_time",
             "fast_path",
             "fast_path_except",
         ])? {
@@ -157,6 +162,7 @@ impl Config {
                 "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
                 "timeouts" => config.timeouts = Timeouts::read(value)?,
+                "plan_lead_time" => config.plan_lead_time = plan_lead_time(value)?,
                 "fast_path" => {
                     config.fast_path = match value.text("auto or off")? {
                         "auto" => true,
@@ -192,6 +198,7 @@ impl Config {
             mark_shift: 8,
             flows: Flows { established: 262_144, opening: 65_536 },
             timeouts: Timeouts::default(),
+            plan_lead_time: 24 * 3600,
             fast_path: true,
             fast_path_except: BTreeSet::new(),
         }
@@ -225,6 +232,13 @@ fn within(value: &Node, low: u32, high: u32) -> Result<u32, At> {
     let expected = format!("a number from {low} to {high}");
     let number: u32 = value.parse(&expected)?;
     if (low..=high).contains(&number) { Ok(number) } else { Err(value.error(format!("`{number}` is not {expected}"))) }
+}
+
+fn plan_lead_time(value: &Node) -> Result<u32, At> {
+    let expected = "a time from 0s to 30d such as 24h or 5d";
+    let text = value.text(expected)?;
+    let seconds = timeouts::seconds(text).filter(|seconds| *seconds <= MAX_LEAD);
+    seconds.ok_or_else(|| value.error(format!("`{text}` is not {expected}")))
 }
 
 fn roles(value: &Node, mut roles: Roles) -> Result<Roles, At> {
@@ -324,6 +338,7 @@ adopt_seconds: 0
 mark_shift: 8
 flows: {established: 4096, opening: 2048}
 timeouts: {tcp_established: 1d, udp_stream: 3m}
+plan_lead_time: 5d
 fast_path: off
 fast_path_except: [lan0, guest]
 ";
@@ -340,6 +355,7 @@ fast_path_except: [lan0, guest]
         assert_eq!(config.xdp, XdpChoice::Native);
         assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
         assert_eq!(config.timeouts, Timeouts([60, 86_400, 120, 10, 30, 180, 30, 120]));
+        assert_eq!(config.plan_lead_time, 5 * 86_400);
         assert!(!config.fast_path);
         assert_eq!(config.fast_path_except, BTreeSet::from(["guest".to_owned(), "lan0".to_owned()]));
     }
@@ -349,6 +365,8 @@ fast_path_except: [lan0, guest]
         let config = Config::read("metrics: off\n").unwrap();
         assert_eq!((config.metrics, config.http), (None, None));
         assert_eq!(config.adopt_seconds, 60);
+        assert_eq!(config.plan_lead_time, 86_400);
+        assert_eq!(Config::read("plan_lead_time: 0s\n").unwrap().plan_lead_time, 0);
         assert!(config.fast_path && config.fast_path_except.is_empty());
         assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
     }
@@ -375,6 +393,8 @@ fast_path_except: [lan0, guest]
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
             ("timeouts: {tcp_opening: 1m, icmp: 30}\n", 1, 35, "2h4m"),
+            ("plan_lead_time: 24\n", 1, 17, "24h"),
+            ("plan_lead_time: 31d\n", 1, 17, "30d"),
             ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),
             ("management:\n  - interface: lan0\n    port: 22\n", 2, 5, "sources"),
             ("management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n", 2, 5, "port"),

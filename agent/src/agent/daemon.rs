@@ -86,6 +86,8 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     let steps = clock::watch_steps().map_err(listen("clock"))?;
     keeper.hold_links();
     keeper.revive().await;
+    // What came due while no agent ran, before anybody is answered.
+    tokio::task::block_in_place(|| keeper.carry_out_plans());
 
     let desk = Desk::new(keeper);
     let (stop, shutdown) = watch::channel(false);
@@ -147,6 +149,7 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
     let mut minute = ticks(CLOCK_EVERY);
     let mut fast = ticks(FAST_EVERY);
     let attached = keeper.lock().await.attached();
+    let planned = desk.planned();
     loop {
         let due = keeper.lock().await.fast_due().map(Instant::from_std);
         // Not longer than a minute: the clock may be set. Not at once: what failed is tried again.
@@ -154,6 +157,8 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
         let ends = keeper.lock().await.members_due().map(soon);
         let released = keeper.lock().await.quarantine_due().map(soon);
         let restored = keeper.lock().await.cut_due().map(soon);
+        // At once if it is time: what failed has its own pause.
+        let begins = keeper.lock().await.plan_due().map(|left| Instant::now() + left.min(CLOCK_EVERY));
         tokio::select! {
             // First of all what may have to stop something.
             biased;
@@ -168,6 +173,12 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
                     Some(problem) => tracing::error!("apply by {}: {}", signal.name, problem.message),
                 }
             }
+            () = tokio::time::sleep_until(begins.unwrap_or_else(Instant::now)), if begins.is_some() => {
+                let mut keeper = keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.carry_out_plans());
+            }
+            // It may be nearer than what is waited for.
+            () = planned.notified() => {}
             Some(()) = rules.foreign.recv() => {
                 while rules.foreign.try_recv().is_ok() {}
                 keeper.lock().await.netfilter_changed();

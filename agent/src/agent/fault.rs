@@ -37,6 +37,14 @@ pub enum Fault {
     Marks(Conflict),
     /// Names in `fast_path_except` that nobody has.
     FastExcept(String),
+    /// Planned cut-offs could not be read.
+    PlansUnread(String),
+    /// Planned cut-offs could not be written.
+    PlansNotKept(String),
+    /// Planned cut-offs were missed: their numbers.
+    PlansMissed(String),
+    /// Planned cut-offs cannot be carried out: which, and why.
+    PlansFailing(String),
     /// Who may come by the network could not be read.
     TokensUnread(String),
     /// The HTTP API is configured and not served.
@@ -62,6 +70,10 @@ impl Fault {
             Self::Schedules(why) => text::fault_schedules(lang, why),
             Self::Marks(conflict) => conflict.text(lang),
             Self::FastExcept(names) => text::fault_fast_except(lang, names),
+            Self::PlansUnread(why) => text::plans_unread(lang, why),
+            Self::PlansNotKept(why) => text::plans_not_kept(lang, why),
+            Self::PlansMissed(numbers) => text::fault_plans_missed(lang, numbers),
+            Self::PlansFailing(plans) => text::fault_plans_failing(lang, plans),
             Self::TokensUnread(why) => text::tokens_unread(lang, why),
             Self::Http(why) => text::fault_http(lang, why),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::{
     apply::{self, Refusal},
@@ -31,6 +31,8 @@ pub struct Desk {
     keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
     applying: Arc<Mutex<()>>,
+    /// There may be a plan that is nearer than all before.
+    planned: Arc<Notify>,
     switch: Switch,
 }
 
@@ -38,12 +40,17 @@ impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
         let switch = keeper.cut_switch();
-        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch }
+        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), planned: Arc::default(), switch }
     }
 
     /// The switch.
     pub fn switch(&self) -> Switch {
         self.switch.clone()
+    }
+
+    /// Told whenever something was planned.
+    pub fn planned(&self) -> Arc<Notify> {
+        Arc::clone(&self.planned)
     }
 
     /// The instance itself.
@@ -117,6 +124,24 @@ impl Desk {
                 let keeper = self.keeper.lock().await;
                 Reply::done(tokio::task::block_in_place(|| keeper.cutoffs()))
             }
+            Ask::Plan(mut ask) => match spoken(ask.reason, lang) {
+                Ok(reason) => {
+                    ask.reason = reason;
+                    let mut keeper = self.keeper.lock().await;
+                    let reply = tokio::task::block_in_place(|| keeper.plan(ask, caller));
+                    self.planned.notify_one();
+                    reply
+                }
+                Err(reply) => reply,
+            },
+            Ask::Unplan { number, reason } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.unplan(number, &reason, caller))
+                }
+                Err(reply) => reply,
+            },
+            Ask::Plans {} => Reply::done(self.keeper.lock().await.plan_rows(lang)),
             Ask::VerifyCuts { objects } => {
                 let mut keeper = self.keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.verify_cuts(&objects, caller))

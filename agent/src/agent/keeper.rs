@@ -102,6 +102,12 @@ pub struct Keeper {
     pub(super) switched: prometheus::Histogram,
     /// The last drill.
     pub(super) drilled: Option<Timestamp>,
+    pub(super) plans: cutoff::Plans,
+    pub(super) plan_store: cutoff::PlanStore,
+    /// Why they could not be read: then none is carried out, and none is made.
+    pub(super) plans_unread: Option<String>,
+    /// When a plan that could not be carried out is tried again.
+    pub(super) plans_retry: Option<Instant>,
     pub(super) quarantines: quarantine::List,
     /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
     pub(super) quarantine_unread: Option<String>,
@@ -181,6 +187,11 @@ impl Keeper {
             tokens.replace(list);
         }
 
+        let plan_store = cutoff::PlanStore::new(&config.state);
+        let plans = plan_store.load();
+        let plans_unread = plans.as_ref().err().cloned();
+        let plans = faults.track(plans, Fault::PlansUnread).unwrap_or_default();
+
         let drilled = state.drilled().map_err(|error| error.to_string());
         let drilled = faults.track(drilled, |why| Fault::State("last drill", why)).flatten();
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
@@ -198,6 +209,10 @@ impl Keeper {
             notes_taken: false,
             switched: crate::metrics::family::switch_times(),
             drilled,
+            plans,
+            plan_store,
+            plans_unread,
+            plans_retry: None,
             quarantines: quarantines.unwrap_or_default(),
             quarantine_unread,
             tokens,
@@ -223,6 +238,7 @@ impl Keeper {
             let result = Outcome { ok: false, message };
             keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
         }
+        keeper.say_how_plans_stand();
         if mode == Mode::Agent {
             keeper.look_over_the_record();
         }

@@ -28,6 +28,7 @@ pub mod management;
 pub mod marks;
 mod memory;
 mod nftables;
+pub mod plans;
 pub mod preflight;
 mod prove;
 pub mod quarantines;

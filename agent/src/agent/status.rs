@@ -47,6 +47,7 @@ impl Keeper {
             fast_path,
             guard,
             cutoffs: self.cutoffs(),
+            plans: self.plan_rows(lang),
             quarantine: self.quarantined(),
             members: self.member_counts(),
             tables: self.tables(),

@@ -69,6 +69,17 @@ pub enum Ask {
     Restore(RestoreAsk),
     /// What is cut off.
     Cuts {},
+    /// Plan a cut-off.
+    Plan(PlanAsk),
+    /// Take a plan back.
+    Unplan {
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// What is planned.
+    Plans {},
     /// Look at cut-offs again.
     VerifyCuts {
         /// Which; none: all.
@@ -144,6 +155,33 @@ pub struct CutoffAsk {
     /// Of a drill: when the people began, in the forms of `until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+}
+
+/// What to cut off later, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanAsk {
+    /// What, all at one instant.
+    pub objects: Vec<Object>,
+    /// When: RFC 3339, or local time of the policy.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+    /// How deep.
+    #[serde(default)]
+    pub level: Level,
+    /// For so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<u64>,
+    /// Until then: in the forms of `at`, or a time of day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Even if people hear of it late.
+    #[serde(default)]
+    pub urgent: bool,
+    /// Draft what they are told.
+    #[serde(default)]
+    pub notice: bool,
 }
 
 /// What to restore.
@@ -236,6 +274,7 @@ impl Ask {
             | Self::VerifyRecords {}
             | Self::Quarantines {}
             | Self::Cuts {}
+            | Self::Plans {}
             | Self::VerifyCuts { .. }
             | Self::Tokens {}
             | Self::Groups { .. } => Role::Viewer,
@@ -243,6 +282,8 @@ impl Ask {
             | Self::Group(_)
             | Self::Cutoff(_)
             | Self::Restore(_)
+            | Self::Plan(_)
+            | Self::Unplan { .. }
             | Self::Quarantine { .. }
             | Self::Release { .. }
             | Self::TokenAdd(_)
@@ -336,6 +377,9 @@ mod tests {
         assert_eq!(Ask::Records { limit: 1, filter: Filter::default() }.needs(), Role::Viewer);
         assert_eq!(Ask::Apply(Apply::default()).needs(), Role::Operator);
         assert_eq!(Ask::Detach { reason: String::new() }.needs(), Role::Operator);
+        assert_eq!(Ask::Plans {}.needs(), Role::Viewer);
+        assert_eq!(Ask::Plan(PlanAsk::default()).needs(), Ask::Cutoff(CutoffAsk::default()).needs());
+        assert_eq!(Ask::Unplan { number: 1, reason: String::new() }.needs(), Role::Operator);
         let request = serde_json::to_string(&Ask::Apply(Apply::default())).unwrap();
         assert!(request.starts_with(r#"{"op":"apply""#), "{request}");
     }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{cutoff::Level, record::Actor};
+use crate::{
+    cutoff::{Level, PlanState},
+    record::Actor,
+};
 
 /// How an instance is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +36,9 @@ pub struct Status {
     pub guard: Vec<Guard>,
     /// Cut-offs in force or kept.
     pub cutoffs: Vec<Cutoff>,
+    /// Cut-offs that are planned, or were and could not be carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<PlanRow>,
     /// Hosts in quarantine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<QuarantineRow>,
@@ -200,6 +206,37 @@ pub struct Cutoff {
     /// Their bytes.
     #[serde(default)]
     pub refused_bytes: u64,
+}
+
+/// A planned cut-off.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PlanRow {
+    /// Counted from 1, never reused.
+    pub number: u64,
+    /// As on the command line: `network internet`.
+    pub objects: Vec<String>,
+    /// How deep.
+    pub level: Level,
+    /// When it begins, RFC 3339, local time of the policy.
+    pub at: String,
+    /// When it ends; none: when somebody restores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// From when until when, in the reader's language.
+    pub period: String,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub planned_by: Actor,
+    /// When it was planned, RFC 3339.
+    pub planned_at: String,
+    /// Nearer than the lead time that people are promised.
+    pub urgent: bool,
+    /// `pending`, `failing` or `missed`.
+    pub state: PlanState,
+    /// Why it could not be carried out, English.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A host in quarantine.

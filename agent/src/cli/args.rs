@@ -290,7 +290,11 @@ pub enum GroupCommand {
 
 /// What to cut, how and why.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cutoff {
+    /// Later, by the agent itself.
+    #[command(subcommand)]
+    pub plan: Option<PlanCommand>,
     /// `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`, `all`: one or more. Or `list`: what is cut off. Or
     /// `verify`, with objects or without: look at it again.
     #[arg(required = true, value_name = "OBJECT")]
@@ -316,6 +320,52 @@ pub struct Cutoff {
     /// Of a drill: when the people began, to measure how long they took.
     #[arg(long, value_name = "TIME", requires = "drill")]
     pub started: Option<String>,
+}
+
+/// What to do with planned cut-offs.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Plan a cut-off: the agent carries it out by itself, over a restart or a reboot too.
+    Plan(Plan),
+    /// What is planned.
+    Plans,
+    /// Take a plan back, or put one away that was missed.
+    Unplan {
+        /// Its number.
+        number: u64,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// A cut-off to come.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`, `all`: one or more.
+    #[arg(required = true, value_name = "OBJECT")]
+    pub words: Vec<String>,
+    /// When: 2026-12-05T18:00 (local time of the policy), '2026-12-05 18:00', '令和8年12月5日 18時', or with an offset.
+    #[arg(long, value_name = "TIME")]
+    pub at: String,
+    /// For so long: 90s, 30m, 8h, 7d; else until somebody restores it.
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until")]
+    pub lasting: Option<String>,
+    /// Until then: 20:00 (the next after the beginning), or in the forms of --at.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Why; recorded, and in the notice.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// How deep.
+    #[arg(long, value_enum, default_value = "drop")]
+    pub level: Level,
+    /// Draft what the people concerned are told, in Japanese and English; into FILE, which must not exist, or shown.
+    #[arg(long, value_name = "FILE")]
+    pub notice: Option<Option<PathBuf>>,
+    /// Even if it is nearer than plan_lead_time in the agent's configuration.
+    #[arg(long)]
+    pub urgent: bool,
 }
 
 /// A restoration.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     agent::config::{self, Config},
-    api::protocol::{Apply, Ask, GroupChange, Question, TokenAsk},
+    api::protocol::{Apply, Ask, GroupChange, PlanAsk, Question, TokenAsk},
     cutoff::Object,
     policy::words::Lasting,
     tokens::Secret,
@@ -54,6 +54,8 @@ pub enum Work {
     Ask(Ask),
     /// Let somebody use the HTTP API; the token is made here and shown here.
     NewToken(Box<TokenAsk>, Secret),
+    /// Plan a cut-off; its notice goes into the file, if one is named.
+    Plan(Box<PlanAsk>, Option<PathBuf>),
     /// Check a policy on disk; `None`: the configured one.
     Check(Option<PathBuf>),
     /// Print the schema.
@@ -221,6 +223,51 @@ mod tests {
         ] {
             assert!(order(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_plan_says_what_when_and_why() {
+        let Work::Plan(ask, file) = order(
+            "sekimori cutoff plan network internet zone office --at 2026-12-05T18:00 --for 2h --level flush --reason move --notice",
+        )
+        .unwrap() else {
+            unreachable!()
+        };
+        assert_eq!((ask.objects.len(), ask.at.as_str(), ask.lasting), (2, "2026-12-05T18:00", Some(7_200)));
+        assert_eq!((ask.level, ask.urgent, ask.notice, file), (Level::Flush, false, true, None));
+        let Work::Plan(ask, file) =
+            order("sekimori cutoff plan --notice n.txt all --at 2026-12-05T18:00 --until 20:00 --urgent --reason x")
+                .unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!((ask.urgent, ask.notice, file), (true, true, Some(PathBuf::from("n.txt"))));
+        assert!(matches!(order("sekimori cutoff plans").unwrap(), Work::Ask(Ask::Plans {})));
+        let Work::Ask(Ask::Unplan { number, .. }) = order("sekimori cutoff unplan 3 --reason rain").unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(number, 3);
+        // A network may be called so.
+        let Work::Ask(Ask::Cutoff(ask)) = order("sekimori cutoff network plan --reason worm").unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(ask.objects, [Object::Network { name: "plan".into() }]);
+        for bad in [
+            "sekimori cutoff plan network internet --reason x",
+            "sekimori cutoff plan network internet --at 2026-12-05T18:00",
+            "sekimori cutoff plan --at 2026-12-05T18:00 --reason x",
+            "sekimori cutoff plan network internet --at 2026-12-05T18:00 --reason x --for 2",
+            "sekimori cutoff plan network internet --at 2026-12-05T18:00 --reason x --for 2h --until 20:00",
+            "sekimori cutoff plan --notice network internet --at 2026-12-05T18:00 --reason x",
+            "sekimori cutoff --lang ja plans --reason x",
+            "sekimori cutoff unplan --reason x",
+            "sekimori cutoff unplan three --reason x",
+            "sekimori cutoff unplan 3",
+            "sekimori cutoff plans 3",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+        assert!(order("sekimori cutoff --lang en plans --reason x").unwrap_err().contains("right after"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod args;
 mod cut;
 mod group;
 pub mod meaning;
+mod plan;
 mod quarantine;
 mod records;
 pub mod render;

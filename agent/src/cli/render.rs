@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    cut, group, quarantine, records, status,
+    cut, group, plan, quarantine, records, status,
     text::{self, Lang},
     token,
 };
@@ -17,13 +17,14 @@ use crate::{
         evaluator::Explained,
         flows::Flows,
         groups::{GroupDone, GroupRow},
+        plans::PlanDone,
         quarantines::QuarantineDone,
         rooms::Finding,
         tokens::{TokenDone, TokenRow},
     },
     api::{
         protocol::{Ask, Reply},
-        report::{Cutoff, QuarantineRow},
+        report::{Cutoff, PlanRow, QuarantineRow},
     },
     cutoff::Proof,
     record::{Line, Verified, reader::Filter},
@@ -54,6 +55,10 @@ pub enum Asked {
     Restore,
     /// What is cut off; a stream in JSON.
     Cuts,
+    /// A plan, made or taken back.
+    Plan,
+    /// What is planned; a stream in JSON.
+    Plans,
     /// What was seen of cut-offs.
     Proof,
     /// A quarantine or a release.
@@ -89,6 +94,8 @@ impl Asked {
             Ask::Cutoff(_) => Self::Cut,
             Ask::Restore(_) => Self::Restore,
             Ask::Cuts {} => Self::Cuts,
+            Ask::Plan(_) | Ask::Unplan { .. } => Self::Plan,
+            Ask::Plans {} => Self::Plans,
             Ask::VerifyCuts { .. } => Self::Proof,
             Ask::Quarantine { .. } | Ask::Release { .. } => Self::Quarantine,
             Ask::Quarantines {} => Self::Quarantines,
@@ -105,9 +112,13 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Record | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => {
-            Some(&reply.body)
-        }
+        Asked::Records
+        | Asked::Record
+        | Asked::Cuts
+        | Asked::Plans
+        | Asked::Groups
+        | Asked::Quarantines
+        | Asked::Tokens => Some(&reply.body),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -146,6 +157,8 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
         Asked::Cut => with(reply, out, |out, done: CutDone| cut::done(out, &done, lang)),
         Asked::Restore => with(reply, out, |out, done: RestoreDone| cut::restored(out, &done, lang)),
         Asked::Cuts => with(reply, out, |out, cuts: Vec<Cutoff>| cut::list(out, &cuts, lang)),
+        Asked::Plan => with(reply, out, |out, done: PlanDone| plan::done(out, &done, lang)),
+        Asked::Plans => with(reply, out, |out, rows: Vec<PlanRow>| plan::list(out, &rows, lang)),
         Asked::Proof => with(reply, out, |out, proof: Proof| cut::proof(out, &proof, lang)),
         Asked::Quarantine => with(reply, out, |out, done: QuarantineDone| quarantine::done(out, &done, lang)),
         Asked::Quarantines => with(reply, out, |out, rows: Vec<QuarantineRow>| quarantine::list(out, &rows, lang)),

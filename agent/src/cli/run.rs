@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     args::Format,
     meaning::{Order, Place, Replay, Work},
-    render,
+    plan, render,
     text::{self, Lang},
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     api::{
         client, door,
         protocol::{Ask, Question, Reply, Request},
+        report::PlanRow,
         roles::{self, Peer},
     },
     cutoff::{Names, Switch, Thrown},
@@ -45,7 +46,11 @@ pub fn run(order: Order) -> u8 {
         Work::Ask(ask) => {
             let rendered = render::Asked::of(&ask);
             let reply = ask_instance(&order.place, ask, lang);
-            return show(&reply, rendered, lang, format);
+            let exit = show(&reply, rendered, lang, format);
+            if (rendered, format, &reply.error) == (render::Asked::Cuts, Format::Text, &None) {
+                planned_beside(&order.place, lang);
+            }
+            return exit;
         }
         Work::NewToken(ask, secret) => {
             let mut reply = ask_instance(&order.place, Ask::TokenAdd(*ask), lang);
@@ -53,6 +58,16 @@ pub fn run(order: Order) -> u8 {
                 row.insert("token".into(), json!(secret.show()));
             }
             return show(&reply, render::Asked::Token, lang, format);
+        }
+        Work::Plan(ask, file) => {
+            // Before anything is planned: a name that is taken is a slip.
+            if let Some(file) = file.as_ref().filter(|file| file.exists()) {
+                let reply = Reply::usage(text::notice_file_exists(lang, file.display()));
+                return show(&reply, render::Asked::Plan, lang, format);
+            }
+            let reply = ask_instance(&order.place, Ask::Plan(*ask), lang);
+            let reply = plan::put_notice(reply, file.as_deref(), lang);
+            return show(&reply, render::Asked::Plan, lang, format);
         }
         Work::Check(policy) => {
             let reply = match policy.map_or_else(|| configured_policy(&order.place), Ok) {
@@ -94,6 +109,19 @@ pub(super) fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Form
             eprintln!("sekimori: {error}");
             2
         }
+    }
+}
+
+/// What is planned belongs to what is cut off, for people; in JSON it is a list of its own.
+fn planned_beside(place: &Place, lang: Lang) {
+    let planned = ask_instance(place, Ask::Plans {}, lang);
+    // An agent of an earlier version knows of no plans.
+    let rows: Vec<PlanRow> = serde_json::from_value(planned.body).unwrap_or_default();
+    // As in `show`, a reader that went away has what it wanted.
+    if let Err(error) = plan::beside(&mut io::stdout().lock(), &rows, lang)
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("sekimori: {error}");
     }
 }
 
@@ -166,7 +194,9 @@ fn claims_from() -> Option<String> {
 
 fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
-        Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
+        Ask::Apply(_) | Ask::Group(_) | Ask::Plan(_) => {
+            return Reply::failed(text::needs_agent(lang, config.socket.display()));
+        }
         Ask::Check {} => return handler::check(&config.policy, lang),
         Ask::VerifyRecords {} => return handler::verify_record(&config.state.join("records.jsonl")),
         Ask::Records { limit, filter } => {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    quarantine,
+    plan, quarantine,
     render::{short, table},
     text::{self, Lang},
 };
@@ -18,6 +18,7 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
     }
     section(out, &text::h_faults(lang), status.faults.iter().map(|fault| format!("  {fault}")))?;
     cutoffs(out, status, lang)?;
+    section(out, &text::h_plans(lang), status.plans.iter().map(|row| plan::line(row, lang)))?;
     let held = status.quarantine.iter().map(|row| quarantine::line(row, lang));
     section(out, &text::h_quarantine(lang), held)?;
     let agent = match (status.agent_running, status.enforcing) {

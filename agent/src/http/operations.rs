@@ -19,7 +19,7 @@ use crate::{
     },
     api::{
         protocol::{CutoffAsk, RestoreAsk},
-        report::{Cutoff, QuarantineRow, Status},
+        report::{Cutoff, PlanRow, QuarantineRow, Status},
     },
 };
 
@@ -63,6 +63,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         serve: || get(routes::cutoffs),
         takes: None,
         gives: answer_of::<Vec<Cutoff>>,
+    },
+    Operation {
+        path: "/v1/plans",
+        method: "get",
+        id: "plans",
+        summary: "Which cut-offs are planned, and which plans could not be carried out.",
+        open: false,
+        serve: || get(routes::plans),
+        takes: None,
+        gives: answer_of::<Vec<PlanRow>>,
     },
     Operation {
         path: "/v1/quarantines",

@@ -55,6 +55,10 @@ pub(super) async fn cutoffs(visit: Visit) -> Response {
     visit.ask(Ask::Cuts {}).await
 }
 
+pub(super) async fn plans(visit: Visit) -> Response {
+    visit.ask(Ask::Plans {}).await
+}
+
 pub(super) async fn quarantines(visit: Visit) -> Response {
     visit.ask(Ask::Quarantines {}).await
 }

@@ -269,6 +269,7 @@ fn objects(ask: &Ask) -> &[Object] {
     match ask {
         Ask::Cutoff(ask) => &ask.objects,
         Ask::Restore(ask) => &ask.objects,
+        Ask::Plan(ask) => &ask.objects,
         Ask::Quarantine { objects, .. } | Ask::Release { objects, .. } => objects,
         _ => &[],
     }

@@ -33,6 +33,10 @@ pub fn collect(keeper: &Keeper) -> Families {
     }
     families.histograms = prometheus::core::Collector::collect(&gauges.switch_times);
     families.cutoff_drill_timestamp_seconds = plain(gauges.drilled.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
+    families.cutoff_plans =
+        gauges.plans.iter().map(|(state, count)| labelled([("state", state.name())], *count as f64)).collect();
+    families.cutoff_plan_next_timestamp_seconds =
+        plain(gauges.next_plan.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
     families.cutoff_overdue_seconds = plain(gauges.overdue.as_secs_f64());
     families.cutoff_unrecorded = plain(gauges.unrecorded as f64);
     families.network_cut =

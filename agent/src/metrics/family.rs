@@ -92,6 +92,10 @@ families! {
     cutoff_overdue_seconds: GAUGE;
     /// Cut-offs in force without a line in the record.
     cutoff_unrecorded: GAUGE;
+    /// Planned cut-offs, by state: pending, failing (its time has come, and it is tried again) or missed.
+    cutoff_plans: GAUGE;
+    /// When the next planned cut-off begins; 0 if none is planned.
+    cutoff_plan_next_timestamp_seconds: GAUGE;
     /// When a cut-off was last rehearsed; 0 if never.
     cutoff_drill_timestamp_seconds: GAUGE;
     /// Hosts in quarantine, by who put them there: person or automatic.

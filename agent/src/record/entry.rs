@@ -45,6 +45,14 @@ pub enum Action {
     CutoffDrill,
     /// A cut-off was lifted.
     Restore,
+    /// A cut-off was planned.
+    Plan,
+    /// A plan was taken back, or put away after it was missed.
+    Unplan,
+    /// The time of a plan came: the cut-off itself is a line of its own.
+    PlanDue,
+    /// The time of a plan was over before it could be carried out.
+    PlanMissed,
     /// Hosts were put in quarantine.
     Quarantine,
     /// Hosts were released from quarantine.
