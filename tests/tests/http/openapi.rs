@@ -90,6 +90,7 @@ fn requests() -> Vec<(&'static str, Option<Value>)> {
         ("alerts", Some(alerts)),
         ("status", None),
         ("cutoffs", None),
+        ("plans", None),
         ("quarantines", None),
         ("release", Some(json!({"objects": [host("pc-017")], "reason": "clean"}))),
         ("restore", Some(json!({"objects": objects, "reason": "", "dry_run": true}))),
