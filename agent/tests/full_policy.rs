@@ -4,12 +4,21 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use sekimori::policy::{
-    Spans, lint,
-    lint::{InterfaceAddress, Route, System},
-    load,
-    model::{DeviceMode, L2Control, Limits, NetKind, Place, Policy, Port, Rate, Service},
+use sekimori::{
+    compile::{compile, detection::threshold as threshold_of, registry::Registry},
+    policy::{
+        Spans,
+        detectors::known,
+        lint,
+        lint::{InterfaceAddress, Route, System},
+        load,
+        model::{
+            DeviceMode, Guard, L2Control, Limit, Limits, Measure, NetKind, Place, Policy, Port, Rate, Service, Setting,
+        },
+    },
+    threat::{Format, check_policy},
 };
+use sekimori_ebpf::detect::abi::{self, ALL, Detector};
 
 fn full() -> (Policy, Spans) {
     let loaded = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full"));
@@ -72,6 +81,109 @@ fn receivers_of_alerts_have_zones_and_groups() {
     assert_eq!((ids.name.as_str(), ids.token.as_str(), ids.label.as_str()), ("ids", "ids-1", "host"));
     assert_eq!((&ids.zones[..], &ids.groups[..]), (&["office".to_owned()][..], &["cloud".to_owned()][..]));
     assert_eq!((ids.seconds, siem.seconds), (Some(7_200), None));
+}
+
+#[test]
+fn every_zone_has_every_detector_as_built_in_unless_it_is_told_otherwise() {
+    let (policy, _) = full();
+    let detection = policy.detection.as_ref().unwrap();
+    assert_eq!(detection.guard, Guard { hosts: 8, seconds: 1_800 });
+    assert_eq!(detection.traps.len(), 2);
+    let zones: Vec<&str> = detection.zones.iter().map(|(net, _)| policy.nets[*net].name.as_str()).collect();
+    assert_eq!(zones, ["office", "dmz", "guests"]);
+    assert!(detection.zones.iter().all(|(_, settings)| settings.len() == ALL.len()));
+    let of = |zone: usize, detector: Detector| detection.zones[zone].1[&detector];
+    let setting = |action, seconds, limit| Setting { action, seconds, limit };
+    let rate = Limit::Rate(Rate { cost: 1_000_000, burst: 1_500 });
+    let (office, dmz, guests) = (0, 1, 2);
+    // The zone's word over the default's over what is built in; an action brings its own duration along.
+    let scan = Detector::VerticalScan;
+    assert_eq!(of(office, scan), setting(Measure::Quarantine, None, Limit::Count(12)));
+    assert_eq!(of(dmz, scan), setting(Measure::Block, Some(3_600), Limit::Count(12)));
+    assert_eq!(of(guests, scan), setting(Measure::Block, Some(3_600), Limit::Count(20)));
+    assert_eq!(of(office, Detector::UdpFlood), setting(Measure::Alert, None, rate));
+    assert_eq!(of(dmz, Detector::UdpFlood), setting(Measure::Throttle, None, rate));
+    assert_eq!(of(dmz, Detector::FanOut), setting(Measure::Throttle, None, Limit::Distinct(500)));
+    assert_eq!(of(guests, Detector::RandomMac), setting(Measure::Observe, None, Limit::Distinct(200)));
+    assert_eq!(of(office, Detector::SmtpBurst).action, Measure::Off);
+    assert_eq!(of(dmz, Detector::SmtpBurst), known(Detector::SmtpBurst).setting());
+    let [exemption] = &detection.exemptions[..] else { panic!("one exemption") };
+    assert_eq!((&exemption.devices[..], exemption.addresses.len()), (&[2][..], 1));
+    assert_eq!(exemption.detectors, [Detector::FanOut, Detector::AddressSweep]);
+    assert_eq!(exemption.until.unwrap().to_string(), "2027-03-31T15:00:00Z");
+}
+
+/// What the data plane gets is what the policy says, zone by zone and detector by detector.
+#[test]
+fn thresholds_are_kept_from_the_file_to_the_tables() {
+    let (policy, _) = full();
+    let compiled = compile(&policy, &mut Registry::default()).unwrap();
+    let detection = policy.detection.as_ref().unwrap();
+    assert_eq!(compiled.watching.zones.len(), detection.zones.len());
+    for ((_, watched), (_, settings)) in compiled.watching.zones.iter().zip(&detection.zones) {
+        assert_eq!(watched.flags, abi::WATCHED | abi::WATCHED_TRAPS | abi::WATCHED_EXEMPT);
+        for (number, threshold) in watched.thresholds.iter().enumerate() {
+            let detector = Detector::from_number(number as u32);
+            let wanted = detector.map_or_else(Default::default, |detector| threshold_of(&settings[&detector]));
+            assert_eq!(*threshold, wanted, "{detector:?}");
+        }
+    }
+    // Two addresses and a MAC.
+    assert_eq!(compiled.watching.exempt.len(), 3);
+}
+
+#[test]
+fn detection_is_given_once_and_traps_fit_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("a.yaml", "version: 1\ndetection: {}\n");
+    write("b.yaml", "version: 1\ndetection: {}\n");
+    assert_eq!(codes(folder.path()), ["E020"]);
+    let traps: Vec<String> = (0..2_049).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
+    write("b.yaml", "version: 1\n");
+    write("a.yaml", &format!("version: 1\ndetection: {{traps: [{}]}}\n", traps.join(", ")));
+    assert_eq!(codes(folder.path()), ["E056"]);
+}
+
+#[test]
+fn threat_lists_are_named_and_not_read() {
+    let (policy, spans) = full();
+    let [drop, seen] = &policy.threat_lists[..] else { panic!("two lists") };
+    assert_eq!((drop.format, drop.expires, drop.path.to_str()), (Format::Drop, 604_800, Some("feeds/drop.txt")));
+    assert_eq!(format!("{:?}", drop.except), "[192.0.2.0/28, 198.51.100.1/32, 198.51.100.2/31, 198.51.100.4/32]");
+    assert_eq!((seen.format, seen.source.as_str(), seen.except.len()), (Format::Auto, "情報管理課", 0));
+    assert!(policy.files.iter().all(|file| !file.to_string_lossy().contains("feeds")));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full");
+    let found = check_policy(&policy, &spans, &folder);
+    let found: Vec<_> = found.iter().map(|found| (found.code, found.line)).collect();
+    assert_eq!(found, [("W030", 23), ("W030", 29)], "neither is there");
+}
+
+/// What is wrong with a delivery is a warning where it is written, and no error.
+#[test]
+fn deliveries_are_looked_at_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = "version: 1\nzones: {a: {interfaces: [lan0], prefixes: [192.168.9.0/24], devices: any}}\n\
+                  threat_lists: {l: {path: l.txt, source: s, expires: 7d, purpose: p}}\n";
+    fs::write(folder.path().join("p.yaml"), policy).unwrap();
+    let with = |list: &str| {
+        fs::write(folder.path().join("l.txt"), list).unwrap();
+        let loaded = load(folder.path());
+        let found = check_policy(&loaded.policy.unwrap(), &loaded.spans, folder.path());
+        found.iter().map(|d| format!("{} {}:{}", d.code, d.line, d.col)).collect::<Vec<_>>()
+    };
+    let good = (1..20).map(|n| format!("198.51.100.{n}\n")).collect::<String>();
+    assert_eq!(with(&good), [] as [&str; 0]);
+    assert_eq!(with(&format!("{good} 192.0.2.1/24\nbad.example\n")), ["W031 20:2", "W032 3:26"]);
+    assert_eq!(with("192.168.9.9\n"), ["W030 3:26"]);
+    assert_eq!(with(""), ["W030 3:26"]);
+    fs::remove_file(folder.path().join("l.txt")).unwrap();
+    let old = fs::File::create(folder.path().join("l.txt")).unwrap();
+    fs::write(folder.path().join("l.txt"), good).unwrap();
+    old.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 86_400)).unwrap();
+    let loaded = load(folder.path());
+    let found = check_policy(&loaded.policy.unwrap(), &loaded.spans, folder.path());
+    assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), ["W033"]);
 }
 
 #[test]

@@ -57,6 +57,34 @@ pub unsafe fn replace(word: *mut u64, new: u64) {
     }
 }
 
+/// Adds to the word; what it was before.
+///
+/// # Safety
+/// As [`replace_if`].
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, more: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = more;
+        // SAFETY: the caller vouches for the word.
+        unsafe {
+            core::arch::asm!(
+                "{value} = atomic_fetch_add((u64 *)({word} + 0), {value})",
+                word = in(reg) word,
+                value = inout(reg) value,
+                options(nostack)
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        use core::sync::atomic::{AtomicU64, Ordering};
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(word) }.fetch_add(more, Ordering::SeqCst)
+    }
+}
+
 /// Takes a lock, a word that is 0 while nobody has it; tries `patience` times.
 ///
 /// # Safety

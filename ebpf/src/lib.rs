@@ -7,6 +7,7 @@ pub mod atomic;
 pub mod bytes;
 pub mod classify;
 pub mod decide;
+pub mod detect;
 pub mod mark;
 pub mod packet;
 pub mod parse;

@@ -18,6 +18,13 @@ use sekimori_ebpf::{
     atomic,
     classify::Line,
     decide::{converse::Work, rules::Cursor},
+    detect::{
+        Sight, Watch,
+        abi::{
+            Detection, ExemptKey, Host, HostKey, KEPT as KEPT_PACKETS, Kept, MAX_EXEMPT, MAX_HOSTS, MAX_STRANGERS,
+            MAX_THREATS, MAX_TRAPS, PAIRS as PAIR_SLOTS, WATCHED_SLOTS, Wanted, Watched, watched_index,
+        },
+    },
     packet::Packet,
     tables::{Addr, Tables},
 };
@@ -124,6 +131,36 @@ pub(crate) static RULE_COUNTERS: PerCpuArray<RuleCounter, { RULE_SLOTS as usize 
 pub(crate) static EVENTS: RingBuf<Event, { 1 << 20 }> = RingBuf::new();
 #[btf_map]
 pub(crate) static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static WATCHED: Array<Watched, { WATCHED_SLOTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static HOSTS: HashMap<HostKey, Host, { MAX_HOSTS as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static STRANGERS: LruHashMap<HostKey, Host, { MAX_STRANGERS as usize }> = LruHashMap::new();
+/// A host nobody has seen yet: too large for the stack.
+#[btf_map]
+pub(crate) static BLANK: Array<Host, 1> = Array::new();
+#[btf_map]
+pub(crate) static PAIRS: Array<u64, { PAIR_SLOTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static THREATS: LpmTrie<Addr, u32, { MAX_THREATS as usize }, LAZY> = LpmTrie::new();
+#[btf_map]
+pub(crate) static TRAPS: HashMap<Addr, u32, { MAX_TRAPS as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static EXEMPT: HashMap<ExemptKey, u64, { MAX_EXEMPT as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static DETECTIONS: RingBuf<Detection, { 1 << 19 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static KEPT: Array<Kept, { KEPT_PACKETS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static KEPT_NEXT: Array<u64, 1> = Array::new();
+#[btf_map]
+pub(crate) static WANTED: Array<Wanted, 1> = Array::new();
+#[btf_map]
+pub(crate) static CAPTURED: RingBuf<Kept, { 1 << 20 }> = RingBuf::new();
+#[btf_map]
+pub(crate) static SIGHT: PerCpuArray<Sight, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static SCRATCH_IN: PerCpuArray<Scratch, 1> = PerCpuArray::new();
@@ -484,5 +521,61 @@ impl Tables for Maps {
     #[inline(always)]
     fn control_in(&self, packet: &mut Packet, builtin: u32, net: u32) -> u32 {
         steps::sekimori_control(packet, builtin, net)
+    }
+}
+
+impl Watch for Maps {
+    #[inline(always)]
+    fn watched(&self, generation: u32, net: u16) -> *const Watched {
+        pointer(WATCHED.get(watched_index(generation, net)))
+    }
+    #[inline(always)]
+    fn host(&self, key: &HostKey) -> *mut Host {
+        HOSTS.get_ptr_mut(key).or_else(|| STRANGERS.get_ptr_mut(key)).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn host_new(&self, key: &HostKey) -> *mut Host {
+        let Some(blank) = BLANK.get(0) else { return core::ptr::null_mut() };
+        let _full = STRANGERS.insert(key, blank, 0);
+        STRANGERS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn host_proven(&self, key: &HostKey, host: *mut Host) -> *mut Host {
+        if let Some(proven) = HOSTS.get_ptr_mut(key) {
+            return proven;
+        }
+        // SAFETY: a value the kernel returned for this key a moment ago.
+        let _full = HOSTS.insert(key, unsafe { &*host }, 0);
+        match HOSTS.get_ptr_mut(key) {
+            Some(proven) => {
+                let _absent = STRANGERS.remove(key);
+                proven
+            }
+            None => host,
+        }
+    }
+    #[inline(always)]
+    fn proven(&self, key: &HostKey) -> bool {
+        HOSTS.get_ptr(key).is_some()
+    }
+    #[inline(always)]
+    fn pair(&self, hash: u64) -> *mut u64 {
+        PAIRS.get_ptr_mut(hash as u32 & (PAIR_SLOTS - 1)).unwrap_or(core::ptr::null_mut())
+    }
+    #[inline(always)]
+    fn threat(&self, addr: &Addr) -> u32 {
+        THREATS.get(&Key::new(128, *addr)).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn trap(&self, addr: &Addr) -> bool {
+        TRAPS.get_ptr(addr).is_some()
+    }
+    #[inline(always)]
+    fn exempt(&self, generation: u32, key: &Addr) -> u64 {
+        match EXEMPT.get_ptr(&ExemptKey { addr: *key, parity: generation & 1 }) {
+            // SAFETY: as in `port`.
+            Some(mask) => unsafe { *mask },
+            None => 0,
+        }
     }
 }

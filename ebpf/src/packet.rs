@@ -115,8 +115,8 @@ pub struct Packet {
     pub out_mode: u8,
     /// Decision: 1 if only the management path lets it through a cut-off.
     pub by_management: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Decision: what the packet says of an attempt; see [`crate::detect`].
+    pub contact: u8,
     /// Decision: slot of the quarantine its source, destination or MAC is in; 0 for none.
     pub quarantine: u16,
     /// Fast path: VLAN id to leave with.

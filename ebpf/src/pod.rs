@@ -10,6 +10,7 @@ use crate::{
         ViewKey, ViewKey4,
     },
     classify::Line,
+    detect::abi::{Detection, ExemptKey, Host, HostKey, Kept, Threshold, Wanted, Watched},
 };
 
 macro_rules! plain {
@@ -26,6 +27,7 @@ plain!(
     Counter,
     CutWord,
     DeviceEntry,
+    ExemptKey,
     FragEntry,
     FragKey,
     GenConfig,
@@ -52,4 +54,11 @@ plain!(
     ViewKey,
     ViewKey4,
     PrivateContext,
+    Detection,
+    Host,
+    HostKey,
+    Kept,
+    Threshold,
+    Wanted,
+    Watched,
 );

@@ -13,7 +13,7 @@ use sekimori_ebpf::{
     abi::{DIR_IN, DIR_OUT, IFACE_VLAN, OUT_BRIDGED, SETTING_NO_METADATA},
     bytes::opaque,
     decide::{self, fast, quarantine},
-    mark,
+    detect, mark,
     packet::Packet,
     parse::parse,
     reason::Reason,
@@ -23,6 +23,7 @@ use crate::{
     context::Window,
     count::{boot_clock, budget, count, count_out, recent_clock, unsampled},
     maps::{IFACES, Maps, PRIVATE_CONTEXT, PRIVATE_RESULT, SCRATCH_IN, SCRATCH_OUT, SETTINGS, Scratch, private},
+    watch,
 };
 
 /// Ends the classifier chain with a drop (`TCX_DROP`).
@@ -31,6 +32,8 @@ const TCX_DROP: i32 = 2;
 const TCX_NEXT: i32 = -1;
 /// Readable bytes we ask for on the way out: two tags, IPv6, six small extension headers, TCP with options, a quoted packet.
 const PULL: u32 = 256;
+/// Frames to port 53 that are no longer hold no more than a plain question.
+const LONG_QUESTION: u32 = 14 + 20 + 68;
 /// "SKMR": tells our metadata from another program's.
 const META_MAGIC: u32 = 0x534b_4d52;
 
@@ -74,13 +77,16 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
     }
     let packet = &mut scratch.packet;
     if (reason == Reason::Unlisted as u32 || reason == Reason::NoRule as u32) && !private() {
-        if unsampled(packet, reason, budget) {
+        if !watch::looked_at(packet) && unsampled(packet, reason, budget) {
             return xdp_action::XDP_DROP;
         }
         // To be sampled: the event wants every field.
         reason = fast::ASK;
     } else if reason >= Reason::NoPolicy as u32 && !private() {
         // What tracking refused: likewise.
+        reason = fast::ASK;
+    } else if packet.dport == 53 && packet.len > LONG_QUESTION && watch::watched(packet) {
+        // Detectors weigh the questions of a conversation under way too.
         reason = fast::ASK;
     }
     if reason == fast::ASK {
@@ -92,10 +98,15 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
         }
         parse_in(md, scratch);
         reason = judge_in(scratch);
-    } else {
-        conclude(scratch, reason);
+        if detect::attempts(&scratch.packet, reason) && watch::watched(&scratch.packet) {
+            reason = watch::attempt(md, scratch, reason);
+        }
     }
+    conclude(scratch, reason);
     if reason >= Reason::NoPolicy as u32 {
+        if watch::wanted(&scratch.packet) {
+            watch::capture_in(md, scratch, reason);
+        }
         return xdp_action::XDP_DROP;
     }
     if scratch.packet.out_mode != 0 {
@@ -159,8 +170,7 @@ fn parse_out(skb: *mut __sk_buff, scratch: &mut Scratch, tag: u32) -> u32 {
 /// Everything after the parse, out of line: it reads maps only, and the verifier follows it better alone.
 #[inline(never)]
 fn judge_in(scratch: &mut Scratch) -> u32 {
-    let reason = decide::ingress(&Maps, &mut scratch.packet, &mut scratch.work);
-    conclude(scratch, reason)
+    decide::ingress(&Maps, &mut scratch.packet, &mut scratch.work)
 }
 
 #[inline(never)]
@@ -477,7 +487,13 @@ pub(crate) fn sekimori_out(ctx: TcContext) -> i32 {
     }
     parse_out(skb, scratch, tag);
     let reason = judge_out(scratch);
+    if scratch.packet.contact >= detect::CONTACT_ANSWERED && watch::watched(&scratch.packet) {
+        watch::heard(scratch);
+    }
     if reason >= Reason::NoPolicy as u32 {
+        if watch::wanted(&scratch.packet) {
+            watch::capture_out(skb, scratch, reason);
+        }
         return TCX_DROP;
     }
     // SAFETY: as above.

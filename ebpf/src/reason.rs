@@ -106,6 +106,9 @@ reasons! {
     61 CutNetwork "cut_network" Drop "this network or zone is cut off" "この外部網・区域は遮断中";
     62 CutHost "cut_host" Drop "this host or prefix is cut off" "この端末・アドレス範囲は遮断中";
     63 Quarantined "quarantined" Drop "the host is in quarantine and no rule for quarantined hosts permits it" "隔離中の端末で、隔離中も有効な規則がない";
+    64 Blocked "blocked" Drop "a detector blocks what the host does, for a time" "検知により一時的に遮断中の端末の通信";
+    65 Throttled "throttled" Drop "more than a detector lets the host do" "検知の上限を超えた通信";
+    66 Held "held" Drop "too many first contacts at once that nobody has answered yet" "応答のない新規接続が多すぎるため保留";
 
     // Identity.
     70 SpoofedSource "spoofed_source" Drop "a source that does not live on this side" "この側に存在しない送信元アドレス";

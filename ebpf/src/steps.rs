@@ -10,6 +10,7 @@ use sekimori_ebpf::{
         converse::{self, Work},
         cut, egress, fast, fragment, identity, limit, local, quarantine, rules,
     },
+    detect::{self, Sight},
     packet::Packet,
     reason::Reason,
     tables::Addr,
@@ -240,4 +241,24 @@ pub(crate) extern "C" fn sekimori_held(place: *const Seat, key: *const ViewKey, 
     // SAFETY: as above.
     let (Some(place), Some(key)) = (unsafe { (place.as_ref(), key.as_ref()) }) else { return 1 };
     limit::held(&Maps, place, key, now)
+}
+
+/// What the detectors make of a packet that came in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_attempt(packet: *const Packet, sight: *mut Sight, reason: u32) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(sight)) = (unsafe { (packet.as_ref(), sight.as_mut()) }) else { return reason };
+    detect::attempt(&Maps, packet, sight, reason)
+}
+
+/// What an answer tells them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_heard(packet: *const Packet, sight: *mut Sight) -> u32 {
+    // SAFETY: as above.
+    if let (Some(packet), Some(sight)) = unsafe { (packet.as_ref(), sight.as_mut()) } {
+        detect::heard(&Maps, packet, sight);
+    }
+    0
 }

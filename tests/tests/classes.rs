@@ -88,6 +88,7 @@ fn tables(list: &Prefixes) -> Compiled {
         limits: Vec::new(),
         rule_ids: Vec::new(),
         schedules: Vec::new(),
+        watching: Default::default(),
     }
 }
 

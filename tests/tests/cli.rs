@@ -178,12 +178,12 @@ fn explain_agrees_with_the_packets_and_flows_lists_them() -> Result<()> {
     assert_eq!((&pass["verdict"], &pass["rule"]), (&json!("pass"), &json!("names")), "{pass}");
     let (_, drop) = agent.json(["explain", "--in", "lan0", "udp 192.168.10.17:4000 > 198.51.100.5:443"])?;
     assert_eq!((&drop["verdict"], &drop["reason"]), (&json!("drop"), &json!("no_rule")), "{drop}");
-    let said = agent.cli(["flows", "--format", "json"])?;
+    let said = agent.cli(["flows", "--live", "--format", "json"])?;
     let flows: Vec<Value> = said.out.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let flow = flows.iter().find(|flow| flow["interface"] == "lan0" && flow["rule"] == "names").cloned();
     let flow = flow.with_context(|| format!("not listed: {}", said.out))?;
     assert_eq!((&flow["far"], &flow["device"]), (&json!("198.51.100.53:53"), &json!("pc-017")), "{flow}");
-    assert!(agent.cli(["flows"])?.out.contains("198.51.100.53:53"));
+    assert!(agent.cli(["flows", "--live"])?.out.contains("198.51.100.53:53"));
     // A cut-off changes what explain says at once.
     assert!(agent.cli(["cutoff", "zone", "office", "--reason", "worm"])?.ok());
     let (code, cut) = agent.json(["explain", "--in", "lan0", PERMITTED])?;

@@ -10,6 +10,8 @@ mod levels;
 mod model;
 #[path = "cutoff/objects.rs"]
 mod objects;
+#[path = "cutoff/plan.rs"]
+mod plan;
 #[path = "cutoff/proof.rs"]
 mod proof;
 #[path = "cutoff/scene.rs"]

@@ -28,6 +28,9 @@ const EXCUSED: &[(Reason, &str)] = &[
     (Reason::Internal, "a table is missing: never, or the test fails"),
     (Reason::TableFull, "there is room for every view of a history"),
     (Reason::NotLocal, "no step of the judgement says it"),
+    (Reason::Blocked, "private instances watch nobody"),
+    (Reason::Throttled, "private instances watch nobody"),
+    (Reason::Held, "private instances watch nobody"),
 ];
 
 /// The seed of a run nobody chose one for: a gate must not fail for what the change before it did not cause.

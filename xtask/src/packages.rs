@@ -35,7 +35,13 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
 /// What the benchmark measures besides.
 pub(crate) const BENCH_TOOLS: &[Tool] = &[("iptables", "iptables"), ("ipset", "ipset"), ("xdp-filter", "xdp-tools")];
 /// Commands whose package would start a service on this machine: unpacked into our own folder instead.
-pub(crate) const UNPACKED_TOOLS: &[Tool] = &[("prometheus", "prometheus"), ("promtool", "prometheus")];
+pub(crate) const UNPACKED_TOOLS: &[Tool] = &[
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("iodine", "iodine"),
+    ("iodined", "iodine"),
+    ("masscan", "masscan"),
+];
 
 /// Packages of those commands that are not there.
 pub(crate) fn missing_tools(tools: &[Tool]) -> Vec<&'static str> {
@@ -117,11 +123,11 @@ pub(crate) fn unpack(wanted: &[Tool]) -> Result<()> {
     }
     fs::create_dir_all(tools.join("bin"))?;
     for (command, package) in wanted {
-        let program = tools.join("unpacked/usr/bin").join(command);
-        let link = tools.join("bin").join(command);
-        if !program.is_file() {
+        let places = ["usr/bin", "usr/sbin"].map(|place| tools.join("unpacked").join(place).join(command));
+        let Some(program) = places.into_iter().find(|place| place.is_file()) else {
             bail!("the package {package} did not bring {command}");
-        }
+        };
+        let link = tools.join("bin").join(command);
         if !link.exists() {
             std::os::unix::fs::symlink(&program, &link)?;
         }

@@ -39,6 +39,7 @@ use crate::{
         model::Policy,
     },
     record::{Action, Draft, Outcome, RevisionRef, SnapshotRef, room::hex, snapshot},
+    threat::folder_of,
 };
 
 /// What an apply needs to know beforehand; a copy, so that the instance is free meanwhile.
@@ -202,6 +203,7 @@ impl Prepared {
             layout: layout(&self.compiled, members),
             interfaces: self.compiled.interfaces.clone(),
             entry: self.entry.clone(),
+            folder: std::path::absolute(folder_of(&self.source)).ok(),
         }
     }
 }
@@ -210,12 +212,13 @@ impl Prepared {
 /// its groups.
 pub(super) fn layout(compiled: &Compiled, members: &Members) -> String {
     let text = format!(
-        "{} {:?} {:?} {:?} {:?} {members:?}",
+        "{} {:?} {:?} {:?} {:?} {:?} {members:?}",
         env!("CARGO_PKG_VERSION"),
         compiled.interfaces,
         compiled.schedules,
         compiled.rule_ids,
-        compiled.device_names
+        compiled.device_names,
+        compiled.watching
     );
     hex(&Sha256::digest(text))
 }
@@ -351,6 +354,7 @@ impl Keeper {
             state: if configured { FileState::Same } else { FileState::Unknown },
         };
         self.live = Some(Live::of(current, prepared.policy, prepared.compiled));
+        self.refresh_exemptions();
         self.faults.clear(&Fault::FirstPolicy(String::new()));
         self.faults.clear(&Fault::Revision(0, String::new()));
         self.faults.clear(&Fault::Marks(Conflict::default()));
@@ -490,6 +494,7 @@ impl Keeper {
             let kept = self.state.set_current(&current).map_err(|error| error.to_string());
             self.faults.track(kept, |why| Fault::State("revision in force", why));
             self.live = Some(Live::of(current, policy, compiled));
+            self.refresh_exemptions();
             let message = "the saved revision is in force again".to_owned();
             self.note(&Caller::agent(), Action::Reapply, None, Vec::new(), None, Outcome { ok: true, message });
             return Ok(());
@@ -498,6 +503,7 @@ impl Keeper {
             dataplane.know(&compiled);
         }
         self.live = Some(Live::of(current, policy, compiled));
+        self.refresh_exemptions();
         Ok(())
     }
 

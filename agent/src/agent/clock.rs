@@ -77,6 +77,11 @@ impl HighWater {
         if behind <= TOLERANCE { Duration::ZERO } else { behind.unsigned_abs() }
     }
 
+    /// `now`, or the latest time seen if the clock is behind it: what was due then is due.
+    pub fn latest(&self, now: Timestamp) -> Timestamp {
+        if self.behind(now).is_zero() { now } else { self.seen }
+    }
+
     /// Takes `now` as right although a later time was seen.
     pub fn accept(&mut self, now: Timestamp) -> io::Result<()> {
         self.seen = now;
@@ -163,6 +168,8 @@ mod tests {
         let (mut high, _) = HighWater::open(path.clone());
         assert_eq!(high.observe(at("2026-11-22T11:00:00Z")).unwrap(), Duration::from_secs(3600));
         assert_eq!(high.observe(at("2026-11-22T11:59:00Z")).unwrap(), Duration::from_secs(60));
+        assert_eq!(high.latest(at("2026-11-22T11:59:00Z")), at("2026-11-22T12:00:00Z"));
+        assert_eq!(high.latest(at("2026-11-22T12:00:01Z")), at("2026-11-22T12:00:01Z"));
         assert_eq!(high.observe(at("2026-11-22T12:00:01Z")).unwrap(), Duration::ZERO);
         high.accept(at("2020-01-01T00:00:00Z")).unwrap();
         assert_eq!(HighWater::open(path.clone()).0.behind(at("2020-01-01T00:00:00Z")), Duration::ZERO);

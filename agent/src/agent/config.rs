@@ -5,25 +5,32 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use sekimori_ebpf::abi::MAX_MANAGEMENT;
 
 use super::{
-    document::{At, Node},
-    timeouts::Timeouts,
+    document::{At, Node, Value},
+    timeouts::{self, Timeouts},
 };
 use crate::{
     cutoff::object::read_mac,
     dataplane::{ManagementPath, XdpChoice, markbits::MAX_SHIFT},
+    detect::Bounds,
+    flows,
     http::Http,
+    policy::words::Lasting,
 };
 
 /// Where the configuration is looked for when nothing is said.
 pub const DEFAULT_PATH: &str = "/etc/sekimori/agent.yaml";
+/// Longest lead time of planned cut-offs: 30 days.
+const MAX_LEAD: u32 = 30 * 86_400;
 /// Far more than a configuration needs.
 const MAX_BYTES: u64 = 256 * 1024;
+const MIB: u64 = 1 << 20;
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -56,10 +63,25 @@ pub struct Config {
     pub flows: Flows,
     /// How long conversations may be idle.
     pub timeouts: Timeouts,
+    /// How flow records are kept.
+    pub flow_records: flows::Options,
+    /// Seconds that a planned cut-off is to be ahead, unless it is urgent.
+    pub plan_lead_time: u32,
     /// Established flows may be forwarded by the way in where nothing would be missed.
     pub fast_path: bool,
     /// Interfaces, zones and networks where they may not.
     pub fast_path_except: BTreeSet<String>,
+    /// What is kept of what detectors saw.
+    pub incidents: Incidents,
+}
+
+/// What is kept of what detectors saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incidents {
+    /// How many, and how long events belong together.
+    pub bounds: Bounds,
+    /// Bytes of the packets that prove them.
+    pub evidence_bytes: u64,
 }
 
 /// Unix groups that may speak to the control socket; root always may.
@@ -130,8 +152,11 @@ impl Config {
             "mark_shift",
             "flows",
             "timeouts",
+            "flow_records",
+            "plan_lead_time",
             "fast_path",
             "fast_path_except",
+            "incidents",
         ])? {
             match name {
                 "instance" => config.instance = instance(value)?,
@@ -157,6 +182,8 @@ impl Config {
                 "mark_shift" => config.mark_shift = within(value, 0, MAX_SHIFT)?,
                 "flows" => config.flows = flows(value, config.flows)?,
                 "timeouts" => config.timeouts = Timeouts::read(value)?,
+                "flow_records" => config.flow_records = flow_records(value)?,
+                "plan_lead_time" => config.plan_lead_time = plan_lead_time(value)?,
                 "fast_path" => {
                     config.fast_path = match value.text("auto or off")? {
                         "auto" => true,
@@ -170,6 +197,7 @@ impl Config {
                         config.fast_path_except.insert(name.to_owned());
                     }
                 }
+                "incidents" => config.incidents = incidents(value, config.incidents)?,
                 _ => {}
             }
         }
@@ -192,8 +220,11 @@ impl Config {
             mark_shift: 8,
             flows: Flows { established: 262_144, opening: 65_536 },
             timeouts: Timeouts::default(),
+            flow_records: flows::Options::default(),
+            plan_lead_time: 24 * 3600,
             fast_path: true,
             fast_path_except: BTreeSet::new(),
+            incidents: Incidents { bounds: Bounds::default(), evidence_bytes: 256 * MIB },
         }
     }
 }
@@ -227,6 +258,13 @@ fn within(value: &Node, low: u32, high: u32) -> Result<u32, At> {
     if (low..=high).contains(&number) { Ok(number) } else { Err(value.error(format!("`{number}` is not {expected}"))) }
 }
 
+fn plan_lead_time(value: &Node) -> Result<u32, At> {
+    let expected = "a time from 0s to 30d such as 24h or 5d";
+    let text = value.text(expected)?;
+    let seconds = timeouts::seconds(text).filter(|seconds| *seconds <= MAX_LEAD);
+    seconds.ok_or_else(|| value.error(format!("`{text}` is not {expected}")))
+}
+
 fn roles(value: &Node, mut roles: Roles) -> Result<Roles, At> {
     for (name, value) in value.fields(&["operator", "viewer"])? {
         let group = value.text("a unix group")?.to_owned();
@@ -247,6 +285,58 @@ fn flows(value: &Node, mut flows: Flows) -> Result<Flows, At> {
         }
     }
     Ok(flows)
+}
+
+fn incidents(value: &Node, mut incidents: Incidents) -> Result<Incidents, At> {
+    for (name, value) in value.fields(&["keep", "episode", "evidence_mib"])? {
+        match name {
+            "keep" => incidents.bounds.keep = within(value, 100, 100_000)? as usize,
+            "episode" => {
+                let expected = "a time from 1s to 1d, like 10m";
+                let lasting = Lasting::read(value.text(expected)?).filter(|lasting| (1..=86_400).contains(&lasting.0));
+                let Lasting(seconds) = lasting.ok_or_else(|| value.error(format!("expected {expected}")))?;
+                incidents.bounds.episode = Duration::from_secs(seconds);
+            }
+            _ => incidents.evidence_bytes = u64::from(within(value, 1, 65_536)?) * MIB,
+        }
+    }
+    Ok(incidents)
+}
+
+fn flow_records(value: &Node) -> Result<flows::Options, At> {
+    let mut options = flows::Options::default();
+    if let Value::Scalar(text) = &value.value {
+        return match text.as_str() {
+            "off" => Ok(flows::Options { size: 0, ..options }),
+            other => Err(value.error(format!("`{other}` is neither off nor a mapping with size, every"))),
+        };
+    }
+    for (name, value) in value.fields(&["size", "every"])? {
+        match name {
+            "size" => options.size = size(value)?,
+            _ => {
+                let expected = "a time from 1s to 5m such as 10s";
+                let text = value.text(expected)?;
+                let seconds = Lasting::read(text).and_then(|Lasting(seconds)| u32::try_from(seconds).ok());
+                let seconds = seconds.filter(|seconds| (1..=300).contains(seconds));
+                options.every = seconds.ok_or_else(|| value.error(format!("`{text}` is not {expected}")))?;
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// `2GiB`, `512MiB`: from 1 MiB to 1 TiB.
+fn size(value: &Node) -> Result<u64, At> {
+    let expected = "a size from 1MiB to 1024GiB such as 512MiB or 2GiB";
+    let text = value.text(expected)?;
+    let units = [("MiB", 20), ("GiB", 30)];
+    let read = units.iter().find_map(|(unit, bits)| {
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(1 << bits)
+    });
+    let read = read.filter(|bytes| (1 << 20..=1 << 40).contains(bytes));
+    read.ok_or_else(|| value.error(format!("`{text}` is not {expected}")))
 }
 
 fn management(value: &Node) -> Result<Vec<ManagementPath>, At> {
@@ -324,8 +414,11 @@ adopt_seconds: 0
 mark_shift: 8
 flows: {established: 4096, opening: 2048}
 timeouts: {tcp_established: 1d, udp_stream: 3m}
+flow_records: {size: 512MiB, every: 30s}
+plan_lead_time: 5d
 fast_path: off
 fast_path_except: [lan0, guest]
+incidents: {keep: 500, episode: 30s, evidence_mib: 16}
 ";
 
     #[test]
@@ -340,8 +433,12 @@ fast_path_except: [lan0, guest]
         assert_eq!(config.xdp, XdpChoice::Native);
         assert_eq!(config.flows, Flows { established: 4096, opening: 2048 });
         assert_eq!(config.timeouts, Timeouts([60, 86_400, 120, 10, 30, 180, 30, 120]));
+        assert_eq!(config.flow_records, flows::Options { size: 512 << 20, every: 30 });
+        assert_eq!(config.plan_lead_time, 5 * 86_400);
         assert!(!config.fast_path);
         assert_eq!(config.fast_path_except, BTreeSet::from(["guest".to_owned(), "lan0".to_owned()]));
+        let bounds = Bounds { keep: 500, episode: Duration::from_secs(30) };
+        assert_eq!(config.incidents, Incidents { bounds, evidence_bytes: 16 * MIB });
     }
 
     #[test]
@@ -349,6 +446,10 @@ fast_path_except: [lan0, guest]
         let config = Config::read("metrics: off\n").unwrap();
         assert_eq!((config.metrics, config.http), (None, None));
         assert_eq!(config.adopt_seconds, 60);
+        assert_eq!(config.flow_records, flows::Options { size: 2 << 30, every: 10 });
+        assert_eq!(Config::read("flow_records: off\n").unwrap().flow_records.size, 0);
+        assert_eq!(config.plan_lead_time, 86_400);
+        assert_eq!(Config::read("plan_lead_time: 0s\n").unwrap().plan_lead_time, 0);
         assert!(config.fast_path && config.fast_path_except.is_empty());
         assert!(Config::read("instance: a\n").unwrap().metrics.unwrap().ip().is_loopback());
     }
@@ -372,9 +473,18 @@ fast_path_except: [lan0, guest]
             ("xdp: maybe\n", 1, 6, "native, generic or any"),
             ("fast_path: on\n", 1, 12, "neither auto nor off"),
             ("mark_shift: 10\n", 1, 13, "0 to 9"),
+            ("incidents: {keep: 7}\n", 1, 19, "100 to 100000"),
+            ("incidents: {episode: 2d}\n", 1, 22, "1s to 1d"),
             ("flows: {established: many}\n", 1, 22, "a number"),
             ("flows: [1]\n", 1, 8, "a mapping"),
             ("timeouts: {tcp_opening: 1m, icmp: 30}\n", 1, 35, "2h4m"),
+            ("flow_records: on\n", 1, 15, "neither off"),
+            ("flow_records: {size: 2GB}\n", 1, 22, "1MiB to 1024GiB"),
+            ("flow_records: {size: 99999999999GiB}\n", 1, 22, "1MiB to 1024GiB"),
+            ("flow_records: {every: 6m}\n", 1, 23, "1s to 5m"),
+            ("flow_records: {days: 90}\n", 1, 16, "unknown field"),
+            ("plan_lead_time: 24\n", 1, 17, "24h"),
+            ("plan_lead_time: 31d\n", 1, 17, "30d"),
             ("management:\n  - interface: lan0\n    sources: [10.0.0.0/33]\n    port: 22\n", 3, 15, "prefix"),
             ("management:\n  - interface: lan0\n    port: 22\n", 2, 5, "sources"),
             ("management:\n  - {interface: lan0, sources: [10.0.0.0/8]}\n", 2, 5, "port"),

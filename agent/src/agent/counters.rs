@@ -10,7 +10,7 @@ use sekimori_ebpf::{
 use serde::Serialize;
 
 use super::keeper::{Keeper, report};
-use crate::cutoff::Object;
+use crate::cutoff::{Object, PlanState};
 
 /// One counter of a zone or network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,6 +78,10 @@ pub struct Gauges {
     pub overdue: Duration,
     /// Cut-offs without a line in the record.
     pub unrecorded: usize,
+    /// Planned cut-offs by how they stand.
+    pub plans: [(PlanState, usize); 3],
+    /// When the next of them begins.
+    pub next_plan: Option<Timestamp>,
 }
 
 impl Keeper {
@@ -99,6 +103,9 @@ impl Keeper {
             drilled: self.drilled,
             overdue: overdue.and_then(|late| late.try_into().ok()).unwrap_or_default(),
             unrecorded: self.overlay.cuts.iter().filter(|cut| !cut.recorded).count(),
+            plans: [PlanState::Pending, PlanState::Failing, PlanState::Missed]
+                .map(|state| (state, self.plans.count(state))),
+            next_plan: self.plans.open().map(|plan| plan.at).min(),
         }
     }
 

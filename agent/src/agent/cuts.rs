@@ -21,13 +21,13 @@ use crate::{
         report::Detached,
     },
     cli::text::{self, Lang},
-    cutoff::{Cut, Level, Object, Overlay, Placed, Proof, Thrown, resolve, switch},
+    cutoff::{Covers, Cut, Level, Object, Overlay, Placed, Proof, Thrown, dates, resolve, switch},
     dataplane,
     record::{Action, Draft, Outcome},
 };
 
 /// Longest a cut may be asked to last.
-const MAX_SECONDS: u64 = 3_650 * 86_400;
+pub(super) const MAX_SECONDS: u64 = 3_650 * 86_400;
 
 /// What became of one object.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -239,18 +239,9 @@ impl Keeper {
 
     /// What is asked for, if it can be understood.
     fn wish(&self, ask: &CutoffAsk, lang: Lang) -> Result<Wish, Reply> {
-        if ask.objects.is_empty() || ask.objects.len() > switch::MAX_OBJECTS {
-            return Err(Reply::usage(text::cut_how_many(lang, switch::MAX_OBJECTS)));
-        }
-        let objects = switch::checked(&ask.objects).map_err(|error| Reply::usage(error.text(lang)))?;
+        let objects = named(&ask.objects, ask.level, lang)?;
         if ask.including_management && objects != [Object::All] {
             return Err(Reply::usage(text::management_only_all(lang)));
-        }
-        let behind_interface = |object: &Object| !matches!(object, Object::Host { .. } | Object::Prefix { .. });
-        if ask.level == Level::Link
-            && let Some(object) = objects.iter().find(|object| !behind_interface(object))
-        {
-            return Err(Reply::usage(text::cut_link_of_what(lang, object)));
         }
         let now = Timestamp::now();
         let until = match (ask.lasting, &ask.until) {
@@ -272,15 +263,7 @@ impl Keeper {
     /// RFC 3339, local time of the policy, or a time of day: then the next one.
     pub(super) fn until(&self, text: &str, now: Timestamp) -> Option<Timestamp> {
         let zone = self.zone();
-        if let Some(at) = instant(text, &zone) {
-            return Some(at);
-        }
-        let time: jiff::civil::Time = text.parse().ok()?;
-        let here = now.to_zoned(zone);
-        let today = here.with().time(time).build().ok()?;
-        let next =
-            if today.timestamp() > now { today } else { today.tomorrow().ok()?.with().time(time).build().ok()? };
-        Some(next.timestamp())
+        dates::read(text, &zone).or_else(|| dates::next(dates::read_time(text)?, now, &zone))
     }
 
     /// The policy's time zone; without a policy, Japan's.
@@ -291,24 +274,25 @@ impl Keeper {
 
     fn cuts_of(&self, wish: &Wish, ask: &CutoffAsk, caller: &Caller) -> Result<Vec<Cut>, Reply> {
         let lang = caller.lang;
-        let policy = self.live.as_ref().map(|live| live.policy.clone());
         let refused = self.refused_by_net();
         wish.objects
             .iter()
             .map(|object| {
-                if let Err(unknown) = policy.as_deref().map_or(Ok(()), |policy| resolve::exists(object, policy))
-                    && !self.retired(object)
-                {
-                    return Err(Reply::usage(unknown.text(lang)));
-                }
-                let covers =
-                    resolve::covers(object, policy.as_deref()).map_err(|unknown| Reply::usage(unknown.text(lang)))?;
+                let covers = self.known(object, lang)?;
                 let (by, at) = (caller.actor.clone(), seconds(Timestamp::now()));
                 let cut = Cut::new(object.clone(), ask.including_management, covers, ask.reason.clone(), by, at);
                 let refused_before = self.refused_as_net(object, &refused);
                 Ok(Cut { level: ask.level, until: wish.until, refused_before, ..cut })
             })
             .collect()
+    }
+
+    /// What an object covers, if the policy in force or one before it has it.
+    pub(super) fn known(&self, object: &Object, lang: Lang) -> Result<Covers, Reply> {
+        let policy = self.live.as_ref().map(|live| live.policy.as_ref());
+        let known = policy.map_or(Ok(()), |policy| resolve::exists(object, policy));
+        let known = if self.retired(object) { Ok(()) } else { known };
+        known.and_then(|()| resolve::covers(object, policy)).map_err(|unknown| Reply::usage(unknown.text(lang)))
     }
 
     /// The instance refuses what was thrown.
@@ -676,6 +660,19 @@ impl Keeper {
             (Ok(()), Some(why)) => Reply::problem(1, "unrecorded", why),
             (Ok(()), None) => Reply::done(serde_json::json!({ "detached": true })),
         }
+    }
+}
+
+/// The objects that a cut at this level names, checked.
+pub(super) fn named(asked: &[Object], level: Level, lang: Lang) -> Result<Vec<Object>, Reply> {
+    if asked.is_empty() || asked.len() > switch::MAX_OBJECTS {
+        return Err(Reply::usage(text::cut_how_many(lang, switch::MAX_OBJECTS)));
+    }
+    let objects = switch::checked(asked).map_err(|error| Reply::usage(error.text(lang)))?;
+    let behind_interface = |object: &Object| !matches!(object, Object::Host { .. } | Object::Prefix { .. });
+    match objects.iter().find(|object| level == Level::Link && !behind_interface(object)) {
+        Some(object) => Err(Reply::usage(text::cut_link_of_what(lang, object))),
+        None => Ok(objects),
     }
 }
 

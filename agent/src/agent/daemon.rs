@@ -14,12 +14,13 @@ use tokio::{
 };
 
 use super::{
-    clock,
+    beacons, clock,
     config::Config,
-    facts,
+    detections, facts,
     handler::Desk,
     keeper::{Caller, Keeper, Mode},
     memory, nftables, preflight,
+    recorder::Recorder,
     signals::{self, Received},
     watch::Watch,
 };
@@ -32,8 +33,11 @@ use crate::{
     cli::text::Lang,
     http, metrics,
     record::{Action, Origin, Outcome},
+    threat::Wish,
 };
 
+/// How often the files of lists are looked at.
+const LISTS_EVERY: Duration = Duration::from_secs(15);
 /// How often the policy on disk is looked at.
 const POLICY_EVERY: Duration = Duration::from_secs(2);
 /// How often schedules are laid out anew; they reach days ahead.
@@ -86,6 +90,8 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     let steps = clock::watch_steps().map_err(listen("clock"))?;
     keeper.hold_links();
     keeper.revive().await;
+    // What came due while no agent ran, before anybody is answered.
+    tokio::task::block_in_place(|| keeper.carry_out_plans());
 
     let desk = Desk::new(keeper);
     let (stop, shutdown) = watch::channel(false);
@@ -112,7 +118,17 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
         background.spawn(http::server::keep(config.clone(), desk.clone(), shutdown.clone()));
     }
     background.spawn(watch_policy(desk.clone(), Watch::new(&config.policy)));
+    background.spawn(watch_lists(desk.clone()));
     background.spawn(drain_events(desk.clone()));
+    background.spawn(detections::watch(desk.clone(), config.bpffs.join("maps")));
+    let recorder = match Recorder::start(&desk.keeper()).await {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            tracing::error!(%error, "flow records are not kept");
+            None
+        }
+    };
+    background.spawn(beacons::watch(desk.clone()));
     background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");
@@ -121,6 +137,10 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     tell_supervisor("STOPPING=1");
     // Nobody is listening any more if this fails.
     let _ = stop.send(true);
+    if let Some(recorder) = recorder {
+        // It asks the instance, so the instance must not be held meanwhile.
+        tokio::task::block_in_place(|| recorder.stop());
+    }
     let caller = signal_caller(last);
     desk.keeper().lock().await.stopping(&caller, last.name);
     // A request that is being answered gets its answer.
@@ -147,6 +167,7 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
     let mut minute = ticks(CLOCK_EVERY);
     let mut fast = ticks(FAST_EVERY);
     let attached = keeper.lock().await.attached();
+    let planned = desk.planned();
     loop {
         let due = keeper.lock().await.fast_due().map(Instant::from_std);
         // Not longer than a minute: the clock may be set. Not at once: what failed is tried again.
@@ -154,6 +175,9 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
         let ends = keeper.lock().await.members_due().map(soon);
         let released = keeper.lock().await.quarantine_due().map(soon);
         let restored = keeper.lock().await.cut_due().map(soon);
+        let unexempt = keeper.lock().await.exemptions_due().map(soon);
+        // At once if it is time: what failed has its own pause.
+        let begins = keeper.lock().await.plan_due().map(|left| Instant::now() + left.min(CLOCK_EVERY));
         tokio::select! {
             // First of all what may have to stop something.
             biased;
@@ -168,6 +192,12 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
                     Some(problem) => tracing::error!("apply by {}: {}", signal.name, problem.message),
                 }
             }
+            () = tokio::time::sleep_until(begins.unwrap_or_else(Instant::now)), if begins.is_some() => {
+                let mut keeper = keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.carry_out_plans());
+            }
+            // It may be nearer than what is waited for.
+            () = planned.notified() => {}
             Some(()) = rules.foreign.recv() => {
                 while rules.foreign.try_recv().is_ok() {}
                 keeper.lock().await.netfilter_changed();
@@ -210,10 +240,14 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
                 let mut keeper = keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.expire_cuts());
             }
+            () = tokio::time::sleep_until(unexempt.unwrap_or_else(Instant::now)), if unexempt.is_some() => {
+                keeper.lock().await.refresh_exemptions();
+            }
             _ = fast.tick() => look_at_fast_path(&keeper).await,
             _ = minute.tick() => {
                 let mut keeper = keeper.lock().await;
                 keeper.observe_clock();
+                keeper.forget_idle_hosts();
                 let _ = keeper.attach().await;
                 // Another look follows the attachment.
                 keeper.forget_rules();
@@ -273,6 +307,16 @@ async fn watch_policy(desk: Desk, mut watch: Watch) {
             tracing::info!(path = %file.path.display(), state = ?file.state, "policy on disk");
             keeper.lock().await.set_policy_file(file);
         }
+    }
+}
+
+/// Reads the lists of the policy at once, and again when their files change.
+async fn watch_lists(desk: Desk) {
+    let mut ticks = interval(LISTS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        desk.look_at_lists(Wish::default()).await;
     }
 }
 

@@ -37,10 +37,24 @@ pub enum Fault {
     Marks(Conflict),
     /// Names in `fast_path_except` that nobody has.
     FastExcept(String),
+    /// Planned cut-offs could not be read.
+    PlansUnread(String),
+    /// Planned cut-offs could not be written.
+    PlansNotKept(String),
+    /// Planned cut-offs were missed: their numbers.
+    PlansMissed(String),
+    /// Planned cut-offs cannot be carried out: which, and why.
+    PlansFailing(String),
     /// Who may come by the network could not be read.
     TokensUnread(String),
     /// The HTTP API is configured and not served.
     Http(String),
+    /// Incidents on disk could not be read.
+    Incidents(String),
+    /// An incident or its packets could not be written.
+    IncidentsNotKept(String),
+    /// Flow records are not kept.
+    FlowRecords(String),
     /// Something of the state folder or the maps: which, and why.
     State(&'static str, String),
 }
@@ -62,8 +76,15 @@ impl Fault {
             Self::Schedules(why) => text::fault_schedules(lang, why),
             Self::Marks(conflict) => conflict.text(lang),
             Self::FastExcept(names) => text::fault_fast_except(lang, names),
+            Self::PlansUnread(why) => text::plans_unread(lang, why),
+            Self::PlansNotKept(why) => text::plans_not_kept(lang, why),
+            Self::PlansMissed(numbers) => text::fault_plans_missed(lang, numbers),
+            Self::PlansFailing(plans) => text::fault_plans_failing(lang, plans),
             Self::TokensUnread(why) => text::tokens_unread(lang, why),
             Self::Http(why) => text::fault_http(lang, why),
+            Self::Incidents(why) => text::fault_incidents(lang, why),
+            Self::IncidentsNotKept(why) => text::fault_incidents_not_kept(lang, why),
+            Self::FlowRecords(why) => text::fault_flow_records(lang, why),
             Self::State(what, why) => text::failed_at(lang, format_args!("{what}: {why}")),
         }
     }

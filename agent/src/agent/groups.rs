@@ -323,6 +323,7 @@ impl Keeper {
         let kept = self.state.set_current(&current).map_err(|error| error.to_string());
         self.faults.track(kept, |why| Fault::State("revision in force", why));
         self.live = Some(Live::of(current, Arc::clone(policy), compiled));
+        self.refresh_exemptions();
         Ok(switched.generation)
     }
 

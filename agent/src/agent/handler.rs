@@ -1,12 +1,19 @@
 //! What the control socket asks, done on the instance.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use serde_json::json;
-use tokio::sync::Mutex;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::{
     apply::{self, Refusal},
+    capture::Captures,
     evaluator::Evaluator,
     keeper::{Caller, Keeper},
     memory,
@@ -14,12 +21,13 @@ use super::{
 };
 use crate::{
     api::{
-        protocol::{Apply, Ask, CutoffAsk, MAX_REASON, MAX_ROWS, Question, Reply, Request},
+        protocol::{Apply, Ask, CutoffAsk, MAX_REASON, MAX_ROWS, Problem, Question, Reply, Request},
         roles::{self, Peer, Role},
         server::Handler,
     },
     cli::text::{self, Lang},
     cutoff::{Switch, Thrown},
+    flows::{self, report::Rows},
     policy::members,
     record::{self, Origin, reader},
 };
@@ -28,17 +36,32 @@ use crate::{
 /// without it.
 #[derive(Clone)]
 pub struct Desk {
-    keeper: Arc<Mutex<Keeper>>,
+    pub(super) keeper: Arc<Mutex<Keeper>>,
     /// One apply at a time.
     applying: Arc<Mutex<()>>,
+    /// One reader of flow records at a time.
+    looking: Arc<Mutex<()>>,
+    /// One look at lists at a time.
+    reading: Arc<Mutex<()>>,
+    /// There may be a plan that is nearer than all before.
+    planned: Arc<Notify>,
     switch: Switch,
+    pub(super) captures: Captures,
 }
 
 impl Desk {
     /// For this instance.
     pub fn new(keeper: Keeper) -> Self {
         let switch = keeper.cut_switch();
-        Self { keeper: Arc::new(Mutex::new(keeper)), applying: Arc::default(), switch }
+        Self {
+            keeper: Arc::new(Mutex::new(keeper)),
+            applying: Arc::default(),
+            looking: Arc::default(),
+            reading: Arc::default(),
+            planned: Arc::default(),
+            switch,
+            captures: Captures::default(),
+        }
     }
 
     /// The switch.
@@ -46,9 +69,19 @@ impl Desk {
         self.switch.clone()
     }
 
+    /// Told whenever something was planned.
+    pub fn planned(&self) -> Arc<Notify> {
+        Arc::clone(&self.planned)
+    }
+
     /// The instance itself.
     pub fn keeper(&self) -> Arc<Mutex<Keeper>> {
         Arc::clone(&self.keeper)
+    }
+
+    /// Keeps others from reading lists meanwhile.
+    pub(super) async fn reading(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().await
     }
 
     /// Does what is asked. The caller's role was checked.
@@ -72,6 +105,12 @@ impl Desk {
                 let keeper = self.keeper.lock().await;
                 let flows = tokio::task::block_in_place(|| keeper.flows(limit.min(MAX_ROWS)));
                 flows.map_or_else(Reply::failed, Reply::done)
+            }
+            Ask::FlowRecords { limit, filter } => {
+                self.look(move |folder| flow_records(folder, &filter, limit.min(MAX_ROWS), lang)).await
+            }
+            Ask::BackCheck { listed, since, until } => {
+                self.look(move |folder| back_check(folder, &listed, (since, until), lang)).await
             }
             Ask::Explain(question) => self.explain(question, lang).await,
             Ask::Check {} => {
@@ -117,6 +156,24 @@ impl Desk {
                 let keeper = self.keeper.lock().await;
                 Reply::done(tokio::task::block_in_place(|| keeper.cutoffs()))
             }
+            Ask::Plan(mut ask) => match spoken(ask.reason, lang) {
+                Ok(reason) => {
+                    ask.reason = reason;
+                    let mut keeper = self.keeper.lock().await;
+                    let reply = tokio::task::block_in_place(|| keeper.plan(ask, caller));
+                    self.planned.notify_one();
+                    reply
+                }
+                Err(reply) => reply,
+            },
+            Ask::Unplan { number, reason } => match spoken(reason, lang) {
+                Ok(reason) => {
+                    let mut keeper = self.keeper.lock().await;
+                    tokio::task::block_in_place(|| keeper.unplan(number, &reason, caller))
+                }
+                Err(reply) => reply,
+            },
+            Ask::Plans {} => Reply::done(self.keeper.lock().await.plan_rows(lang)),
             Ask::VerifyCuts { objects } => {
                 let mut keeper = self.keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.verify_cuts(&objects, caller))
@@ -135,6 +192,14 @@ impl Desk {
                 }
                 Err(reply) => reply,
             },
+            ask @ (Ask::Incidents { .. }
+            | Ask::Incident { .. }
+            | Ask::CloseIncidents { .. }
+            | Ask::ExportIncident { .. }) => {
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| incidents(&mut keeper, ask, caller))
+            }
+            Ask::Capture(ask) => self.capture(ask, caller).await,
             Ask::Quarantines {} => Reply::done(self.keeper.lock().await.quarantined()),
             Ask::Groups { name } => self.keeper.lock().await.groups(name.as_deref(), lang),
             Ask::Group(mut change) => {
@@ -146,6 +211,15 @@ impl Desk {
                 let _applying = self.applying.lock().await;
                 let mut keeper = self.keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.change_group(&change, caller, asked))
+            }
+            Ask::Lists {} => Reply::done(self.keeper.lock().await.threat_rows(lang)),
+            Ask::ReloadLists(mut ask) => {
+                ask.reason = match ask.reason.map(|reason| spoken(reason, lang)).transpose() {
+                    Ok(None) if ask.accept_shrunk => return Reply::usage(text::reason_needed(lang)),
+                    Ok(reason) => reason,
+                    Err(reply) => return reply,
+                };
+                self.reload_lists(ask, caller).await
             }
             Ask::Tokens {} => Reply::done(self.keeper.lock().await.token_rows()),
             Ask::TokenAdd(_) | Ask::TokenRevoke { .. } if !caller.actor.is_root() => {
@@ -177,6 +251,18 @@ impl Desk {
         }
     }
 
+    /// Reads flow records: one reader at a time, and nobody else waits for it.
+    async fn look(&self, read: impl FnOnce(&Path) -> Reply + Send + 'static) -> Reply {
+        let _looking = self.looking.lock().await;
+        let folder = self.keeper.lock().await.flow_folder();
+        let read = tokio::task::spawn_blocking(move || {
+            let reply = read(&folder);
+            memory::give_back();
+            reply
+        });
+        read.await.unwrap_or_else(|error| Reply::failed(error.to_string()))
+    }
+
     /// Cuts before the instance is asked, which may be busy. A reason that says nothing cuts nothing.
     fn throw(&self, ask: &CutoffAsk, asked: Instant) -> Option<Thrown> {
         let real = !ask.drill && !ask.reason.trim().is_empty();
@@ -206,11 +292,18 @@ impl Desk {
             Err(Reply::problem(2, "forbidden", text::path_for_root(lang, site.policy.display())))
         };
         let mut keeper = self.keeper.lock().await;
-        let reply = match prepared {
+        let mut reply = match prepared {
             Ok(prepared) => keeper.commit(prepared, &apply, caller).await,
             Err(reply) => keeper.refused(&apply, caller, reply),
         };
         drop(keeper);
+        // A delivery that is no good keeps no policy from being applied, and is said.
+        if reply.body.get("revision").is_some() {
+            let refused = self.lists_of_new_policy(lang).await;
+            if let Some(notes) = reply.body.get_mut("notes").and_then(Value::as_array_mut) {
+                notes.extend(refused.into_iter().map(Value::from));
+            }
+        }
         memory::give_back();
         reply
     }
@@ -269,6 +362,21 @@ impl Handler for Desk {
     }
 }
 
+/// What concerns incidents. An agent that has just started may not have read them yet.
+fn incidents(keeper: &mut Keeper, ask: Ask, caller: &Caller) -> Reply {
+    keeper.read_incidents();
+    match ask {
+        Ask::Incidents { filter, limit } => Reply::done(keeper.incidents(filter, limit.min(MAX_ROWS))),
+        Ask::Incident { id } => keeper.incident(id, caller),
+        Ask::CloseIncidents { ids, reason } => match spoken(reason, caller.lang) {
+            Ok(reason) => keeper.close_incidents(&ids, &reason, caller),
+            Err(reply) => reply,
+        },
+        Ask::ExportIncident { id } => keeper.export_incident(id, caller),
+        other => Reply::usage(format!("{other:?} is not about incidents")),
+    }
+}
+
 /// A reason that says something.
 fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
     let reason = reason.trim();
@@ -289,6 +397,57 @@ pub fn verify_record(path: &std::path::Path) -> Reply {
     }
 }
 
+/// How long a search through flow records may take: less than a client waits.
+const SEARCH: Duration = Duration::from_secs(120);
+
+/// The newest flow records in `folder` that fit; exit 2 if some could not be looked at.
+pub fn flow_records(folder: &Path, filter: &flows::Filter, limit: usize, lang: Lang) -> Reply {
+    match flows::query::list(folder, filter, limit, Some(Instant::now() + SEARCH)) {
+        Ok(found) => {
+            let rows = Rows::from(found);
+            let mut reply = Reply::with(0, &rows);
+            incomplete(&mut reply, rows.damaged, rows.late, false, lang);
+            reply
+        }
+        Err(error) => Reply::failed(text::flow_unreadable(lang, folder.display(), error)),
+    }
+}
+
+/// Who talked to any of `listed`; exit 1 if nobody, 2 if that cannot be said for certain.
+pub fn back_check(
+    folder: &Path,
+    listed: &[IpNet],
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    lang: Lang,
+) -> Reply {
+    match flows::query::back_check(folder, listed, since, until, Some(Instant::now() + SEARCH)) {
+        Ok(found) => {
+            let mut reply = Reply::with(u8::from(found.contacts.is_empty()), &found);
+            incomplete(&mut reply, found.damaged, found.late, found.crowded, lang);
+            reply
+        }
+        Err(error) => Reply::failed(text::flow_unreadable(lang, folder.display(), error)),
+    }
+}
+
+/// Says what of the records was not looked at.
+fn incomplete(reply: &mut Reply, damaged: u64, late: bool, crowded: bool, lang: Lang) {
+    let mut why = Vec::new();
+    if damaged > 0 {
+        why.push(text::flow_damaged(lang, damaged));
+    }
+    if late {
+        why.push(text::flow_late(lang, SEARCH.as_secs()));
+    }
+    if crowded {
+        why.push(text::flow_crowded(lang));
+    }
+    if !why.is_empty() {
+        reply.exit = 2;
+        reply.error = Some(Problem { code: "incomplete".into(), message: why.join(" ") });
+    }
+}
+
 /// What is wrong with the policy at `path`; exit 1 if anything is.
 pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
     let (read, mut findings) = rooms::load(path, lang);
@@ -299,6 +458,7 @@ pub fn check(path: &std::path::Path, lang: Lang) -> Reply {
         tests = read.policy.tests.len();
         let (warnings, skipped) = rooms::lint(read, lang);
         findings.extend(warnings);
+        findings.extend(rooms::lint_lists(read, path, lang));
         notes.extend(skipped);
         match rooms::compile(&read.policy, &mut Numbers::none()) {
             Ok(compiled) => failed_tests = rooms::failing_tests(&read.policy, &Arc::new(compiled), lang),

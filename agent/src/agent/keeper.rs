@@ -17,6 +17,7 @@ use super::{
     early::{Early, Saved},
     event::EventLine,
     fault::{Fault, Faults},
+    incidents::Incidents,
     layout::Layouts,
     ledger::Ledger,
     preflight::{self, Lock},
@@ -32,11 +33,12 @@ use crate::{
     compile::tables::Compiled,
     cutoff::{self, Names, Object, Overlay, Switch},
     dataplane::{self, CutTables, Dataplane, Options},
+    detect, flows,
     http::Tally,
     policy::{members::Members, model::Policy},
     quarantine,
     record::{self, Action, Actor, Draft, Origin, Outcome, RevisionRef},
-    tokens,
+    threat, tokens,
 };
 
 /// Drop events per second and CPU that reach user space.
@@ -102,19 +104,33 @@ pub struct Keeper {
     pub(super) switched: prometheus::Histogram,
     /// The last drill.
     pub(super) drilled: Option<Timestamp>,
+    pub(super) plans: cutoff::Plans,
+    pub(super) plan_store: cutoff::PlanStore,
+    /// Why they could not be read: then none is carried out, and none is made.
+    pub(super) plans_unread: Option<String>,
+    /// When a plan that could not be carried out is tried again.
+    pub(super) plans_retry: Option<Instant>,
     pub(super) quarantines: quarantine::List,
     /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
     pub(super) quarantine_unread: Option<String>,
+    /// What detectors saw.
+    pub(super) incidents: Incidents,
     /// Who may come by the network.
     pub(super) tokens: tokens::Shared,
     /// Why that could not be read: then nobody may, and nobody is added.
     pub(super) tokens_unread: Option<String>,
     /// What the HTTP API answered since the agent started.
     pub(super) http_tally: Tally,
+    /// Lists that others keep.
+    pub(super) threats: threat::Lists,
     pub(super) ledger: Ledger,
     pub(super) high: HighWater,
     pub(super) steps: u64,
     pub(super) faults: Faults,
+    /// What the thread that records flows shares with the instance.
+    pub(super) flow_records: flows::Shared,
+    /// What numbers in views mean, as long as it stays so.
+    pub(super) flow_names: Option<Arc<flows::walk::Names>>,
     pub(super) detached: Option<Detached>,
     pub(super) policy_file: PolicyFile,
     /// Of the last apply.
@@ -181,9 +197,15 @@ impl Keeper {
             tokens.replace(list);
         }
 
+        let plan_store = cutoff::PlanStore::new(&config.state);
+        let plans = plan_store.load();
+        let plans_unread = plans.as_ref().err().cloned();
+        let plans = faults.track(plans, Fault::PlansUnread).unwrap_or_default();
+
         let drilled = state.drilled().map_err(|error| error.to_string());
         let drilled = faults.track(drilled, |why| Fault::State("last drill", why)).flatten();
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
+        let incidents = Incidents::new(detect::Store::new(&config.state));
         let mut keeper = Self {
             dataplane: Err(String::new()),
             config,
@@ -198,15 +220,23 @@ impl Keeper {
             notes_taken: false,
             switched: crate::metrics::family::switch_times(),
             drilled,
+            plans,
+            plan_store,
+            plans_unread,
+            plans_retry: None,
             quarantines: quarantines.unwrap_or_default(),
             quarantine_unread,
+            incidents,
             tokens,
             tokens_unread,
             http_tally: Tally::default(),
+            threats: threat::Lists::default(),
             ledger,
             high,
             steps: 0,
             faults,
+            flow_records: flows::Shared::default(),
+            flow_names: None,
             detached,
             policy_file,
             apply_time: None,
@@ -223,6 +253,7 @@ impl Keeper {
             let result = Outcome { ok: false, message };
             keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
         }
+        keeper.say_how_plans_stand();
         if mode == Mode::Agent {
             keeper.look_over_the_record();
         }
@@ -231,6 +262,9 @@ impl Keeper {
             let current = if mode == Mode::Agent { keeper.state.current().ok().flatten() } else { None };
             keeper.early = current.and_then(|current| Early::begin(keeper.saved(&current)));
             keeper.open_dataplane(mode);
+        }
+        if mode == Mode::Command {
+            keeper.read_incidents();
         }
         Ok(keeper)
     }
@@ -459,6 +493,7 @@ impl Keeper {
             let refreshed = dataplane.refresh_schedules(&schedules).map_err(|error| report(&error));
             self.faults.track(refreshed, Fault::Schedules);
         }
+        self.refresh_exemptions();
     }
 
     /// Notes the time; called every minute, so that the latest time seen is on disk.
@@ -570,6 +605,7 @@ impl Keeper {
     pub fn stopping(&mut self, caller: &Caller, why: &str) {
         let kept = self.high.keep().map_err(|error| error.to_string());
         self.faults.track(kept, |why| Fault::State("clock", why));
+        self.save_incidents(usize::MAX);
         let result = Outcome { ok: true, message: "the agent stopped; enforcement goes on".into() };
         self.note(caller, Action::Stop, Some(why.to_owned()), Vec::new(), None, result);
     }
@@ -599,12 +635,18 @@ impl Keeper {
         self.dataplane.as_ref().ok()?.events_fd().ok()
     }
 
-    /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops.
+    /// Writes waiting events to the log: flows opened under a rule with `log: true`, and, for debugging, sampled drops. Hands
+    /// sampled drops to the flow records.
     /// And frees what a switch left behind.
     pub fn drain_events(&mut self) {
         let Ok(dataplane) = self.dataplane.as_mut() else { return };
         let compiled = self.live.as_ref().map(|live| &live.compiled);
+        let recorded = self.config.flow_records.size != 0;
+        let mut refusals = self.flow_records.refusals();
         let drained = dataplane.drain_events(&mut |event| {
+            if recorded {
+                refusals.note(event);
+            }
             let net = compiled.and_then(|c| c.net_names.iter().find(|(_, id)| *id == event.net));
             let slot = event.slot.checked_sub(1);
             let rule = compiled.and_then(|c| {

@@ -22,6 +22,7 @@ use crate::{
         model::Policy,
         problem::Severity,
     },
+    threat,
 };
 
 /// One thing `check` says, in the reader's language.
@@ -90,6 +91,12 @@ pub fn lint(read: &Read, lang: Lang) -> (Vec<Finding>, Option<String>) {
     };
     let found = policy::lint(&read.policy, &read.spans, Timestamp::now(), system.as_ref());
     (found.iter().map(|diagnostic| finding(diagnostic, lang)).collect(), skipped)
+}
+
+/// Warnings on the lists that a valid policy at this place names.
+pub fn lint_lists(read: &Read, path: &Path, lang: Lang) -> Vec<Finding> {
+    let found = threat::check_policy(&read.policy, &read.spans, &threat::folder_of(path));
+    found.iter().map(|diagnostic| finding(diagnostic, lang)).collect()
 }
 
 fn finding(diagnostic: &Diagnostic, lang: Lang) -> Finding {

@@ -36,6 +36,9 @@ pub struct Current {
     pub interfaces: Vec<(String, u16)>,
     /// The entry (file or folder) inside `revisions/N/files`.
     pub entry: PathBuf,
+    /// The folder it was applied from, where the lists of others are delivered; absent in what earlier versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
 }
 
 /// What only matters until the next boot.
@@ -312,6 +315,7 @@ mod tests {
             layout: "l".into(),
             interfaces: vec![("lan0".into(), 1)],
             entry: ".".into(),
+            folder: None,
         }
     }
 

@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     clock::seconds,
+    detection::watched,
     keeper::{Keeper, report},
     timeouts::Timeouts,
 };
 use crate::dataplane::look::Look;
 use crate::{
-    api::report::{Clock, Cutoff, FastWay, Guard, Interface, Permission, Record, Revision, Status, Table},
+    api::report::{Clock, Cutoff, FastWay, Guard, GuardHolds, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},
     dataplane::Dataplane,
     policy::model::{NetKind, Policy},
@@ -28,6 +29,9 @@ impl Keeper {
         let guard_up = look.up;
         let guard = guards(look);
         let (enforcing, why) = self.enforcing(lang, &interfaces, guard_up);
+        let (incidents, incidents_open) = self.open_incidents();
+        let limit = self.guard_limit();
+        let holds = GuardHolds { hosts: limit.hosts, seconds: limit.within.as_secs() };
         Status {
             enforcing,
             why,
@@ -47,8 +51,14 @@ impl Keeper {
             fast_path,
             guard,
             cutoffs: self.cutoffs(),
+            plans: self.plan_rows(lang),
             quarantine: self.quarantined(),
+            incidents,
+            incidents_open,
+            guard_holds: self.guard_holds().then_some(holds),
+            threat_lists: self.threat_rows(lang),
             members: self.member_counts(),
+            detection: self.live.as_ref().and_then(|live| watched(&live.policy)),
             tables: self.tables(),
             timeouts: self.timeouts().by_name(),
             permissions: self.live.as_ref().map(|live| permissions(&live.policy, Timestamp::now())).unwrap_or_default(),
@@ -59,7 +69,7 @@ impl Keeper {
             },
             record: Record { last: self.ledger.last(), failures: self.ledger.failures() },
             unseen: self.unseen(lang),
-            faults: self.faults.iter().map(|fault| fault.text(lang)).collect(),
+            faults: self.faults.iter().map(|fault| fault.text(lang)).chain(self.threat_troubles(lang)).collect(),
             detached: self.detached.clone(),
         }
     }
@@ -211,15 +221,19 @@ impl Keeper {
 
 /// Rules and registrations that ended or end soon, the nearest first.
 fn permissions(policy: &Policy, now: Timestamp) -> Vec<Permission> {
-    let rules = policy.rules.iter().filter_map(|rule| Some(("rule", &rule.id, rule.until?)));
-    let devices = policy.devices.iter().filter_map(|device| Some(("device", &device.name, device.until?)));
-    let mut ending: Vec<_> = rules.chain(devices).filter(|(_, _, until)| until.duration_since(now) <= SOON).collect();
+    let rules = policy.rules.iter().filter_map(|rule| Some(("rule", rule.id.clone(), rule.until?)));
+    let devices = policy.devices.iter().filter_map(|device| Some(("device", device.name.clone(), device.until?)));
+    let exemptions = policy.detection.iter().flat_map(|detection| &detection.exemptions);
+    let exemptions =
+        exemptions.filter_map(|exemption| Some(("exemption", exemption.hosts.join(", "), exemption.until?)));
+    let mut ending: Vec<_> =
+        rules.chain(devices).chain(exemptions).filter(|(_, _, until)| until.duration_since(now) <= SOON).collect();
     ending.sort_by_key(|(_, _, until)| *until);
     ending
         .into_iter()
         .map(|(kind, name, until)| Permission {
             kind: kind.to_owned(),
-            name: name.clone(),
+            name,
             until: until.to_string(),
             expired: until <= now,
         })

@@ -66,7 +66,7 @@ impl Timeouts {
 }
 
 /// `2h4m` as seconds: numbers with `d`, `h`, `m`, `s`, each unit once, the larger first.
-fn seconds(text: &str) -> Option<u32> {
+pub(super) fn seconds(text: &str) -> Option<u32> {
     let mut rest = text;
     let mut sum: u32 = 0;
     for (unit, size) in [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)] {

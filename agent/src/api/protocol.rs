@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::roles::Role;
 use crate::{
+    agent::{capture::CaptureAsk, incident_desk},
     cli::text::Lang,
     cutoff::{Level, Object},
+    flows,
     record::reader::Filter,
     tokens::{Proof, Right},
 };
@@ -47,6 +50,25 @@ pub enum Ask {
         /// Most rows.
         limit: usize,
     },
+    /// Flow records, the newest last.
+    FlowRecords {
+        /// Most rows.
+        limit: usize,
+        /// Which.
+        #[serde(default)]
+        filter: flows::Filter,
+    },
+    /// Who talked to any of these, as far as flow records tell.
+    BackCheck {
+        /// Addresses and prefixes.
+        listed: Vec<IpNet>,
+        /// Not before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<jiff::Timestamp>,
+        /// Not after.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<jiff::Timestamp>,
+    },
     /// The verdict on one packet.
     Explain(Question),
     /// What is wrong with the configured policy as it is on disk.
@@ -69,6 +91,17 @@ pub enum Ask {
     Restore(RestoreAsk),
     /// What is cut off.
     Cuts {},
+    /// Plan a cut-off.
+    Plan(PlanAsk),
+    /// Take a plan back.
+    Unplan {
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// What is planned.
+    Plans {},
     /// Look at cut-offs again.
     VerifyCuts {
         /// Which; none: all.
@@ -93,6 +126,33 @@ pub enum Ask {
     },
     /// Who is in quarantine.
     Quarantines {},
+    /// What detectors saw.
+    Incidents {
+        /// Which.
+        #[serde(default)]
+        filter: incident_desk::Filter,
+        /// Most rows.
+        limit: usize,
+    },
+    /// One incident, in full.
+    Incident {
+        /// Which.
+        id: u64,
+    },
+    /// Somebody has looked at these, all or none.
+    CloseIncidents {
+        /// Which.
+        ids: Vec<u64>,
+        /// What was found.
+        reason: String,
+    },
+    /// One incident with what proves it.
+    ExportIncident {
+        /// Which.
+        id: u64,
+    },
+    /// What the gate drops, as it drops it.
+    Capture(CaptureAsk),
     /// Groups and their run-time members.
     Groups {
         /// One of them, in full.
@@ -100,6 +160,10 @@ pub enum Ask {
     },
     /// Change a group at run time.
     Group(GroupChange),
+    /// Lists that others keep.
+    Lists {},
+    /// Read them again.
+    ReloadLists(ReloadAsk),
     /// Who may use the HTTP API.
     Tokens {},
     /// Let somebody use it; root only.
@@ -146,6 +210,33 @@ pub struct CutoffAsk {
     pub started: Option<String>,
 }
 
+/// What to cut off later, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanAsk {
+    /// What, all at one instant.
+    pub objects: Vec<Object>,
+    /// When: RFC 3339, or local time of the policy.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+    /// How deep.
+    #[serde(default)]
+    pub level: Level,
+    /// For so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<u64>,
+    /// Until then: in the forms of `at`, or a time of day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Even if people hear of it late.
+    #[serde(default)]
+    pub urgent: bool,
+    /// Draft what they are told.
+    #[serde(default)]
+    pub notice: bool,
+}
+
 /// What to restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -190,6 +281,21 @@ pub struct GroupChange {
     pub seconds: Option<u64>,
 }
 
+/// Lists to read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadAsk {
+    /// Which; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<String>,
+    /// Even if half of one or more is gone.
+    #[serde(default)]
+    pub accept_shrunk: bool,
+    /// Why; needed to accept less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Somebody who may use the HTTP API. The token itself stays with whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,21 +336,33 @@ impl Ask {
         match self {
             Self::Status {}
             | Self::Flows { .. }
+            | Self::FlowRecords { .. }
+            | Self::BackCheck { .. }
             | Self::Explain(_)
             | Self::Check {}
             | Self::Records { .. }
             | Self::VerifyRecords {}
             | Self::Quarantines {}
             | Self::Cuts {}
+            | Self::Plans {}
             | Self::VerifyCuts { .. }
             | Self::Tokens {}
+            | Self::Incidents { .. }
+            | Self::Incident { .. }
+            | Self::ExportIncident { .. }
+            | Self::Capture(_)
+            | Self::Lists {}
             | Self::Groups { .. } => Role::Viewer,
             Self::Apply(_)
             | Self::Group(_)
+            | Self::ReloadLists(_)
             | Self::Cutoff(_)
             | Self::Restore(_)
+            | Self::Plan(_)
+            | Self::Unplan { .. }
             | Self::Quarantine { .. }
             | Self::Release { .. }
+            | Self::CloseIncidents { .. }
             | Self::TokenAdd(_)
             | Self::TokenRevoke { .. }
             | Self::Detach { .. } => Role::Operator,
@@ -268,7 +386,7 @@ pub struct Reply {
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// `usage`, `forbidden`, `refused`, `failed`, `busy` or `unrecorded`.
+    /// `usage`, `forbidden`, `refused`, `failed`, `busy`, `unrecorded` or `incomplete`.
     pub code: String,
     /// What happened and what to do next.
     pub message: String,
@@ -336,6 +454,9 @@ mod tests {
         assert_eq!(Ask::Records { limit: 1, filter: Filter::default() }.needs(), Role::Viewer);
         assert_eq!(Ask::Apply(Apply::default()).needs(), Role::Operator);
         assert_eq!(Ask::Detach { reason: String::new() }.needs(), Role::Operator);
+        assert_eq!(Ask::Plans {}.needs(), Role::Viewer);
+        assert_eq!(Ask::Plan(PlanAsk::default()).needs(), Ask::Cutoff(CutoffAsk::default()).needs());
+        assert_eq!(Ask::Unplan { number: 1, reason: String::new() }.needs(), Role::Operator);
         let request = serde_json::to_string(&Ask::Apply(Apply::default())).unwrap();
         assert!(request.starts_with(r#"{"op":"apply""#), "{request}");
     }

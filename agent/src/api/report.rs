@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{cutoff::Level, record::Actor};
+use crate::{
+    cutoff::{Level, PlanState},
+    record::Actor,
+};
 
 /// How an instance is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,12 +36,30 @@ pub struct Status {
     pub guard: Vec<Guard>,
     /// Cut-offs in force or kept.
     pub cutoffs: Vec<Cutoff>,
+    /// Cut-offs that are planned, or were and could not be carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<PlanRow>,
     /// Hosts in quarantine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<QuarantineRow>,
+    /// Incidents nobody has looked at: the newest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<OpenIncident>,
+    /// How many there are.
+    #[serde(default)]
+    pub incidents_open: usize,
+    /// Set while detectors may put no further host in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard_holds: Option<GuardHolds>,
+    /// Lists that others keep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub threat_lists: Vec<ThreatListRow>,
     /// Changes of groups at run time, by group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, usize>,
+    /// What inside hosts are watched for; nothing if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection: Option<Watched>,
     /// How full the tables are.
     pub tables: Vec<Table>,
     /// Idle limits of conversations in seconds, by name.
@@ -202,6 +223,37 @@ pub struct Cutoff {
     pub refused_bytes: u64,
 }
 
+/// A planned cut-off.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PlanRow {
+    /// Counted from 1, never reused.
+    pub number: u64,
+    /// As on the command line: `network internet`.
+    pub objects: Vec<String>,
+    /// How deep.
+    pub level: Level,
+    /// When it begins, RFC 3339, local time of the policy.
+    pub at: String,
+    /// When it ends; none: when somebody restores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// From when until when, in the reader's language.
+    pub period: String,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub planned_by: Actor,
+    /// When it was planned, RFC 3339.
+    pub planned_at: String,
+    /// Nearer than the lead time that people are promised.
+    pub urgent: bool,
+    /// `pending`, `failing` or `missed`.
+    pub state: PlanState,
+    /// Why it could not be carried out, English.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
 /// A host in quarantine.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct QuarantineRow {
@@ -232,6 +284,132 @@ pub struct QuarantineRow {
     pub refused_bytes: u64,
 }
 
+/// What inside hosts are watched for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Watched {
+    /// Every zone.
+    pub zones: Vec<WatchedZone>,
+    /// Trap addresses.
+    pub traps: usize,
+    /// Exemptions, those that are over included.
+    pub exemptions: usize,
+    /// How many hosts detectors may put in quarantine.
+    pub guard: Guarded,
+}
+
+/// Detectors in one zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchedZone {
+    /// Its name.
+    pub zone: String,
+    /// How many detectors do what: by `off`, `observe`, `alert`, `throttle`, `block`, `quarantine`.
+    pub detectors: BTreeMap<String, usize>,
+}
+
+/// A bound on what detectors may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Guarded {
+    /// Hosts.
+    pub hosts: u32,
+    /// Within so many seconds.
+    pub within_seconds: u64,
+}
+
+/// The guard: detectors have put as many hosts in quarantine as they may.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct GuardHolds {
+    /// So many.
+    pub hosts: u32,
+    /// Within so many seconds.
+    pub seconds: u64,
+}
+
+/// An open incident as `status` names it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct OpenIncident {
+    /// Its number.
+    pub id: u64,
+    /// What saw it.
+    pub detector: String,
+    /// Whose doing it is.
+    pub host: String,
+    /// The registered device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Its zone.
+    pub zone: String,
+    /// Last event, RFC 3339.
+    pub last_seen: String,
+    /// Seconds since.
+    pub age_seconds: i64,
+    /// What was beyond the threshold.
+    pub packets: u64,
+    /// The hardest that was done: `alert`, `throttle`, `block` or `quarantine`.
+    pub action: String,
+    /// The detector asked for a quarantine that a person must decide about.
+    pub undecided: bool,
+}
+
+/// A list that others keep.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ThreatListRow {
+    /// Its name in the policy.
+    pub list: String,
+    /// `used`: what is on disk is used; `kept`: that was refused, and the last good delivery is used; `none`: nothing is.
+    pub state: String,
+    /// What is used is older than the policy lets it be.
+    pub expired: bool,
+    /// Its file or folder in the policy.
+    pub path: PathBuf,
+    /// How it is written, as the policy says.
+    pub format: String,
+    /// As what each of its files was read.
+    pub formats: Vec<String>,
+    /// Where it comes from.
+    pub source: String,
+    /// Why it is used.
+    pub purpose: String,
+    /// Prefixes in use, merged.
+    pub prefixes: usize,
+    /// Lines with addresses.
+    pub entries: u64,
+    /// Lines with names only; nothing resolves them.
+    pub names: u64,
+    /// Lines that were left out, because they were not understood.
+    pub bad: u64,
+    /// When the newest file of what is used was written, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+    /// When it was taken, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
+    /// Seconds since its newest file was written.
+    pub age_seconds: i64,
+    /// When it ceases to be fresh, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// SHA-256 over its files, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Why what is on disk is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedRow>,
+    /// Deliveries refused since the agent started.
+    pub refusals: u64,
+}
+
+/// Why a delivery is not used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedRow {
+    /// Stable: `empty`, `shrunk`, `everything`, `inside`, `management`, ….
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Since when, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
 /// A table of the data plane.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Table {
@@ -246,7 +424,7 @@ pub struct Table {
 /// A permission or registration with an end.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Permission {
-    /// `rule` or `device`.
+    /// `rule`, `device` or `exemption`.
     pub kind: String,
     /// Its id or name.
     pub name: String,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::text::Lang;
-use crate::{cutoff::Level, tokens::Right};
+use crate::{cutoff::Level, flows::query::Verdict, tokens::Right};
 
 /// Network perimeter enforcement: judges every packet at the edge by a written policy.
 #[derive(Debug, Parser)]
@@ -83,6 +83,12 @@ pub enum Command {
     /// Groups: their members, and changes at run time.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Lists that others keep (block lists, threat feeds): what is used of them, and why not the rest.
+    Lists {
+        /// What of them; `show` if nothing is said.
+        #[command(subcommand)]
+        what: Option<ListsCommand>,
+    },
     /// Who may use the HTTP API.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -120,12 +126,13 @@ pub enum Command {
         #[arg(long)]
         at: Option<String>,
     },
-    /// Live conversations.
-    Flows {
-        /// Most rows.
-        #[arg(long, default_value_t = 1000)]
-        limit: usize,
-    },
+    /// What detectors saw.
+    #[command(subcommand)]
+    Incidents(IncidentsCommand),
+    /// What the gate drops, as it drops it: what no capture behind it can see.
+    Capture(Capture),
+    /// Who talked to whom, when and by which rule, and what was refused: recorded conversations, newest last.
+    Flows(Flows),
     /// The record of administrators' actions, newest last.
     Records(Records),
     /// Open the gate: remove programs, tables and the nftables guard.
@@ -139,6 +146,62 @@ pub enum Command {
     },
     /// The version.
     Version,
+}
+
+/// Conversations.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Flows {
+    /// Something else of them.
+    #[command(subcommand)]
+    pub what: Option<FlowsCommand>,
+    /// One end: ADDR, PREFIX or DEVICE (a device is known by name as the one that opened a conversation).
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// The other end: ADDR or PREFIX.
+    #[arg(long, value_name = "PEER")]
+    pub peer: Option<String>,
+    /// The port asked for.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// tcp, udp, icmp, icmpv6 or a number.
+    #[arg(long)]
+    pub proto: Option<String>,
+    /// Not over before: 24h (ago), 2026-12-01, 2026-12-01T09:00 (local time of this box) or with an offset.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not begun after.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Permitted by this rule.
+    #[arg(long, value_name = "ID")]
+    pub rule: Option<String>,
+    /// Conversations, or refused packets.
+    #[arg(long, value_enum)]
+    pub verdict: Option<Verdict>,
+    /// What the data plane holds at this instant instead, seen at each interface.
+    #[arg(long, conflicts_with_all = ["host", "peer", "port", "proto", "since", "until", "rule", "verdict"])]
+    pub live: bool,
+    /// Most rows.
+    #[arg(long, default_value_t = 1000)]
+    pub limit: usize,
+}
+
+/// What else of conversations.
+#[derive(Debug, Subcommand)]
+pub enum FlowsCommand {
+    /// Had we known these addresses: who talked to any of them? Exit 0: somebody; 1: nobody.
+    BackCheck {
+        /// Addresses, prefixes, or files that list them, one a line.
+        #[arg(required = true, value_name = "ADDR|PREFIX|FILE")]
+        listed: Vec<String>,
+        /// Not over before: 30d (ago), 2026-12-01, 2026-12-01T09:00 (local time of this box) or with an offset.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Not begun after.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
 }
 
 /// The record.
@@ -182,6 +245,77 @@ pub enum RecordsCommand {
     Verify,
 }
 
+/// What to do with incidents.
+#[derive(Debug, Subcommand)]
+pub enum IncidentsCommand {
+    /// The newest, newest last.
+    List {
+        /// Only those nobody has looked at.
+        #[arg(long)]
+        open: bool,
+        /// Only of this host: ADDR, MAC or DEVICE.
+        #[arg(long)]
+        host: Option<String>,
+        /// Only with an event since then: 2h, 7d, 2026-12-01T09:00:00+09:00.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Most rows.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One incident, in full.
+    Show {
+        /// Its number.
+        id: u64,
+    },
+    /// It has been looked at; an event after this opens a new one.
+    Close {
+        /// Numbers, all of them or none.
+        #[arg(required = true)]
+        ids: Vec<u64>,
+        /// What was found; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// One incident with its lines of the record and its packets, as JSON.
+    Export {
+        /// Its number.
+        id: u64,
+        /// Write the packets to this file instead.
+        #[arg(long, value_name = "FILE")]
+        pcapng: Option<PathBuf>,
+    },
+}
+
+/// Live capture.
+#[derive(Debug, Args)]
+pub struct Capture {
+    /// Only dropped for this reason: no_rule, mac_mismatch, …
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Only of this zone or network.
+    #[arg(long)]
+    pub net: Option<String>,
+    /// Only from or to this address.
+    #[arg(long, value_name = "ADDR")]
+    pub host: Option<String>,
+    /// Only from or to this port.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Only this protocol: tcp, udp, icmp, icmpv6 or a number.
+    #[arg(long)]
+    pub proto: Option<String>,
+    /// Stop after so many packets.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Stop after so long, at most 1h.
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
+    pub lasting: String,
+    /// Write a pcapng file instead of lines; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
 /// What to do with quarantine.
 #[derive(Debug, Subcommand)]
 pub enum QuarantineCommand {
@@ -212,6 +346,36 @@ pub enum ReleaseCommand {
         /// Why; recorded.
         #[arg(long)]
         reason: Option<String>,
+    },
+}
+
+/// What to do with lists.
+#[derive(Debug, Subcommand)]
+pub enum ListsCommand {
+    /// Each list: state, age, and why its last delivery was refused.
+    Show,
+    /// Read them again now; exit 1 if one is refused.
+    Reload {
+        /// These only; else all.
+        lists: Vec<String>,
+        /// Even if half of one or more is gone.
+        #[arg(long)]
+        accept_shrunk: bool,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Whether files would be taken, and which of their lines not; works without an agent. Exit 1 if one would be refused.
+    Check {
+        /// Files or folders.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// auto, plain, netset, drop, drop-json, abuse-csv or hosts.
+        #[arg(long = "as", value_name = "FORMAT", default_value = "auto")]
+        written_as: String,
+        /// A policy whose zones must not be on them; default: the configured one, if it can be read.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
 }
 
@@ -290,7 +454,11 @@ pub enum GroupCommand {
 
 /// What to cut, how and why.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cutoff {
+    /// Later, by the agent itself.
+    #[command(subcommand)]
+    pub plan: Option<PlanCommand>,
     /// `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`, `all`: one or more. Or `list`: what is cut off. Or
     /// `verify`, with objects or without: look at it again.
     #[arg(required = true, value_name = "OBJECT")]
@@ -316,6 +484,52 @@ pub struct Cutoff {
     /// Of a drill: when the people began, to measure how long they took.
     #[arg(long, value_name = "TIME", requires = "drill")]
     pub started: Option<String>,
+}
+
+/// What to do with planned cut-offs.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Plan a cut-off: the agent carries it out by itself, over a restart or a reboot too.
+    Plan(Plan),
+    /// What is planned.
+    Plans,
+    /// Take a plan back, or put one away that was missed.
+    Unplan {
+        /// Its number.
+        number: u64,
+        /// Why; recorded.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// A cut-off to come.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`, `all`: one or more.
+    #[arg(required = true, value_name = "OBJECT")]
+    pub words: Vec<String>,
+    /// When: 2026-12-05T18:00 (local time of the policy), '2026-12-05 18:00', '令和8年12月5日 18時', or with an offset.
+    #[arg(long, value_name = "TIME")]
+    pub at: String,
+    /// For so long: 90s, 30m, 8h, 7d; else until somebody restores it.
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until")]
+    pub lasting: Option<String>,
+    /// Until then: 20:00 (the next after the beginning), or in the forms of --at.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Why; recorded, and in the notice.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// How deep.
+    #[arg(long, value_enum, default_value = "drop")]
+    pub level: Level,
+    /// Draft what the people concerned are told, in Japanese and English; into FILE, which must not exist, or shown.
+    #[arg(long, value_name = "FILE")]
+    pub notice: Option<Option<PathBuf>>,
+    /// Even if it is nearer than plan_lead_time in the agent's configuration.
+    #[arg(long)]
+    pub urgent: bool,
 }
 
 /// A restoration.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::{
     args::{Cutoff, Restore},
     meaning::{Usage, Work, lasts, needs_reason},
+    plan,
     text::{self, Lang},
 };
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 /// What a `cutoff` asks for.
 pub(super) fn cutoff(cutoff: Cutoff, lang: Lang) -> Result<Work, Usage> {
+    if let Some(command) = cutoff.plan {
+        return plan::mean(command, lang);
+    }
     match cutoff.words.split_first() {
         Some((word, [])) if word == "list" => return Ok(Work::Ask(Ask::Cuts {})),
         Some((word, rest)) if word == "verify" => {
@@ -59,6 +63,9 @@ pub(super) fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage
         if kind == "all" {
             objects.push(Object::All);
             continue;
+        }
+        if ["plan", "plans", "unplan"].contains(&kind.as_str()) {
+            return Err(Usage(text::plan_first(lang, kind)));
         }
         let name = words.next().ok_or_else(usage)?;
         objects.push(match kind.as_str() {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::{
     args::{Cli, Command, Format, GroupCommand, QuarantineCommand, ReleaseCommand},
-    cut, records,
+    capture, cut, flows, incidents, lists, records,
     text::{self, Lang},
     token,
 };
 use crate::{
     agent::config::{self, Config},
-    api::protocol::{Apply, Ask, GroupChange, Question, TokenAsk},
+    api::protocol::{Apply, Ask, GroupChange, PlanAsk, Question, TokenAsk},
     cutoff::Object,
     policy::words::Lasting,
     tokens::Secret,
@@ -54,12 +54,22 @@ pub enum Work {
     Ask(Ask),
     /// Let somebody use the HTTP API; the token is made here and shown here.
     NewToken(Box<TokenAsk>, Secret),
+    /// Ask who talked to any of these; in parts, if they are more than one request holds.
+    BackCheck(flows::List),
+    /// Plan a cut-off; its notice goes into the file, if one is named.
+    Plan(Box<PlanAsk>, Option<PathBuf>),
     /// Check a policy on disk; `None`: the configured one.
     Check(Option<PathBuf>),
+    /// Look at list files on disk.
+    CheckLists(lists::ListCheck),
     /// Print the schema.
     Schema,
     /// Explain by a policy on disk.
     Explain(PathBuf, Question),
+    /// Follow what is dropped.
+    Capture(capture::Capture),
+    /// Export an incident, its packets into a file.
+    Export(u64, PathBuf),
     /// Judge a capture.
     Replay(Replay),
     /// Print the version.
@@ -127,6 +137,7 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
             let reason = reason(why)?;
             Work::Ask(Ask::Group(GroupChange { group: name, add: false, prefixes, reason, seconds: None }))
         }
+        Command::Lists { what } => lists::mean(what, lang)?,
         Command::Token(token) => token::mean(token, lang)?,
         Command::Explain { interface, packet, mac, policy, at } => {
             let question = Question { interface, packet, mac, at };
@@ -138,7 +149,9 @@ fn work(command: Command, lang: Lang) -> Result<Work, Usage> {
         Command::Replay { capture, interface, auto: _, policy, at } => {
             Work::Replay(Replay { capture, interface, policy, at })
         }
-        Command::Flows { limit } => Work::Ask(Ask::Flows { limit }),
+        Command::Incidents(command) => incidents::mean(command, lang)?,
+        Command::Capture(capture) => Work::Capture(capture::mean(capture, lang)?),
+        Command::Flows(flows) => flows::flows(flows, lang)?,
         Command::Records(records) => records::records(records, lang)?,
         Command::Detach { reason: why, yes_open_the_gate } => {
             let reason = reason(why)?;
@@ -224,6 +237,51 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_says_what_when_and_why() {
+        let Work::Plan(ask, file) = order(
+            "sekimori cutoff plan network internet zone office --at 2026-12-05T18:00 --for 2h --level flush --reason move --notice",
+        )
+        .unwrap() else {
+            unreachable!()
+        };
+        assert_eq!((ask.objects.len(), ask.at.as_str(), ask.lasting), (2, "2026-12-05T18:00", Some(7_200)));
+        assert_eq!((ask.level, ask.urgent, ask.notice, file), (Level::Flush, false, true, None));
+        let Work::Plan(ask, file) =
+            order("sekimori cutoff plan --notice n.txt all --at 2026-12-05T18:00 --until 20:00 --urgent --reason x")
+                .unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!((ask.urgent, ask.notice, file), (true, true, Some(PathBuf::from("n.txt"))));
+        assert!(matches!(order("sekimori cutoff plans").unwrap(), Work::Ask(Ask::Plans {})));
+        let Work::Ask(Ask::Unplan { number, .. }) = order("sekimori cutoff unplan 3 --reason rain").unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(number, 3);
+        // A network may be called so.
+        let Work::Ask(Ask::Cutoff(ask)) = order("sekimori cutoff network plan --reason worm").unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(ask.objects, [Object::Network { name: "plan".into() }]);
+        for bad in [
+            "sekimori cutoff plan network internet --reason x",
+            "sekimori cutoff plan network internet --at 2026-12-05T18:00",
+            "sekimori cutoff plan --at 2026-12-05T18:00 --reason x",
+            "sekimori cutoff plan network internet --at 2026-12-05T18:00 --reason x --for 2",
+            "sekimori cutoff plan network internet --at 2026-12-05T18:00 --reason x --for 2h --until 20:00",
+            "sekimori cutoff plan --notice network internet --at 2026-12-05T18:00 --reason x",
+            "sekimori cutoff --lang ja plans --reason x",
+            "sekimori cutoff unplan --reason x",
+            "sekimori cutoff unplan three --reason x",
+            "sekimori cutoff unplan 3",
+            "sekimori cutoff plans 3",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+        assert!(order("sekimori cutoff --lang en plans --reason x").unwrap_err().contains("right after"));
+    }
+
+    #[test]
     fn a_quarantine_names_hosts_and_may_end_by_itself() {
         let Work::Ask(Ask::Quarantine { objects, lasting, .. }) =
             order("sekimori quarantine host pc-1 192.0.2.7 --reason scan --for 2h").unwrap()
@@ -242,6 +300,86 @@ mod tests {
             "sekimori release host pc-1",
             "sekimori release all --reason x",
         ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn incidents_are_listed_shown_closed_and_exported() {
+        let Work::Ask(Ask::Incidents { filter, limit }) =
+            order("sekimori incidents list --open --host pc-1 --since 2h").unwrap()
+        else {
+            unreachable!()
+        };
+        assert!(filter.open && filter.host.as_deref() == Some("pc-1") && filter.since.is_some() && limit == 100);
+        assert!(matches!(order("sekimori incidents show 7").unwrap(), Work::Ask(Ask::Incident { id: 7 })));
+        let Work::Ask(Ask::CloseIncidents { ids, .. }) = order("sekimori incidents close 7 8 --reason seen").unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!(ids, [7, 8]);
+        assert!(matches!(order("sekimori incidents export 7").unwrap(), Work::Ask(Ask::ExportIncident { id: 7 })));
+        assert!(matches!(order("sekimori incidents export 7 --pcapng x").unwrap(), Work::Export(7, _)));
+        assert!(
+            order("sekimori capture --reason no_rule --net internet --host ::1 --port 53 --proto udp --count 5")
+                .is_ok()
+        );
+        for bad in [
+            "sekimori incidents close 7",
+            "sekimori incidents close --reason x",
+            "sekimori incidents show x",
+            "sekimori incidents list --since yesterday",
+            "sekimori capture --for 2h",
+            "sekimori capture --for ever",
+            "sekimori capture --proto tpc",
+            "sekimori capture --host pc-1",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn flows_are_asked_for_by_what_is_known_of_them() {
+        let line = "sekimori flows --host pc-017 --peer 198.51.100.0/24 --port 443 --proto tcp --since 2026-12-01T00:00:00Z \
+                    --until 2026-12-02T00:00:00Z --rule office-web --verdict pass --limit 5";
+        let Work::Ask(Ask::FlowRecords { limit, filter }) = order(line).unwrap() else { unreachable!() };
+        assert_eq!((limit, filter.port, filter.proto), (5, Some(443), Some(6)));
+        assert_eq!(filter.host, Some(crate::flows::Who::Device("pc-017".into())));
+        assert_eq!(filter.since.unwrap().as_second(), 1_796_083_200);
+        assert!(matches!(order("sekimori flows --live").unwrap(), Work::Ask(Ask::Flows { limit: 1000 })));
+        let Work::BackCheck(list) = order("sekimori flows back-check 203.0.113.7 2001:db8::/32 --since 30d").unwrap()
+        else {
+            unreachable!()
+        };
+        assert_eq!((list.listed.len(), list.since.is_some()), (2, true));
+        for bad in [
+            "sekimori flows --live --port 443",
+            "sekimori flows --host 192.0.2.300",
+            "sekimori flows --host 192.0.2.7/24",
+            "sekimori flows --peer pc-017",
+            "sekimori flows --proto tpc",
+            "sekimori flows --since yesterday",
+            "sekimori flows --verdict maybe",
+            "sekimori flows back-check",
+            "sekimori flows back-check no-such-file",
+            "sekimori flows --limit 5 back-check 203.0.113.7",
+        ] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_are_shown_read_again_and_checked() {
+        assert!(matches!(order("sekimori lists").unwrap(), Work::Ask(Ask::Lists {})));
+        assert!(matches!(order("sekimori lists show").unwrap(), Work::Ask(Ask::Lists {})));
+        let Work::Ask(Ask::ReloadLists(ask)) = order("sekimori lists reload drop c2").unwrap() else { unreachable!() };
+        assert_eq!((ask.lists.len(), ask.accept_shrunk, ask.reason), (2, false, None));
+        assert!(order("sekimori lists reload drop --accept-shrunk --reason cleaned").is_ok());
+        let Work::CheckLists(check) = order("sekimori lists check a b --as drop-json").unwrap() else { unreachable!() };
+        assert_eq!((check.files.len(), check.format.word()), (2, "drop-json"));
+        for bad in
+            ["sekimori lists reload drop --accept-shrunk", "sekimori lists check", "sekimori lists check a --as gzip"]
+        {
             assert!(order(bad).is_err(), "{bad}");
         }
     }

@@ -2,9 +2,14 @@
 //! `status`, `text`).
 
 pub mod args;
+mod capture;
 mod cut;
+mod flows;
 mod group;
+mod incidents;
+mod lists;
 pub mod meaning;
+mod plan;
 mod quarantine;
 mod records;
 pub mod render;

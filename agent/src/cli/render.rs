@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    cut, group, quarantine, records, status,
+    cut, flows, group, incidents, lists, plan, quarantine, records, status,
     text::{self, Lang},
     token,
 };
@@ -17,16 +17,22 @@ use crate::{
         evaluator::Explained,
         flows::Flows,
         groups::{GroupDone, GroupRow},
+        incident_desk::ClosedIncidents,
+        plans::PlanDone,
         quarantines::QuarantineDone,
         rooms::Finding,
+        threats::ReloadDone,
         tokens::{TokenDone, TokenRow},
     },
     api::{
         protocol::{Ask, Reply},
-        report::{Cutoff, QuarantineRow},
+        report::{Cutoff, PlanRow, QuarantineRow, ThreatListRow},
     },
     cutoff::Proof,
+    detect::Incident,
+    flows::{query::BackCheck, report::Rows},
     record::{Line, Verified, reader::Filter},
+    threat::CheckedFile,
 };
 
 /// What was asked: says how an answer is shown.
@@ -36,6 +42,10 @@ pub enum Asked {
     Status,
     /// Live conversations; a stream in JSON.
     Flows,
+    /// Recorded conversations; a stream in JSON.
+    FlowRecords,
+    /// Who talked to what was listed; a stream in JSON.
+    BackCheck,
     /// A verdict.
     Explain,
     /// A check.
@@ -54,6 +64,10 @@ pub enum Asked {
     Restore,
     /// What is cut off; a stream in JSON.
     Cuts,
+    /// A plan, made or taken back.
+    Plan,
+    /// What is planned; a stream in JSON.
+    Plans,
     /// What was seen of cut-offs.
     Proof,
     /// A quarantine or a release.
@@ -64,6 +78,18 @@ pub enum Asked {
     Groups,
     /// A change of a group.
     Group,
+    /// Incidents; a stream in JSON.
+    Incidents,
+    /// One incident.
+    Incident,
+    /// Incidents that were closed.
+    Closed,
+    /// Lists that others keep; a stream in JSON.
+    Lists,
+    /// Lists read again.
+    ListsReloaded,
+    /// Files of lists; a stream in JSON.
+    ListsChecked,
     /// A change of a token.
     Token,
     /// Who may use the HTTP API; a stream in JSON.
@@ -80,6 +106,8 @@ impl Asked {
         match ask {
             Ask::Status {} => Self::Status,
             Ask::Flows { .. } => Self::Flows,
+            Ask::FlowRecords { .. } => Self::FlowRecords,
+            Ask::BackCheck { .. } => Self::BackCheck,
             Ask::Explain(_) => Self::Explain,
             Ask::Check {} => Self::Check,
             Ask::Records { filter: Filter { number: Some(_), .. }, .. } => Self::Record,
@@ -89,11 +117,19 @@ impl Asked {
             Ask::Cutoff(_) => Self::Cut,
             Ask::Restore(_) => Self::Restore,
             Ask::Cuts {} => Self::Cuts,
+            Ask::Plan(_) | Ask::Unplan { .. } => Self::Plan,
+            Ask::Plans {} => Self::Plans,
             Ask::VerifyCuts { .. } => Self::Proof,
             Ask::Quarantine { .. } | Ask::Release { .. } => Self::Quarantine,
             Ask::Quarantines {} => Self::Quarantines,
+            Ask::Incidents { .. } => Self::Incidents,
+            Ask::Incident { .. } => Self::Incident,
+            Ask::CloseIncidents { .. } => Self::Closed,
+            Ask::ExportIncident { .. } | Ask::Capture(_) => Self::Document,
             Ask::Groups { .. } => Self::Groups,
             Ask::Group(_) => Self::Group,
+            Ask::Lists {} => Self::Lists,
+            Ask::ReloadLists(_) => Self::ListsReloaded,
             Ask::TokenAdd(_) | Ask::TokenRevoke { .. } => Self::Token,
             Ask::Tokens {} => Self::Tokens,
             Ask::Detach { .. } => Self::Detach,
@@ -105,9 +141,18 @@ impl Asked {
 pub fn json(out: &mut impl Write, reply: &Reply, asked: Asked) -> io::Result<()> {
     let rows = match asked {
         Asked::Flows => reply.body.get("flows"),
-        Asked::Records | Asked::Record | Asked::Cuts | Asked::Groups | Asked::Quarantines | Asked::Tokens => {
-            Some(&reply.body)
-        }
+        Asked::Records
+        | Asked::Record
+        | Asked::Cuts
+        | Asked::Groups
+        | Asked::Incidents
+        | Asked::Lists
+        | Asked::ListsChecked
+        | Asked::Plans
+        | Asked::Quarantines
+        | Asked::Tokens => Some(&reply.body),
+        Asked::FlowRecords => reply.body.get("records"),
+        Asked::BackCheck => reply.body.get("contacts"),
         _ => None,
     };
     if let (Some(Value::Array(rows)), None) = (rows, &reply.error) {
@@ -130,7 +175,9 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
     }
     match asked {
         Asked::Status => with(reply, out, |out, status| status::text(out, &status, lang)),
-        Asked::Flows => with(reply, out, |out, flows| self::flows(out, &flows, lang)),
+        Asked::Flows => with(reply, out, |out, live: Flows| flows::live(out, &live, lang)),
+        Asked::FlowRecords => with(reply, out, |out, rows: Rows| flows::records(out, &rows, lang)),
+        Asked::BackCheck => with(reply, out, |out, found: BackCheck| flows::back_check(out, &found, lang)),
         Asked::Explain => match reply.body.get("findings") {
             Some(_) => with(reply, out, |out, refusal: Refusal| refused(out, &refusal, lang)),
             None => with(reply, out, |out, explained: Explained| writeln!(out, "{}", explained.text)),
@@ -146,13 +193,21 @@ pub fn text(out: &mut impl Write, reply: &Reply, asked: Asked, lang: Lang) -> io
         Asked::Cut => with(reply, out, |out, done: CutDone| cut::done(out, &done, lang)),
         Asked::Restore => with(reply, out, |out, done: RestoreDone| cut::restored(out, &done, lang)),
         Asked::Cuts => with(reply, out, |out, cuts: Vec<Cutoff>| cut::list(out, &cuts, lang)),
+        Asked::Plan => with(reply, out, |out, done: PlanDone| plan::done(out, &done, lang)),
+        Asked::Plans => with(reply, out, |out, rows: Vec<PlanRow>| plan::list(out, &rows, lang)),
         Asked::Proof => with(reply, out, |out, proof: Proof| cut::proof(out, &proof, lang)),
         Asked::Quarantine => with(reply, out, |out, done: QuarantineDone| quarantine::done(out, &done, lang)),
         Asked::Quarantines => with(reply, out, |out, rows: Vec<QuarantineRow>| quarantine::list(out, &rows, lang)),
         Asked::Groups => with(reply, out, |out, rows: Vec<GroupRow>| group::list(out, &rows, lang)),
         Asked::Group => with(reply, out, |out, done: GroupDone| group::done(out, &done, lang)),
+        Asked::Lists => with(reply, out, |out, rows: Vec<ThreatListRow>| lists::list(out, &rows, lang)),
+        Asked::ListsReloaded => with(reply, out, |out, done: ReloadDone| lists::reloaded(out, &done, lang)),
+        Asked::ListsChecked => with(reply, out, |out, rows: Vec<CheckedFile>| lists::checked(out, &rows, lang)),
         Asked::Token => with(reply, out, |out, done: TokenDone| token::done(out, &done, lang)),
         Asked::Tokens => with(reply, out, |out, rows: Vec<TokenRow>| token::list(out, &rows, lang)),
+        Asked::Incidents => with(reply, out, |out, rows: Vec<Incident>| incidents::list(out, &rows, lang)),
+        Asked::Incident => with(reply, out, |out, incident: Incident| incidents::show(out, &incident, lang)),
+        Asked::Closed => with(reply, out, |out, done: ClosedIncidents| incidents::closed(out, &done, lang)),
         Asked::Detach => writeln!(out, "{}", text::detached(lang)),
         Asked::Document => match reply.body.get("version").and_then(Value::as_str) {
             Some(version) => writeln!(out, "sekimori {version}"),
@@ -220,33 +275,6 @@ fn applied(out: &mut impl Write, applied: &Applied, lang: Lang) -> io::Result<()
     writeln!(out, "{}", text::apply_numbers(lang, entries, staged_ms, generation))?;
     for note in &applied.notes {
         writeln!(out, "  ! {note}")?;
-    }
-    Ok(())
-}
-
-fn flows(out: &mut impl Write, flows: &Flows, lang: Lang) -> io::Result<()> {
-    if flows.flows.is_empty() {
-        return writeln!(out, "{}", text::flows_none(lang));
-    }
-    let mut rows = vec![text::flows_head(lang).split('\t').map(str::to_owned).collect::<Vec<_>>()];
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-    rows.extend(flows.flows.iter().map(|flow| {
-        let vlan = if flow.vlan == 0 { String::new() } else { format!(".{}", flow.vlan) };
-        vec![
-            format!("{}{vlan}", flow.interface),
-            flow.proto.clone(),
-            flow.peer.clone(),
-            flow.far.clone(),
-            flow.role.clone(),
-            flow.state.clone(),
-            or_dash(&flow.rule),
-            or_dash(&flow.network),
-            text::age(lang, i64::try_from(flow.age_seconds).unwrap_or(i64::MAX)),
-        ]
-    }));
-    table(out, &rows)?;
-    if flows.flows.len() < flows.total {
-        writeln!(out, "{}", text::flows_more(lang, flows.flows.len(), flows.total))?;
     }
     Ok(())
 }

@@ -12,8 +12,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     args::Format,
+    flows,
+    lists::ListCheck,
     meaning::{Order, Place, Replay, Work},
-    render,
+    plan, render,
     text::{self, Lang},
 };
 use crate::{
@@ -30,11 +32,14 @@ use crate::{
     api::{
         client, door,
         protocol::{Ask, Question, Reply, Request},
+        report::PlanRow,
         roles::{self, Peer},
     },
     cutoff::{Names, Switch, Thrown},
     dataplane::maps::CutMaps,
+    flows::{FOLDER, query::BackCheck},
     record::{Origin, reader},
+    threat::{self, Protected},
 };
 
 /// Does what was ordered; the exit code.
@@ -45,7 +50,11 @@ pub fn run(order: Order) -> u8 {
         Work::Ask(ask) => {
             let rendered = render::Asked::of(&ask);
             let reply = ask_instance(&order.place, ask, lang);
-            return show(&reply, rendered, lang, format);
+            let exit = show(&reply, rendered, lang, format);
+            if (rendered, format, &reply.error) == (render::Asked::Cuts, Format::Text, &None) {
+                planned_beside(&order.place, lang);
+            }
+            return exit;
         }
         Work::NewToken(ask, secret) => {
             let mut reply = ask_instance(&order.place, Ask::TokenAdd(*ask), lang);
@@ -53,6 +62,16 @@ pub fn run(order: Order) -> u8 {
                 row.insert("token".into(), json!(secret.show()));
             }
             return show(&reply, render::Asked::Token, lang, format);
+        }
+        Work::Plan(ask, file) => {
+            // Before anything is planned: a name that is taken is a slip.
+            if let Some(file) = file.as_ref().filter(|file| file.exists()) {
+                let reply = Reply::usage(text::notice_file_exists(lang, file.display()));
+                return show(&reply, render::Asked::Plan, lang, format);
+            }
+            let reply = ask_instance(&order.place, Ask::Plan(*ask), lang);
+            let reply = plan::put_notice(reply, file.as_deref(), lang);
+            return show(&reply, render::Asked::Plan, lang, format);
         }
         Work::Check(policy) => {
             let reply = match policy.map_or_else(|| configured_policy(&order.place), Ok) {
@@ -64,7 +83,24 @@ pub fn run(order: Order) -> u8 {
         Work::Explain(policy, question) => {
             return show(&explain(&policy, &question, lang), render::Asked::Explain, lang, format);
         }
+        Work::Capture(capture) => {
+            let ask = |ask| ask_instance(&order.place, Ask::Capture(ask), lang);
+            return super::capture::run(&capture, ask, lang, format);
+        }
+        Work::Export(id, path) => {
+            let reply = ask_instance(&order.place, Ask::ExportIncident { id }, lang);
+            return super::incidents::export(reply, &path, lang, format);
+        }
         Work::Replay(replay) => return self::replay(&order.place, &replay, lang, format),
+        Work::BackCheck(list) => {
+            let reply = back_check(&order.place, &list, lang);
+            return show(&reply, render::Asked::BackCheck, lang, format);
+        }
+
+        Work::CheckLists(check) => {
+            let reply = check_lists(&order.place, &check, lang);
+            return show(&reply, render::Asked::ListsChecked, lang, format);
+        }
         Work::Schema => Reply::done(rooms::schema()),
         Work::Version => Reply::done(json!({ "version": env!("CARGO_PKG_VERSION") })),
     };
@@ -94,6 +130,19 @@ pub(super) fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Form
             eprintln!("sekimori: {error}");
             2
         }
+    }
+}
+
+/// What is planned belongs to what is cut off, for people; in JSON it is a list of its own.
+fn planned_beside(place: &Place, lang: Lang) {
+    let planned = ask_instance(place, Ask::Plans {}, lang);
+    // An agent of an earlier version knows of no plans.
+    let rows: Vec<PlanRow> = serde_json::from_value(planned.body).unwrap_or_default();
+    // As in `show`, a reader that went away has what it wanted.
+    if let Err(error) = plan::beside(&mut io::stdout().lock(), &rows, lang)
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("sekimori: {error}");
     }
 }
 
@@ -158,6 +207,27 @@ fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
     }
 }
 
+/// Asks in parts of what one request holds, and puts the answers together. The first part that has none ends it.
+fn back_check(place: &Place, list: &flows::List, lang: Lang) -> Reply {
+    for (file, lines, first) in &list.skipped {
+        eprintln!("sekimori: {}", text::flow_skipped(lang, file, lines, first));
+    }
+    let mut all = BackCheck::default();
+    let mut error = None;
+    for part in list.listed.chunks(flows::PART) {
+        let ask = Ask::BackCheck { listed: part.to_vec(), since: list.since, until: list.until };
+        let reply = ask_instance(place, ask, lang);
+        match serde_json::from_value::<BackCheck>(reply.body.clone()) {
+            Ok(found) => all.add(found),
+            Err(_) => return reply,
+        }
+        error = reply.error.or(error);
+    }
+    // Nobody, for certain, only if every part was answered in full.
+    let exit = if error.is_some() { 2 } else { u8::from(all.contacts.is_empty()) };
+    Reply { error, ..Reply::with(exit, &all) }
+}
+
 /// Where this login comes from, as `sshd` says; a claim, since the environment is the caller's.
 fn claims_from() -> Option<String> {
     let connection = std::env::var("SSH_CONNECTION").ok()?;
@@ -166,8 +236,16 @@ fn claims_from() -> Option<String> {
 
 fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     match &request.ask {
-        Ask::Apply(_) | Ask::Group(_) => return Reply::failed(text::needs_agent(lang, config.socket.display())),
+        Ask::Apply(_) | Ask::Group(_) | Ask::Capture(_) | Ask::Plan(_) | Ask::Lists {} | Ask::ReloadLists(_) => {
+            return Reply::failed(text::needs_agent(lang, config.socket.display()));
+        }
         Ask::Check {} => return handler::check(&config.policy, lang),
+        Ask::FlowRecords { limit, filter } => {
+            return handler::flow_records(&config.state.join(FOLDER), filter, *limit, lang);
+        }
+        Ask::BackCheck { listed, since, until } => {
+            return handler::back_check(&config.state.join(FOLDER), listed, (*since, *until), lang);
+        }
         Ask::VerifyRecords {} => return handler::verify_record(&config.state.join("records.jsonl")),
         Ask::Records { limit, filter } => {
             let path = config.state.join("records.jsonl");
@@ -235,6 +313,32 @@ fn explain(policy: &std::path::Path, question: &Question, lang: Lang) -> Reply {
             reply
         }
     }
+}
+
+/// Looks at list files, as far as possible as the agent would.
+fn check_lists(place: &Place, check: &ListCheck, lang: Lang) -> Reply {
+    let config = place.load();
+    let path = check.policy.clone().or_else(|| config.as_ref().ok().map(|config| config.policy.clone()));
+    let management = config.as_ref().map(|config| config.management.clone()).unwrap_or_default();
+    let read = path.as_ref().and_then(|path| rooms::load(path, lang).0);
+    if check.policy.is_some() && read.is_none() {
+        return Reply::usage(text::policy_invalid(lang, path.unwrap_or_default().display()));
+    }
+    let protected = match &read {
+        Some(read) => Protected::of(&read.policy, &management),
+        None => {
+            let why = match (&path, &config) {
+                (Some(path), _) => text::policy_invalid(lang, path.display()),
+                (None, Err(error)) => error.to_string(),
+                (None, Ok(_)) => String::new(),
+            };
+            eprintln!("sekimori: {}", text::list_check_alone(lang, why));
+            Protected::default()
+        }
+    };
+    let rows: Vec<_> =
+        check.files.iter().map(|file| threat::check_file(file, check.format, &protected, lang)).collect();
+    Reply::with(u8::from(rows.iter().any(|row| !row.taken)), rows)
 }
 
 fn replay(place: &Place, replay: &Replay, lang: Lang, format: Format) -> u8 {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    quarantine,
+    incidents, lists, plan, quarantine,
     render::{short, table},
     text::{self, Lang},
 };
@@ -18,8 +18,10 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
     }
     section(out, &text::h_faults(lang), status.faults.iter().map(|fault| format!("  {fault}")))?;
     cutoffs(out, status, lang)?;
+    section(out, &text::h_plans(lang), status.plans.iter().map(|row| plan::line(row, lang)))?;
     let held = status.quarantine.iter().map(|row| quarantine::line(row, lang));
     section(out, &text::h_quarantine(lang), held)?;
+    incidents(out, status, lang)?;
     let agent = match (status.agent_running, status.enforcing) {
         (true, _) => text::agent_up(lang),
         (false, true) => text::agent_down(lang),
@@ -46,6 +48,9 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
         let names: Vec<&str> = status.members.keys().map(String::as_str).collect();
         writeln!(out, "{}", text::h_members(lang, status.members.values().sum::<usize>(), names.join(", ")))?;
     }
+    detection(out, status, lang)?;
+    let lists = status.threat_lists.iter().map(|row| lists::line(row, lang));
+    section(out, &text::h_lists(lang), lists)?;
     writeln!(out, "{}", text::h_record(lang, status.record.last, status.record.failures))?;
     if !status.clock.synchronised {
         writeln!(out, "{}", text::h_clock_unsynchronised(lang))?;
@@ -64,7 +69,11 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
     });
     section(out, &text::h_tables(lang), tables)?;
     let permissions = status.permissions.iter().map(|permission| {
-        let kind = if permission.kind == "rule" { text::kind_rule(lang) } else { text::kind_device(lang) };
+        let kind = match permission.kind.as_str() {
+            "rule" => text::kind_rule(lang),
+            "exemption" => text::kind_exemption(lang),
+            _ => text::kind_device(lang),
+        };
         let state = if permission.expired { text::expired(lang) } else { text::ends_soon(lang) };
         text::h_permission(lang, kind, &permission.name, &permission.until, state)
     });
@@ -75,6 +84,29 @@ pub(super) fn text(out: &mut impl Write, status: &Status, lang: Lang) -> io::Res
 fn cutoffs(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
     let lines = status.cutoffs.iter().map(|cut| super::cut::line(cut, lang));
     section(out, &text::h_cutoffs(lang), lines)
+}
+
+fn detection(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
+    let Some(watched) = &status.detection else {
+        // Without a policy there is nothing to say of what it does not watch for.
+        return if status.revision.is_some() { writeln!(out, "{}", text::h_watch_off(lang)) } else { Ok(()) };
+    };
+    let (hosts, seconds) = (watched.guard.hosts, watched.guard.within_seconds);
+    writeln!(out, "{}", text::h_watch(lang, watched.traps, watched.exemptions, hosts, seconds))?;
+    // The strongest first.
+    let words = ["quarantine", "block", "throttle", "alert", "observe", "off"];
+    watched.zones.iter().try_for_each(|zone| {
+        let counts = words.into_iter().map(|word| (word, zone.detectors.get(word).copied().unwrap_or(0)));
+        let counts: Vec<String> =
+            counts.filter(|(_, count)| *count > 0).map(|(word, count)| format!("{word} {count}")).collect();
+        writeln!(out, "{}", text::h_watch_zone(lang, &zone.zone, counts.join(", ")))
+    })
+}
+
+fn incidents(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
+    let mut lines = incidents::open(&status.incidents, status.incidents_open, lang);
+    lines.extend(status.guard_holds.map(|limit| text::guard_holds(lang, limit.hosts, limit.seconds)));
+    section(out, &text::h_incidents(lang), lines.into_iter())
 }
 
 fn fast_path(out: &mut impl Write, status: &Status, lang: Lang) -> io::Result<()> {
@@ -109,7 +141,11 @@ fn section(out: &mut impl Write, head: &str, lines: impl Iterator<Item = String>
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::{api::report::Cutoff, cutoff::Level, record::Actor};
+    use crate::{
+        api::report::{Cutoff, Guarded, Revision, Watched, WatchedZone},
+        cutoff::Level,
+        record::Actor,
+    };
 
     #[test]
     fn the_verdict_comes_first_and_cut_offs_before_the_rest() {
@@ -142,5 +178,35 @@ mod tests {
         let mut out = Vec::new();
         text(&mut out, &status, Lang::Ja).unwrap();
         assert!(String::from_utf8(out).unwrap().starts_with("防御していません"));
+    }
+
+    #[test]
+    fn what_is_watched_for_is_counted_by_zone_and_its_absence_is_said() {
+        let revision = Revision {
+            number: 1,
+            hash: "0".repeat(64),
+            applied_at: "2026-11-22T00:00:00Z".into(),
+            generation: 1,
+            organisation: String::new(),
+            rules: 0,
+        };
+        let mut status = Status { revision: Some(revision), ..Status::default() };
+        let shown = |status: &Status, lang| {
+            let mut out = Vec::new();
+            text(&mut out, status, lang).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(shown(&status, Lang::En).contains("detection    OFF"));
+        assert!(shown(&status, Lang::Ja).contains("検知         無効"));
+        let detectors = [("alert", 12), ("block", 6), ("off", 8), ("quarantine", 0)];
+        let zone = WatchedZone {
+            zone: "office".into(),
+            detectors: detectors.map(|(word, count)| (word.to_owned(), count)).into(),
+        };
+        let guard = Guarded { hosts: 5, within_seconds: 600 };
+        status.detection = Some(Watched { zones: vec![zone], traps: 2, exemptions: 1, guard });
+        let shown = shown(&status, Lang::En);
+        assert!(shown.contains("traps 2, exemptions 1, automatic quarantine of at most 5 host(s) in 600 s"), "{shown}");
+        assert!(shown.contains("  office: block 6, alert 12, off 8\n"), "{shown}");
     }
 }

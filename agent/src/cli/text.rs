@@ -44,12 +44,20 @@ macro_rules! texts {
 }
 
 mod cutoff;
+mod flows;
 mod http;
+mod incidents;
+mod lists;
+mod plan;
 mod quarantine;
 mod records;
 
 pub use cutoff::*;
+pub use flows::*;
 pub use http::*;
+pub use incidents::*;
+pub use lists::*;
+pub use plan::*;
 pub use quarantine::*;
 pub use records::*;
 
@@ -196,6 +204,10 @@ texts! {
     ends_soon() "ends soon" "まもなく終了";
     kind_rule() "rule" "規則";
     kind_device() "device" "端末";
+    kind_exemption() "exemption of" "検知の対象外";
+    h_watch_off() "detection    OFF: the policy has no `detection`, attacks by inside machines are not looked for" "検知         無効。方針に detection がないため、内部の端末による攻撃を検知しません";
+    h_watch(traps, exemptions, hosts, seconds) "detection    traps {traps}, exemptions {exemptions}, automatic quarantine of at most {hosts} host(s) in {seconds} s" "検知         囮アドレス {traps}件、対象外 {exemptions}件、自動隔離は{seconds}秒間に{hosts}台まで";
+    h_watch_zone(zone, counts) "  {zone}: {counts}" "  {zone}: {counts}";
     h_clock_unsynchronised() "clock        not synchronised: times in records are the box's own" "時計         同期していません。記録の時刻は機器の時計によります";
     h_record(last, failures) "records      {last} lines, {failures} could not be written" "記録         {last}行、書込み失敗 {failures}件";
     h_faults() "FAULTS" "障害";

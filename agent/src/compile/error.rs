@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use sekimori_ebpf::{
     abi::{MAX_BINDINGS, MAX_MACS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, MAX_SCHEDULES, MAX_SETS},
     classify::{Line, MAX_LINES, NO_CLASS},
+    detect::abi::MAX_EXEMPT,
 };
 
 use super::{
@@ -138,6 +139,8 @@ pub enum Table {
     Macs,
     /// Registered addresses.
     Bindings,
+    /// Addresses and MACs that are exempt from detectors.
+    Exempt,
 }
 
 impl Table {
@@ -147,6 +150,8 @@ impl Table {
             Self::Ports => MAX_PORTS,
             Self::Macs => MAX_MACS,
             Self::Bindings => MAX_BINDINGS,
+            // The table holds two generations.
+            Self::Exempt => MAX_EXEMPT / 2,
         }
     }
 
@@ -155,6 +160,7 @@ impl Table {
             Self::Ports => "pairs of interface and VLAN",
             Self::Macs => "MAC addresses of devices and routers",
             Self::Bindings => "registered addresses",
+            Self::Exempt => "addresses and MACs exempt from detectors",
         }
     }
 
@@ -163,6 +169,7 @@ impl Table {
             Self::Ports => "インターフェースとVLANの組",
             Self::Macs => "端末・ルーターのMACアドレス",
             Self::Bindings => "登録アドレス",
+            Self::Exempt => "検知の対象外とするアドレス・MAC",
         }
     }
 

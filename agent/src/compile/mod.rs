@@ -4,6 +4,7 @@
 
 mod claims;
 mod classes;
+pub mod detection;
 pub mod error;
 pub mod host;
 mod limit_room;
@@ -79,6 +80,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
     let (devices, device_names) = nets::devices(policy, &net_ids, &device_ids, &mut plans, &mut sets)?;
     let services = services::table(policy, &mut sets)?;
     let rules = rules::entries(policy, &slots, &net_ids, &mut plans)?;
+    let watching = detection::table(policy, &net_ids)?;
     *registry = numbers;
     Ok(Compiled {
         hash: policy.hash,
@@ -104,6 +106,7 @@ pub fn compile(policy: &Policy, registry: &mut Registry) -> Result<Compiled, Com
         limits: rules::limits(policy),
         rule_ids: policy.rules.iter().map(|rule| rule.id.clone()).collect(),
         schedules: plans.into_list(),
+        watching,
     })
 }
 

@@ -6,7 +6,7 @@ use sekimori_ebpf::abi::{
     AddrEntry, DeviceEntry, GenConfig, LimitEntry, MacEntry, MacKey, NetEntry, PortKey, RuleEntry, RuleSet,
 };
 
-use super::{error::CompileError, space::Space};
+use super::{detection::Watching, error::CompileError, space::Space};
 
 /// The tables of one generation. Vectors indexed by id hold an entry for every id from 0.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Compiled {
     pub rule_ids: Vec<String>,
     /// What each schedule means, by schedule id; 0 is unused. Turned into windows by `schedule::windows`.
     pub schedules: Vec<super::schedule::Plan>,
+    /// What inside hosts are watched for.
+    pub watching: Watching,
     /// `addrs` as the data plane looks them up, once somebody asked; clones share it.
     pub laid_out: Arc<OnceLock<Space>>,
 }

@@ -55,6 +55,8 @@ pub(crate) fn policy() -> Policy {
         groups: Vec::new(),
         rules: Vec::new(),
         alert_receivers: Vec::new(),
+        detection: None,
+        threat_lists: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

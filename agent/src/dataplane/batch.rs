@@ -97,6 +97,62 @@ pub fn per_cpu<V: aya::Pod + Default>(
     Ok((values, cpus))
 }
 
+/// Writes entries of a map that is in use, each by itself.
+pub fn update<K: aya::Pod, V: aya::Pod>(map: &MapData, name: &str, keys: &[K], values: &[V]) -> Result<(), Error> {
+    write_all(map.fd().as_fd().as_raw_fd().cast_unsigned(), name, keys, values)
+}
+
+fn write_all<K: aya::Pod, V: aya::Pod>(map_fd: u32, name: &str, keys: &[K], values: &[V]) -> Result<(), Error> {
+    for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        let count = u32::try_from(keys.len().min(values.len())).unwrap_or(0);
+        let mut batch =
+            Batch { keys: keys.as_ptr() as u64, values: values.as_ptr() as u64, count, map_fd, ..Batch::default() };
+        bpf(BPF_MAP_UPDATE_BATCH, &mut batch).doing(format!("fill {name} ({} of {count} written)", batch.count))?;
+    }
+    Ok(())
+}
+
+/// Every entry of a hash, whole buckets at a time: each entry that stays is seen once, however many come and go. Unlike a
+/// lookup it does not count as a use of the entry, so an LRU map goes on forgetting the right ones.
+pub fn each<K: aya::Pod, V: aya::Pod>(map: &MapData, name: &str, mut see: impl FnMut(&K, &V)) -> Result<(), Error> {
+    let mut room = EACH;
+    let (mut keys, mut values) = (zeroed::<K>(room), zeroed::<V>(room));
+    // A batch is whole buckets, so a place to go on from is a bucket and not a key.
+    let (mut from, mut to) = (0u32, 0u32);
+    let mut first = true;
+    loop {
+        let mut batch = Batch {
+            in_batch: if first { 0 } else { (&raw const from) as u64 },
+            out_batch: (&raw mut to) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(room).unwrap_or(0),
+            map_fd: map.fd().as_fd().as_raw_fd().cast_unsigned(),
+            ..Batch::default()
+        };
+        let end = match bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            // A bucket is larger than the room, which only chance or malice makes it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && batch.count == 0 && room < MOST => {
+                room *= 4;
+                (keys, values) = (zeroed::<K>(room), zeroed::<V>(room));
+                continue;
+            }
+            other => other.map(|_| false).doing(format!("read {name}"))?,
+        };
+        keys.iter().zip(&values).take(batch.count as usize).for_each(|(key, value)| see(key, value));
+        if end {
+            return Ok(());
+        }
+        (from, first) = (to, false);
+    }
+}
+
+/// Entries of one call of [`each`].
+const EACH: usize = 2048;
+/// More no bucket holds.
+const MOST: usize = 1 << 20;
+
 /// A map that is being built.
 #[derive(Debug)]
 pub struct Building {
@@ -128,19 +184,7 @@ impl Building {
 
     /// Writes every entry.
     pub fn fill<K: aya::Pod, V: aya::Pod>(&self, keys: &[K], values: &[V]) -> Result<(), Error> {
-        for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-            let count = u32::try_from(keys.len().min(values.len())).unwrap_or(0);
-            let mut batch = Batch {
-                keys: keys.as_ptr() as u64,
-                values: values.as_ptr() as u64,
-                count,
-                map_fd: self.raw_fd(),
-                ..Batch::default()
-            };
-            bpf(BPF_MAP_UPDATE_BATCH, &mut batch)
-                .doing(format!("fill {} ({} of {count} written)", self.name, batch.count))?;
-        }
-        Ok(())
+        write_all(self.raw_fd(), &self.name, keys, values)
     }
 
     /// Reads an array back and compares.

@@ -9,6 +9,7 @@ use sekimori_ebpf::abi::{
     RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
+use sekimori_ebpf::detect::abi::{ExemptKey, Host, HostKey, Watched};
 
 use super::error::{Error, While};
 
@@ -32,6 +33,10 @@ pub const NAMES: &[&str] = &[
     "QUARANTINE",
     "QUARANTINED",
     "QUARANTINE_REFUSED",
+    "WATCHED",
+    "TRAPS",
+    "EXEMPT",
+    "THREATS",
     "G_CONFIG",
     "G_PORTS",
     "G_NETS",
@@ -58,6 +63,16 @@ pub const NAMES: &[&str] = &[
     "RULE_COUNTERS",
     "EVENTS",
     "BUDGET",
+    "HOSTS",
+    "STRANGERS",
+    "BLANK",
+    "PAIRS",
+    "DETECTIONS",
+    "KEPT",
+    "KEPT_NEXT",
+    "WANTED",
+    "CAPTURED",
+    "SIGHT",
     "SCRATCH_IN",
     "SCRATCH_OUT",
     "PRIVATE_CONTEXT",
@@ -99,7 +114,38 @@ handles! {
 }
 
 handles! {
-    /// The maps of one instance but for [`CutMaps`].
+    /// What says what inside hosts are watched for. A private instance keeps its own as they are made: empty, so that it
+    /// watches nobody.
+    WatchMaps;
+    /// By zone and parity.
+    watched: Array<MapData, Watched> = "WATCHED",
+    /// Addresses that nobody uses.
+    traps: HashMap<MapData, Addr, u32> = "TRAPS",
+    /// Who is exempt from what, by parity.
+    exempt: HashMap<MapData, ExemptKey, u64> = "EXEMPT",
+    /// Addresses on threat lists: the list's number.
+    threats: LpmTrie<MapData, Addr, u32> = "THREATS",
+    /// Hosts that were answered once.
+    hosts: HashMap<MapData, HostKey, Host> = "HOSTS",
+    /// Hosts that were not.
+    strangers: HashMap<MapData, HostKey, Host> = "STRANGERS",
+}
+
+handles! {
+    /// Conversations; for whoever walks over them without keeping others from the instance.
+    ViewMaps;
+    /// Established views of IPv4.
+    flows4: HashMap<MapData, ViewKey4, View> = "FLOWS4",
+    /// Opening views of IPv4.
+    opening4: HashMap<MapData, ViewKey4, View> = "OPENING4",
+    /// Established views of IPv6.
+    flows6: HashMap<MapData, ViewKey, View> = "FLOWS6",
+    /// Opening views of IPv6.
+    opening6: HashMap<MapData, ViewKey, View> = "OPENING6",
+}
+
+handles! {
+    /// The maps of one instance but for [`CutMaps`] and [`WatchMaps`].
     Maps;
     /// The active generation.
     active: Array<MapData, Active> = "ACTIVE",
@@ -173,6 +219,15 @@ handles! {
     private_context: Array<MapData, PrivateContext> = "PRIVATE_CONTEXT",
     /// Private instances: what was decided.
     private_result: Array<MapData, [u32; 4]> = "PRIVATE_RESULT",
+}
+
+/// A view's key in its family's own form.
+#[derive(Debug, Clone, Copy)]
+pub enum ViewAt<'a> {
+    /// IPv4.
+    V4(&'a ViewKey4),
+    /// IPv6.
+    V6(&'a ViewKey),
 }
 
 impl Maps {

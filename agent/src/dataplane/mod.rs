@@ -4,6 +4,7 @@ pub mod attach;
 pub mod batch;
 pub mod canary;
 pub mod cut;
+pub mod detect;
 pub mod error;
 pub mod fastpath;
 pub mod guard;
@@ -26,6 +27,7 @@ pub mod seeding;
 pub mod stage;
 mod syscall;
 pub mod system;
+pub mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,8 +39,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::{
+    maps::IterableMap as _,
+    programs::{Program, SchedClassifier, Xdp},
+};
 use aya_obj::programs::XdpAttachType;
+use jiff::Timestamp;
 use sekimori_ebpf::abi::{
     Active, Counter, Event, FRAG_TIMEOUT, IfaceEntry, ManagementEntry, PortKey, RuleCounter, STATE_OPENING, Schedule,
     Settings, View, ViewKey,
@@ -47,7 +53,8 @@ use sekimori_ebpf::abi::{
 pub use canary::Canary;
 pub use error::Error;
 use error::While as _;
-use maps::Maps;
+use maps::{Maps, WatchMaps};
+use sekimori_ebpf::detect::abi::{MAX_HOSTS, MAX_STRANGERS};
 
 use crate::compile::{host::HostTables, members::Change, tables::Compiled};
 
@@ -191,6 +198,8 @@ pub struct Dataplane {
     retire: Option<Instant>,
     /// What of the tables in force can be written to; `None` if another agent staged them.
     live: Option<overlay::Handles>,
+    /// What inside hosts are watched for.
+    watch: watch::Watch,
 }
 
 /// One IPv6 view has room for so many of IPv4.
@@ -234,6 +243,7 @@ impl Dataplane {
     /// Adopts what is pinned; an error if nothing is. For commands that work without the agent.
     pub fn adopt(options: Options) -> Result<Self, Error> {
         let maps = Maps::pinned(&options.maps_dir())?;
+        let watch = watch::Watch::new(WatchMaps::pinned(&options.maps_dir())?);
         let dir = options.programs_dir();
         let programs = attach::Programs {
             way_in: Xdp::from_pin(dir.join(object::PROGRAM_IN), XdpAttachType::Interface).doing("adopt the way in")?,
@@ -254,6 +264,7 @@ impl Dataplane {
             fast: fastpath::Memory::default(),
             retire: None,
             live: None,
+            watch,
         })
     }
 
@@ -271,19 +282,26 @@ impl Dataplane {
         canary::run(&mut self.canaries, &staged, generation, tables, &self.settings, canaries)?;
         // The slot of the generation before last: no packet has looked there since the last switch.
         staged.place(&mut self.maps, generation)?;
+        // Likewise in a slot that no packet looks at; it has been left since the first of the tables was placed.
+        let now = Timestamp::now();
+        let watched = self.watch.stage(&tables.watching, generation, now)?;
         let wanted = Active { generation, base: generation };
         self.live = None;
         self.maps.active.set(0, wanted, 0).doing("switch the generation")?;
         self.retire = Some(Instant::now() + RETIRE_AFTER);
-        let now = stage::active(&self.maps)?;
-        if now != wanted {
-            let now = now.generation;
-            return Err(Error::new("verify the switch", format!("generation {now} is active instead of {generation}")));
+        let found = stage::active(&self.maps)?;
+        if found != wanted {
+            let found = found.generation;
+            return Err(Error::new(
+                "verify the switch",
+                format!("generation {found} is active instead of {generation}"),
+            ));
         }
         self.know(tables);
         self.write_places()?;
+        self.watch.refresh(generation, now)?;
         let staged_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let entries = staged.entries;
+        let entries = staged.entries + watched;
         self.live = Some(staged.into_handles());
         Ok(Switched { generation, entries, staged_ms })
     }
@@ -295,6 +313,24 @@ impl Dataplane {
             return Ok(());
         }
         stage::replace_schedules(&mut self.maps, generation, schedules)
+    }
+
+    /// Lets exemptions of the tables in force end that are over at `now`.
+    pub fn refresh_exemptions(&mut self, now: Timestamp) -> Result<(), Error> {
+        let generation = stage::active(&self.maps)?.generation;
+        if generation == 0 { Ok(()) } else { self.watch.refresh(generation, now) }
+    }
+
+    /// Replaces what is on threat lists: prefixes with the number of their list, never 0. Only what changed is written.
+    /// Contacts are looked for in all zones that are watched at all, as soon as there is a prefix.
+    pub fn set_threats(&mut self, prefixes: &[(ipnet::IpNet, u32)]) -> Result<watch::Written, Error> {
+        let generation = stage::active(&self.maps)?.generation;
+        self.watch.threats(generation, prefixes)
+    }
+
+    /// See [`watch::Watch::forget_idle`].
+    pub fn forget_idle_hosts(&mut self, now: u64, idle: u64) -> Result<usize, Error> {
+        self.watch.forget_idle(now, idle)
     }
 
     /// The active generation, 0 for none.
@@ -471,6 +507,7 @@ impl Dataplane {
     pub fn know(&mut self, tables: &Compiled) {
         self.nets = tables.net_names.iter().map(|(_, id)| *id).collect();
         self.ports.clone_from(&tables.ports);
+        self.watch.know(&tables.watching);
     }
 
     /// Writes the shortcut from interface and tag to net.
@@ -583,7 +620,11 @@ impl Dataplane {
 
     /// How full the tables are.
     pub fn fill(&self) -> Result<Vec<Fill>, Error> {
-        read::fill(&self.maps, self.options.flows_max, self.options.opening_max)
+        let mut fill = read::fill(&self.maps, self.options.flows_max, self.options.opening_max)?;
+        let (known, strangers) = self.watch.hosts();
+        let row = |table, used: usize, most| Fill { table, used: used as u64, capacity: u64::from(most) };
+        fill.extend([row("hosts", known, MAX_HOSTS), row("strangers", strangers, MAX_STRANGERS)]);
+        Ok(fill)
     }
 
     /// Opens the gate: removes links, the guard, programs and maps.
@@ -602,6 +643,20 @@ impl Dataplane {
             }
         }
     }
+}
+
+/// Sees every view of an instance, live or not yet forgotten, through handles of its own: whoever works on the instance is
+/// not waited for. Views that are promoted meanwhile may be seen twice, and none is missed.
+pub fn each_view(options: &Options, mut see: impl FnMut(maps::ViewAt<'_>, &View)) -> Result<(), Error> {
+    let maps = maps::ViewMaps::pinned(&options.maps_dir())?;
+    // The opening rooms first: a view goes from there to the others.
+    for (room, name) in [(&maps.opening4, "OPENING4"), (&maps.flows4, "FLOWS4")] {
+        batch::each(room.map(), name, |key, view| see(maps::ViewAt::V4(key), view))?;
+    }
+    for (room, name) in [(&maps.opening6, "OPENING6"), (&maps.flows6, "FLOWS6")] {
+        batch::each(room.map(), name, |key, view| see(maps::ViewAt::V6(key), view))?;
+    }
+    Ok(())
 }
 
 /// Opens the gate of an instance, with or without a working agent.

@@ -31,6 +31,14 @@ pub fn load_private(flows: u32) -> Result<Ebpf, aya::EbpfError> {
         .map_max_entries("FRAGMENTS", 1024)
         .map_max_entries("HOST_PACES", HOST_PACE_SETS_PRIVATE)
         .map_max_entries("SEATS", SEAT_SETS_PRIVATE)
+        // Nobody is watched there.
+        .map_max_entries("TRAPS", 1)
+        .map_max_entries("EXEMPT", 1)
+        .map_max_entries("THREATS", 1)
+        .map_max_entries("HOSTS", 1)
+        .map_max_entries("STRANGERS", 64)
+        .map_max_entries("DETECTIONS", 4096)
+        .map_max_entries("CAPTURED", 4096)
         .load(OBJECT)
 }
 

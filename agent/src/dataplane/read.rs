@@ -3,7 +3,8 @@
 use aya::maps::{HashMap, IterableMap as _, MapData};
 use sekimori_ebpf::{
     abi::{
-        Counter, DIR_IN, DIR_OUT, NET_LAST, NET_NONE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, counter_index,
+        Counter, DIR_IN, DIR_OUT, NET_LAST, NET_NONE, RULE_SLOTS, RuleCounter, Settings, View, ViewKey, ViewKey4,
+        counter_index,
     },
     decide::flow,
     reason::{self, REASON_SLOTS},
@@ -87,17 +88,17 @@ pub fn lost(maps: &Maps) -> Result<u64, Error> {
 /// Live views of both rooms.
 pub fn views(maps: &Maps, settings: &Settings, now: u64) -> Result<Vec<(ViewKey, View)>, Error> {
     let mut found = Vec::new();
-    let mut see = |key: ViewKey, view: View| {
-        if now.saturating_sub(view.seen) <= flow::idle_limit(&view, key.proto, settings) {
-            found.push((key, view));
+    let mut see = |key: ViewKey, view: &View| {
+        if now.saturating_sub(view.seen) <= flow::idle_limit(view, key.proto, settings) {
+            found.push((key, *view));
         }
     };
-    // Entries come and go while they are read.
-    for room in [&maps.flows4, &maps.opening4] {
-        room.iter().filter_map(Result::ok).for_each(|(key, view)| see(key.long(), view));
+    // The opening rooms first: a view goes from there to the others.
+    for (room, name) in [(&maps.opening4, "OPENING4"), (&maps.flows4, "FLOWS4")] {
+        batch::each(room.map(), name, |key: &ViewKey4, view| see(key.long(), view))?;
     }
-    for room in [&maps.flows6, &maps.opening6] {
-        room.iter().filter_map(Result::ok).for_each(|(key, view)| see(key, view));
+    for (room, name) in [(&maps.opening6, "OPENING6"), (&maps.flows6, "FLOWS6")] {
+        batch::each(room.map(), name, |key: &ViewKey, view| see(*key, view))?;
     }
     Ok(found)
 }

@@ -15,12 +15,14 @@ use crate::{
     agent::{
         alerts::AlertDone,
         cuts::{CutDone, RestoreDone},
+        incident_desk::ClosedIncidents,
         quarantines::QuarantineDone,
     },
     api::{
         protocol::{CutoffAsk, RestoreAsk},
-        report::{Cutoff, QuarantineRow, Status},
+        report::{Cutoff, PlanRow, QuarantineRow, Status},
     },
+    detect::Incident,
 };
 
 /// One thing that can be asked.
@@ -65,6 +67,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         gives: answer_of::<Vec<Cutoff>>,
     },
     Operation {
+        path: "/v1/plans",
+        method: "get",
+        id: "plans",
+        summary: "Which cut-offs are planned, and which plans could not be carried out.",
+        open: false,
+        serve: || get(routes::plans),
+        takes: None,
+        gives: answer_of::<Vec<PlanRow>>,
+    },
+    Operation {
         path: "/v1/quarantines",
         method: "get",
         id: "quarantines",
@@ -73,6 +85,36 @@ pub(super) const OPERATIONS: &[Operation] = &[
         serve: || get(routes::quarantines),
         takes: None,
         gives: answer_of::<Vec<QuarantineRow>>,
+    },
+    Operation {
+        path: "/v1/incidents",
+        method: "get",
+        id: "incidents",
+        summary: "What detectors saw: the newest thousand, oldest first.",
+        open: false,
+        serve: || get(routes::incidents),
+        takes: None,
+        gives: answer_of::<Vec<Incident>>,
+    },
+    Operation {
+        path: "/v1/incidents/{id}",
+        method: "get",
+        id: "incident",
+        summary: "One incident.",
+        open: false,
+        serve: || get(routes::incident),
+        takes: None,
+        gives: answer_of::<Incident>,
+    },
+    Operation {
+        path: "/v1/incidents/close",
+        method: "post",
+        id: "close_incidents",
+        summary: "Say that incidents have been looked at, all or none.",
+        open: false,
+        serve: || post(routes::close_incidents),
+        takes: Some(body_of::<routes::CloseIncidentsAsk>),
+        gives: answer_of::<ClosedIncidents>,
     },
     Operation {
         path: "/v1/cutoff",

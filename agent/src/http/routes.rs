@@ -11,7 +11,7 @@ use super::{
     operations::OPERATIONS,
     visit::{Api, Passer, Visit, counted},
 };
-use crate::{api::protocol::Ask, cli::text, cutoff::Object};
+use crate::{agent::incident_desk::Filter, api::protocol::Ask, cli::text, cutoff::Object};
 
 /// Everything, one handler a path.
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -37,6 +37,19 @@ pub(super) struct QuarantineAsk {
     pub(super) lasting: Option<u64>,
 }
 
+/// Incidents of one answer.
+const INCIDENTS: usize = 1_000;
+
+/// Incidents that have been looked at, all or none.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CloseIncidentsAsk {
+    /// Their numbers.
+    pub(super) ids: Vec<u64>,
+    /// What was found.
+    pub(super) reason: String,
+}
+
 /// Hosts to release, all or none.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +66,10 @@ pub(super) async fn status(visit: Visit) -> Response {
 
 pub(super) async fn cutoffs(visit: Visit) -> Response {
     visit.ask(Ask::Cuts {}).await
+}
+
+pub(super) async fn plans(visit: Visit) -> Response {
+    visit.ask(Ask::Plans {}).await
 }
 
 pub(super) async fn quarantines(visit: Visit) -> Response {
@@ -73,6 +90,22 @@ pub(super) async fn quarantine(visit: Visit) -> Response {
 
 pub(super) async fn release(visit: Visit) -> Response {
     visit.act(|ReleaseAsk { objects, reason }| Ask::Release { objects, reason }).await
+}
+
+pub(super) async fn incidents(visit: Visit) -> Response {
+    visit.ask(Ask::Incidents { filter: Filter::default(), limit: INCIDENTS }).await
+}
+
+pub(super) async fn incident(visit: Visit) -> Response {
+    let id = visit.path.rsplit('/').next().and_then(|id| id.parse().ok());
+    match id {
+        Some(id) => visit.ask(Ask::Incident { id }).await,
+        None => problem(StatusCode::NOT_FOUND, "usage", text::http_not_found(visit.lang, &visit.path)),
+    }
+}
+
+pub(super) async fn close_incidents(visit: Visit) -> Response {
+    visit.act(|CloseIncidentsAsk { ids, reason }| Ask::CloseIncidents { ids, reason }).await
 }
 
 async fn nothing_there(passer: Passer) -> Response {

@@ -269,7 +269,10 @@ fn objects(ask: &Ask) -> &[Object] {
     match ask {
         Ask::Cutoff(ask) => &ask.objects,
         Ask::Restore(ask) => &ask.objects,
+        Ask::Plan(ask) => &ask.objects,
         Ask::Quarantine { objects, .. } | Ask::Release { objects, .. } => objects,
+        // Whoever may act on some objects only closes nothing: an incident may be of many hosts.
+        Ask::CloseIncidents { .. } => &[Object::All],
         _ => &[],
     }
 }

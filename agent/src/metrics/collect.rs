@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use sekimori_ebpf::detect::abi::ALL;
 
 use super::family::{Families, Sample, labelled, plain};
 use crate::{
-    agent::{clock::boottime_ns, counters::Counters, keeper::Keeper},
+    agent::{clock::boottime_ns, counters::Counters, incident_desk::IncidentGauges, keeper::Keeper},
     api::report::{FileState, Status},
     cli::text::Lang,
+    flows::Stats,
 };
 
 /// Everything that is exported of an instance.
@@ -31,13 +33,63 @@ pub fn collect(keeper: &Keeper) -> Families {
         families.http_answers_total = tally.answers().into_iter().map(answer).collect();
         families.http_turned_away_total = plain(tally.without_seat() as f64);
     }
+    of_incidents(&mut families, &keeper.incident_gauges());
+    of_flow_records(&mut families, &keeper.flow_records().stats());
     families.histograms = prometheus::core::Collector::collect(&gauges.switch_times);
     families.cutoff_drill_timestamp_seconds = plain(gauges.drilled.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
+    families.cutoff_plans =
+        gauges.plans.iter().map(|(state, count)| labelled([("state", state.name())], *count as f64)).collect();
+    families.cutoff_plan_next_timestamp_seconds =
+        plain(gauges.next_plan.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3));
     families.cutoff_overdue_seconds = plain(gauges.overdue.as_secs_f64());
     families.cutoff_unrecorded = plain(gauges.unrecorded as f64);
     families.network_cut =
         gauges.networks.iter().map(|(name, cut)| labelled([("network", name)], f64::from(u8::from(*cut)))).collect();
     families
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are 64-bit floats")]
+fn of_incidents(families: &mut Families, gauges: &IncidentGauges) {
+    let open = gauges.open.iter();
+    families.incidents_open = open
+        .map(|((detector, zone), count)| labelled([("detector", detector), ("zone", zone)], *count as f64))
+        .collect();
+    families.incidents_kept = plain(gauges.kept as f64);
+    families.incidents_undecided = plain(gauges.undecided as f64);
+    let (closed, open) = gauges.counts.forgotten;
+    families.incidents_forgotten_total =
+        [("open", open), ("closed", closed)].map(|(state, n)| labelled([("state", state)], n as f64)).to_vec();
+    // At zero from the start, so that the first one is seen as an increase.
+    let mut detections: BTreeMap<&str, u64> = ALL.iter().map(|detector| (detector.code(), 0)).collect();
+    detections.extend(gauges.counts.detections.iter().map(|(detector, count)| (detector.as_str(), *count)));
+    families.detections_total =
+        detections.into_iter().map(|(detector, n)| labelled([("detector", detector)], n as f64)).collect();
+    families.detections_crowded_total = plain(gauges.counts.crowded as f64);
+    let tally = &gauges.tally;
+    let lost = [("overwritten", tally.overwritten), ("unwritten", tally.unwritten), ("rotated", tally.rotated)];
+    families.evidence_lost_total = lost.map(|(why, n)| labelled([("why", why)], n as f64)).to_vec();
+    families.evidence_bytes = plain(gauges.evidence_bytes as f64);
+    families.quarantine_held_back_total = plain(tally.held_back as f64);
+    families.quarantine_guard_holds = plain(f64::from(u8::from(gauges.guard_holds)));
+}
+
+fn of_flow_records(families: &mut Families, stats: &Stats) {
+    let some = |value: Option<f64>| value.map(plain).unwrap_or_default();
+    families.flow_records_limit_bytes = plain(stats.limit as f64);
+    if stats.limit == 0 {
+        return;
+    }
+    families.flow_records = plain(stats.records as f64);
+    families.flow_records_bytes = plain(stats.bytes as f64);
+    families.flow_records_oldest_timestamp_seconds = some(stats.oldest.map(|at| at as f64 / 1e3));
+    families.flow_records_fit_days = some(stats.fit_days);
+    families.flow_records_lost_total = plain(stats.lost as f64);
+    families.flow_records_damaged_blocks = plain(stats.damaged as f64);
+    families.flow_records_torn_bytes = plain(stats.torn as f64);
+    families.flow_conversations_missed_total = plain(stats.missed as f64);
+    families.flow_unanswered_skipped_total = plain(stats.skipped as f64);
+    families.flow_refused_unattributed_total = plain(stats.unattributed as f64);
+    families.flow_walk_duration_seconds = plain(stats.walk_seconds);
 }
 
 /// The wall time of the kernel's boot, seconds: `CLOCK_BOOTTIME` stamps plus this are wall times.
@@ -107,13 +159,21 @@ fn of_status(status: &Status) -> Families {
         families.cutoff_active.push(labelled([("kind", kind)], count));
         families.cutoff_age_seconds.push(labelled([("kind", kind)], oldest as f64));
     }
+    for row in &status.threat_lists {
+        let sample = |value: f64| labelled([("list", row.list.as_str())], value);
+        families.threat_list_prefixes.push(sample(row.prefixes as f64));
+        families.threat_list_age_seconds.push(sample(row.age_seconds as f64));
+        families.threat_list_expired.push(sample(flag(row.expired)));
+        families.threat_list_refused.push(sample(flag(row.refused.is_some())));
+        families.threat_list_refusals_total.push(sample(row.refusals as f64));
+    }
     for (by, automatic) in [("person", false), ("automatic", true)] {
         let hosts = status.quarantine.iter().filter(|row| row.automatic == automatic);
         let (count, oldest) = hosts.fold((0, 0), |(count, oldest), row| (count + 1, row.age_seconds.max(oldest)));
         families.quarantined_hosts.push(labelled([("by", by)], f64::from(count)));
         families.quarantine_age_seconds.push(labelled([("by", by)], oldest as f64));
     }
-    for kind in ["rule", "device"] {
+    for kind in ["rule", "device", "exemption"] {
         let of_kind = || status.permissions.iter().filter(|permission| permission.kind == kind);
         let expired = of_kind().filter(|permission| permission.expired).count();
         families.permissions_expired.push(labelled([("kind", kind)], expired as f64));

@@ -92,12 +92,46 @@ families! {
     cutoff_overdue_seconds: GAUGE;
     /// Cut-offs in force without a line in the record.
     cutoff_unrecorded: GAUGE;
+    /// Planned cut-offs, by state: pending, failing (its time has come, and it is tried again) or missed.
+    cutoff_plans: GAUGE;
+    /// When the next planned cut-off begins; 0 if none is planned.
+    cutoff_plan_next_timestamp_seconds: GAUGE;
     /// When a cut-off was last rehearsed; 0 if never.
     cutoff_drill_timestamp_seconds: GAUGE;
     /// Hosts in quarantine, by who put them there: person or automatic.
     quarantined_hosts: GAUGE;
     /// Age of the oldest quarantine that a person or something automatic placed; 0 if there is none.
     quarantine_age_seconds: GAUGE;
+    /// Incidents nobody has looked at, by detector and zone.
+    incidents_open: GAUGE;
+    /// Incidents kept, whatever their state.
+    incidents_kept: GAUGE;
+    /// Incidents since the agent started that made room for newer ones, by whether somebody had looked at them: open or closed.
+    incidents_forgotten_total: COUNTER;
+    /// Open incidents whose quarantine a person must decide about: refused, held back by the guard, or failed.
+    incidents_undecided: GAUGE;
+    /// Events of detectors since the agent started.
+    detections_total: COUNTER;
+    /// Events since the agent started that went into an incident of many hosts, because too many incidents opened at once.
+    detections_crowded_total: COUNTER;
+    /// Packets (overwritten) and files (unwritten, rotated) of evidence lost since the agent started.
+    evidence_lost_total: COUNTER;
+    /// Bytes of evidence on disk.
+    evidence_bytes: GAUGE;
+    /// Hosts since the agent started that the guard did not let detectors put in quarantine.
+    quarantine_held_back_total: COUNTER;
+    /// 1 while detectors may put no further host in quarantine.
+    quarantine_guard_holds: GAUGE;
+    /// Prefixes in use of a list that others keep; 0 if nothing of it is.
+    threat_list_prefixes: GAUGE;
+    /// Age of what is used of a list, since its newest file was written; 0 if nothing is.
+    threat_list_age_seconds: GAUGE;
+    /// 1 if what is used of a list is older than the policy lets it be.
+    threat_list_expired: GAUGE;
+    /// 1 if what is on disk of a list was refused: the last good delivery is used, or none.
+    threat_list_refused: GAUGE;
+    /// Deliveries of a list refused since the agent started.
+    threat_list_refusals_total: COUNTER;
     /// 1 if this zone or network is cut off.
     network_cut: GAUGE;
     /// Rules and device registrations that have ended.
@@ -116,6 +150,30 @@ families! {
     record_lines: GAUGE;
     /// Lines of the record that could not be written since the agent started.
     record_failures_total: COUNTER;
+    /// Flow records on disk.
+    flow_records: GAUGE;
+    /// Bytes that flow records take on disk.
+    flow_records_bytes: GAUGE;
+    /// Bytes that flow records may take on disk; 0 if none are kept.
+    flow_records_limit_bytes: GAUGE;
+    /// When the oldest conversation in the flow records began.
+    flow_records_oldest_timestamp_seconds: GAUGE;
+    /// Days of flow records that fit, at the rate of those there are; not there before ten minutes are recorded.
+    flow_records_fit_days: GAUGE;
+    /// Flow records that could not be kept since the agent started.
+    flow_records_lost_total: COUNTER;
+    /// Blocks of flow records that the agent found damaged when it started.
+    flow_records_damaged_blocks: GAUGE;
+    /// Bytes of flow records that a crash had left half written when the agent started.
+    flow_records_torn_bytes: GAUGE;
+    /// Conversations opened since the agent started that were gone before they could be recorded.
+    flow_conversations_missed_total: COUNTER;
+    /// Records of unanswered conversations since the agent started that a flood of such had no room for.
+    flow_unanswered_skipped_total: COUNTER;
+    /// Refused packets since the agent started that flow records attribute to nobody.
+    flow_refused_unattributed_total: COUNTER;
+    /// How long the last look at the live conversations took.
+    flow_walk_duration_seconds: GAUGE;
     /// Times the wall clock was set since the agent started.
     clock_steps_total: COUNTER;
     /// How far the wall clock is behind the latest time ever seen; timed rules stay closed meanwhile.

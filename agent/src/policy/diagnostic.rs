@@ -210,6 +210,14 @@ impl Report<'_> {
         }
         self
     }
+    /// Why, behind the sentence.
+    pub fn because(mut self, why: Text) -> Self {
+        if let Some(diagnostic) = &mut self.0 {
+            diagnostic.message.en += &format!(": {}", why.en);
+            diagnostic.message.ja += &format!(": {}", why.ja);
+        }
+        self
+    }
     /// The replacement that was probably meant.
     pub fn suggest(mut self, suggestion: Option<impl Into<String>>) -> Self {
         if let Some(diagnostic) = &mut self.0 {

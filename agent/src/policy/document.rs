@@ -9,11 +9,13 @@ use super::{
     model::{DeviceMode, L2Control, Mac},
     problem::Problem,
     words::{
-        Addresses, Beyond, Client, Clock, Count, Days, Host, Ident, Interface, Lasting, Name, OpenOnHolidays, Pass,
-        PortNumber, Prefix, Prose, Quarantined, Rate, Server, ServiceWord, TestTime, Until, Version, Vlan,
+        Addresses, Beyond, Client, Clock, Count, Days, DetectorName, Detectors, Host, HostName, Hosts, Ident,
+        Interface, Lasting, Name, OpenOnHolidays, Pass, PortNumber, Prefix, Prose, Quarantined, Rate, Server,
+        ServiceWord, TestTime, Until, Version, Vlan,
     },
     yaml::{Node, Value},
 };
+use crate::threat::Format;
 
 document! {
     /// A policy of Sekimori, or one file of it.
@@ -46,6 +48,10 @@ document! {
         publish: Vec<Publish>,
         /// Receivers of alerts by name: who may deliver, and whom that may put in quarantine.
         alert_receivers: Named<AlertReceiver>,
+        /// What inside hosts are watched for; absent: nothing.
+        detection: Option<DetectionDoc>,
+        /// Lists of addresses that others keep (block lists, threat feeds) by name.
+        threat_lists: Named<ThreatList>,
         /// Switches of the built-in protocol set.
         builtin: Option<Builtin>,
         /// What the policy asserts about itself; run by `sekimori check`.
@@ -244,6 +250,58 @@ document! {
         may_quarantine: NonEmpty<At<Name>>,
         /// For how long: 30m, 2h, 7d; absent: until somebody releases them.
         r#for: Option<At<Lasting>>,
+    }
+
+    /// What inside hosts are watched for, and what is done about it. An empty mapping: in every zone what is built in.
+    pub struct DetectionDoc("detection") {
+        /// The most hosts that detectors may put in quarantine, beyond which they only alert; 5 within 10 minutes if absent.
+        guard: Option<GuardDoc>,
+        /// Inside addresses that nobody uses: whoever tries one is up to something.
+        traps: Vec<At<Host>>,
+        /// What detectors do in every zone, where it differs from what is built in.
+        defaults: Option<Detectors>,
+        /// What they do in one zone, where it differs from that.
+        zones: Named<Detectors>,
+        /// Hosts that some detectors leave alone.
+        exemptions: Vec<ExemptionDoc>,
+    }
+
+    /// A bound on what detectors may do by themselves.
+    pub struct GuardDoc("guard") {
+        /// Hosts that may be put in quarantine, 1 to 1023.
+        hosts: At<Hosts>,
+        /// Within this time: 10m, 1h, 1d.
+        within: At<Lasting>,
+    }
+
+    /// An exemption from detectors.
+    pub struct ExemptionDoc("exemption") {
+        /// Registered devices, with all their addresses and their MAC, or addresses.
+        hosts: NonEmpty<At<HostName>>,
+        /// Which detectors.
+        detectors: NonEmpty<At<DetectorName>>,
+        /// Section that answers for it.
+        owner: At<Prose>,
+        /// Last day, or an instant.
+        until: At<Until>,
+        /// Why it is needed.
+        purpose: At<Prose>,
+    }
+
+    /// A list of addresses that others keep. It is read again when its files change; a delivery that cannot be right is refused, and the last good one stays.
+    pub struct ThreatList("threat list") {
+        /// The list file, or a folder of list files, relative to this file, inside the policy folder.
+        path: At<Prose>,
+        /// How it is written; auto, seen by its content, if absent.
+        format: Option<At<Format>>,
+        /// Where it comes from: an address on the web, or whoever keeps it.
+        source: At<Prose>,
+        /// How long a delivery counts as fresh after its file was written: 12h, 7d.
+        expires: At<Lasting>,
+        /// Addresses that are left out whatever the list says.
+        except: Option<NonEmpty<At<Addresses>>>,
+        /// Why it is used, naming the clause it serves.
+        purpose: At<Prose>,
     }
 
     /// Switches of the built-in protocol set.

@@ -52,9 +52,18 @@ impl Folder {
         Ok(Self { root: File::open(path)?, path: path.to_owned() })
     }
 
-    /// Opens a regular file below the folder. The kernel keeps the whole walk, symbolic links included, inside
-    /// it (openat2(2), RESOLVE_BENEATH), so that no check can be raced.
+    /// Opens a regular file below the folder.
     pub(crate) fn file(&self, relative: &Path) -> Result<File, Refused> {
+        let file = self.any(relative)?;
+        if !file.metadata().map_err(Refused::Io)?.is_file() {
+            return Err(Refused::Io(std::io::Error::other("not a regular file")));
+        }
+        Ok(file)
+    }
+
+    /// Opens a regular file or a folder below the folder. The kernel keeps the whole walk, symbolic links included, inside
+    /// it (openat2(2), RESOLVE_BENEATH), so that no check can be raced.
+    pub(crate) fn any(&self, relative: &Path) -> Result<File, Refused> {
         if relative.components().any(|c| matches!(c, Component::RootDir | Component::Prefix(_))) {
             return Err(Refused::Outside);
         }
@@ -69,8 +78,9 @@ impl Folder {
             Err(nix::Error::EXDEV) => return Err(Refused::Outside),
             Err(error) => return Err(Refused::Io(error.into())),
         };
-        if !file.metadata().map_err(Refused::Io)?.is_file() {
-            return Err(Refused::Io(std::io::Error::other("not a regular file")));
+        let data = file.metadata().map_err(Refused::Io)?;
+        if !data.is_file() && !data.is_dir() {
+            return Err(Refused::Io(std::io::Error::other("neither a regular file nor a folder")));
         }
         Ok(file)
     }

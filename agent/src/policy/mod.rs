@@ -5,10 +5,11 @@
 pub mod addresses;
 pub mod catalogue;
 pub mod decode;
+pub mod detectors;
 pub mod diagnostic;
 pub mod document;
 pub mod lint;
-mod lists;
+pub(crate) mod lists;
 mod load;
 pub mod members;
 pub mod model;

@@ -6,8 +6,13 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
+use sekimori_ebpf::detect::abi::Detector;
 
-use super::addresses::{Addresses, Group};
+use super::{
+    addresses::{Addresses, Group},
+    prefixes::PrefixSet,
+};
+use crate::threat::Format;
 
 /// Position in [`Policy::nets`].
 pub type NetIndex = usize;
@@ -39,6 +44,10 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Who may deliver alerts, and whom they may put in quarantine.
     pub alert_receivers: Vec<AlertReceiver>,
+    /// What is watched for among inside hosts; `None`: nothing.
+    pub detection: Option<Detection>,
+    /// Lists of addresses that others keep. Their contents are no part of the policy: they change without it.
+    pub threat_lists: Vec<ThreatList>,
     /// The built-in set.
     pub builtin: Builtin,
     /// The policy's own tests.
@@ -277,6 +286,120 @@ pub struct AlertReceiver {
     pub groups: Vec<String>,
     /// For how long; `None`: until somebody releases them.
     pub seconds: Option<u64>,
+}
+
+/// What is watched for, and what is done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// How many hosts detectors may put in quarantine.
+    pub guard: Guard,
+    /// Inside addresses that nobody uses.
+    pub traps: Vec<IpAddr>,
+    /// Every zone with what each detector does there, all detectors named.
+    pub zones: Vec<(NetIndex, BTreeMap<Detector, Setting>)>,
+    /// Who is exempt from what.
+    pub exemptions: Vec<Exemption>,
+}
+
+/// The most hosts that detectors may put in quarantine within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// Hosts, at least 1.
+    pub hosts: u32,
+    /// Seconds, at least 1.
+    pub seconds: u64,
+}
+
+impl Default for Guard {
+    /// More than the machines of one outbreak that is caught early, fewer than an office.
+    fn default() -> Self {
+        Self { hosts: 5, seconds: 600 }
+    }
+}
+
+/// What one detector does in one zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// What is done.
+    pub action: Measure,
+    /// How long a block or a quarantine lasts. `None`: a block [`super::detectors::BLOCK_SECONDS`], a quarantine until
+    /// somebody releases the host.
+    pub seconds: Option<u64>,
+    /// From where on.
+    pub limit: Limit,
+}
+
+/// What is done about what a detector sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Nothing is looked for.
+    Off,
+    /// Noted.
+    Observe,
+    /// An incident, and an alert.
+    Alert,
+    /// What is beyond the limit is dropped.
+    Throttle,
+    /// What the host does of this kind is dropped for a time.
+    Block,
+    /// The host is put in quarantine.
+    Quarantine,
+}
+
+impl Measure {
+    /// From the mildest on.
+    pub const EACH: [Self; 6] = [Self::Off, Self::Observe, Self::Alert, Self::Throttle, Self::Block, Self::Quarantine];
+}
+
+/// From where on a detector speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// From the first packet on.
+    None,
+    /// So many.
+    Count(u32),
+    /// So many different ones.
+    Distinct(u32),
+    /// So many within a time.
+    Rate(Rate),
+}
+
+/// Hosts that some detectors leave alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exemption {
+    /// The hosts as written.
+    pub hosts: Vec<String>,
+    /// Registered devices among them: all their addresses and their MAC.
+    pub devices: Vec<DeviceIndex>,
+    /// Addresses among them.
+    pub addresses: Vec<IpAddr>,
+    /// Which detectors. Never empty.
+    pub detectors: Vec<Detector>,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub purpose: String,
+    /// Ends at this instant; `None`: at none that a clock could show.
+    pub until: Option<jiff::Timestamp>,
+}
+
+/// A list of addresses that others keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreatList {
+    /// Unique.
+    pub name: String,
+    /// A file or a folder of them, inside the folder of the policy as it was applied.
+    pub path: PathBuf,
+    /// How it is written.
+    pub format: Format,
+    /// Where it comes from, free text.
+    pub source: String,
+    /// Seconds for which a delivery counts as fresh.
+    pub expires: u64,
+    /// Addresses that are left out whatever the list says.
+    pub except: PrefixSet,
+    /// Why it is used, naming the clause it serves.
+    pub purpose: String,
 }
 
 /// Global built-ins; every one can be switched in the policy.

@@ -149,6 +149,14 @@ problems! {
     "W018" LintStopped "too many large address sets: shadowed and redundant rules were only partly searched" "アドレス集合が大きいため、重複規則の検査を途中で終えました";
     "W019" BoxAddressNotListed { address, interface } "`{address}` of `{interface}` is not among the box's addresses" "「{interface}」のアドレス「{address}」が自機アドレスとして登録されていません";
     "W020" QuarantineWide { rule } "rule `{rule}` holds in quarantine and names no destination: a host in quarantine could reach all of it" "規則「{rule}」は隔離中も有効ですが宛先を限定していません(隔離した端末がその先のどこへでも届きます)";
+    "W021" TrapInUse { address, device } "trap `{address}` belongs to device `{device}`: whoever talks to it would be taken for an attacker" "囮アドレス「{address}」は端末「{device}」のものです(通信した端末がすべて攻撃者とみなされます)";
+    "W022" TrapOutside { address } "trap `{address}` lives in no zone: give one that a machine inside might look for" "囮アドレス「{address}」はどの区域にもありません。内部の端末が探しそうなアドレスにしてください";
+    "W023" GuardNotGiven { hosts, minutes } "detectors put hosts in quarantine, at most {hosts} within {minutes} minutes: say how many with `guard`, such as {{hosts: {hosts}, within: {minutes}m}}" "検知器が自動隔離するのは{minutes}分間に{hosts}台までです。{{hosts: {hosts}, within: {minutes}m}} のように guard を書いて台数を決めてください";
+    "W024" NothingWatched "no `detection`: attacks by inside machines are not looked for; write `detection: {{}}` for what is built in" "detection がないため、内部の端末による攻撃を検知しません。組込みの設定でよければ「detection: {{}}」と書いてください";
+    "W030" ThreatListRefused { list } "the delivery of threat list `{list}` on disk would be refused" "脅威リスト「{list}」の現在のファイルは採用されません";
+    "W031" ThreatListLine { found } "`{found}` would be left out of the list" "「{found}」はリストから除外されます";
+    "W032" ThreatListNames { list, lines } "{lines} line(s) of threat list `{list}` give names only: nothing resolves them, they have no effect" "脅威リスト「{list}」の{lines}行は名前だけのため効果がありません(名前解決は行いません)";
+    "W033" ThreatListOld { list } "the file of threat list `{list}` is older than its `expires`" "脅威リスト「{list}」のファイルは expires の期間を過ぎています";
 }
 
 #[cfg(test)]

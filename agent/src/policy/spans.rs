@@ -25,6 +25,32 @@ pub struct Spans {
     pub groups: Vec<Declared>,
     /// Services in document order.
     pub services: Vec<Declared>,
+    /// `detection:`, if there is one.
+    pub detection: DetectionSpans,
+    /// The paths of [`super::model::Policy::threat_lists`].
+    pub threat_lists: Vec<Span>,
+}
+
+/// Positions in what is watched for.
+#[derive(Debug, Clone, Default)]
+pub struct DetectionSpans {
+    /// By [`super::model::Detection::traps`].
+    pub traps: Vec<Span>,
+    /// `guard:`, if there is one.
+    pub guard: Option<Span>,
+    /// The first place that puts hosts in quarantine.
+    pub quarantine: Option<Span>,
+    /// By [`super::model::Detection::exemptions`].
+    pub exemptions: Vec<ExemptionSpans>,
+}
+
+/// Positions in an exemption.
+#[derive(Debug, Clone, Default)]
+pub struct ExemptionSpans {
+    /// Its end.
+    pub until: Span,
+    /// By [`super::model::Exemption::addresses`].
+    pub addresses: Vec<Span>,
 }
 
 /// Something with a name that may be referred to.

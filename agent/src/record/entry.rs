@@ -1,5 +1,6 @@
 //! What one line of the record says.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,6 +46,14 @@ pub enum Action {
     CutoffDrill,
     /// A cut-off was lifted.
     Restore,
+    /// A cut-off was planned.
+    Plan,
+    /// A plan was taken back, or put away after it was missed.
+    Unplan,
+    /// The time of a plan came: the cut-off itself is a line of its own.
+    PlanDue,
+    /// The time of a plan was over before it could be carried out.
+    PlanMissed,
     /// Hosts were put in quarantine.
     Quarantine,
     /// Hosts were released from quarantine.
@@ -59,6 +68,20 @@ pub enum Action {
     GroupRemove,
     /// Members of a group went by themselves at their time.
     GroupExpire,
+    /// A detector saw something that somebody has to look at.
+    IncidentOpen,
+    /// Somebody has looked at it.
+    IncidentClose,
+    /// The packets that prove an incident were written to a file.
+    IncidentEvidence,
+    /// Detectors had put so many hosts in quarantine that this one was left out: a person must decide.
+    QuarantineHeldBack,
+    /// Lists that others keep were read again because somebody said so.
+    ListReload,
+    /// A delivery of a list was refused; the last good one stays in use.
+    ListRefused,
+    /// A delivery of a list was taken after none, or after one that was refused.
+    ListTaken,
     /// A token or certificate of the HTTP API was added.
     TokenAdd,
     /// A token or certificate of the HTTP API was revoked.
@@ -74,7 +97,7 @@ pub enum Action {
 }
 
 /// A revision by number and content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionRef {
     /// Counted from 1, never reused.
     pub number: u64,

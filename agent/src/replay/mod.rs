@@ -26,6 +26,7 @@ use std::io::{Read, Write};
 
 use jiff::Timestamp;
 
+pub(crate) use self::sight::Sight;
 use self::{
     capture::Capture,
     clock::Clock,

@@ -17,16 +17,16 @@ const ICMPV6: u8 = 58;
 
 /// A frame at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Sight {
+pub(crate) struct Sight {
     pub(super) dst_mac: Option<Mac>,
-    pub(super) src_mac: Option<Mac>,
+    pub(crate) src_mac: Option<Mac>,
     /// Outer and inner VLAN id, 0 where there is none.
     pub(super) tags: (u16, u16),
     /// Bytes all tags take, however many there are.
     pub(super) tag_bytes: usize,
     pub(super) ethertype: u16,
     /// Addresses of IPv4 and IPv6; of ARP the sender's and the target's.
-    pub(super) ends: Option<(IpAddr, IpAddr)>,
+    pub(crate) ends: Option<(IpAddr, IpAddr)>,
     pub(super) proto: Option<u8>,
     /// A fragment, first or later.
     pub(super) fragment: bool,
@@ -39,7 +39,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    pub(super) fn of(frame: &[u8]) -> Self {
+    pub(crate) fn of(frame: &[u8]) -> Self {
         let mut sight =
             Self { dst_mac: bytes(frame, 0).map(Mac), src_mac: bytes(frame, 6).map(Mac), ..Self::default() };
         let mut at = 12;
@@ -126,7 +126,7 @@ impl Sight {
     }
 
     /// `tcp 192.168.10.17:40000 > 203.0.113.5:443`, or what there is to say.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let name = match (self.ethertype, self.proto) {
             (ARP, _) => "arp".to_owned(),
             (_, Some(TCP)) => "tcp".to_owned(),

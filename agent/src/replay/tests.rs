@@ -154,6 +154,8 @@ fn policy() -> Policy {
             }),
         }],
         alert_receivers: Vec::new(),
+        detection: None,
+        threat_lists: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

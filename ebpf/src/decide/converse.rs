@@ -11,7 +11,7 @@ use crate::{
         limit, quarantine,
         rules::{self, Answer, Cursor, Question},
     },
-    mark,
+    detect, mark,
     packet::{Packet, tcp},
     reason::Reason,
     tables::Tables,
@@ -361,6 +361,7 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
     packet.out_slot = view.slot as u32 + 1;
     packet.out_side = side + 1;
     packet.out_mark = marked(packet.generation, view.role, packet.direction, view.net, view.rule);
+    note_contact(packet, view, side, what);
     if what == QUOTED {
         // The quoted packet travelled the other way.
         let sent = key.proto != proto::TCP || crate::tcp::may_have_sent(view, side ^ 1, packet.quoted_seq);
@@ -395,6 +396,21 @@ fn carry<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view: &mut V
         tables.link(packet, view, ROLE_RESPONDER);
     }
     Reason::Flow as u32
+}
+
+/// Notes what the packet says of an inside host's attempt, for the detectors.
+#[inline(always)]
+fn note_contact(packet: &mut Packet, view: &View, side: u32, what: u32) {
+    if view.state != STATE_OPENING || view.role != ROLE_INITIATOR {
+        return;
+    }
+    packet.contact = if side == 0 {
+        detect::CONTACT_UNANSWERED
+    } else if what == QUOTED || packet.proto == proto::TCP && packet.tcp_flags & tcp::RST != 0 {
+        detect::CONTACT_REFUSED
+    } else {
+        detect::CONTACT_ANSWERED
+    };
 }
 
 /// Remembers that *Identity* let this MAC speak here under this generation. Not of a device whose registration ends: that is

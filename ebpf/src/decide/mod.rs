@@ -43,6 +43,7 @@ fn place<T: Tables>(tables: &T, packet: &mut Packet, guarded: u16) -> u32 {
     packet.device = 0;
     packet.quarantine = 0;
     packet.by_management = 0;
+    packet.contact = 0;
     packet.cut = 0;
     packet.out_slot = 0;
     packet.out_rule = 0;

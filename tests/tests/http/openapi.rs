@@ -4,7 +4,13 @@
 use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use sekimori_tests::harness::http::{Answer, Caller};
+use sekimori::detect::Action;
+use sekimori_ebpf::detect::abi::Detector;
+use sekimori_tests::harness::{
+    http::{Answer, Caller},
+    incidents::{Seen, leave},
+    townhall::PC_017,
+};
 use serde_json::{Value, json};
 
 use super::scene::{Scene, host, network};
@@ -90,7 +96,12 @@ fn requests() -> Vec<(&'static str, Option<Value>)> {
         ("alerts", Some(alerts)),
         ("status", None),
         ("cutoffs", None),
+        ("plans", None),
         ("quarantines", None),
+        ("incidents", None),
+        ("incident", None),
+        ("close_incidents", Some(json!({"ids": [1], "reason": "seen"}))),
+        ("incidents", None),
         ("release", Some(json!({"objects": [host("pc-017")], "reason": "clean"}))),
         ("restore", Some(json!({"objects": objects, "reason": "", "dry_run": true}))),
         ("restore", Some(json!({"objects": objects, "reason": "clean"}))),
@@ -106,7 +117,7 @@ struct Everybody {
 }
 
 fn send(caller: &Caller, operation: &Operation<'_>, body: Option<&str>, more: &[&str]) -> Result<Answer> {
-    let path = operation.path.replace("{receiver}", "ids");
+    let path = operation.path.replace("{receiver}", "ids").replace("{id}", "1");
     let mut arguments = vec!["-X", &operation.method];
     if let Some(body) = body {
         arguments.extend(["-H", "Content-Type: application/json", "--data-binary", body]);
@@ -148,11 +159,21 @@ fn refused(document: &Document, operation: &Operation<'_>, who: &Everybody, larg
 
 #[test]
 fn every_operation_does_what_the_document_says() -> Result<()> {
-    let scene = Scene::build(
+    let mut scene = Scene::build(
         json!({"listen": "127.0.0.1:9443"}),
         sekimori_tests::harness::policy::TOWN,
         "alert_receivers:\n  ids: {token: ids-1, label: host, may_quarantine: [office], for: 2h}\n",
     )?;
+    scene.agent.stop()?;
+    let seen = Seen {
+        host: PC_017.v4.into(),
+        device: "pc-017",
+        detector: Detector::HorizontalScan,
+        action: Action::Quarantine,
+        packet: &[0; 60],
+    };
+    leave(&scene.agent.state_path(), &[seen])?;
+    scene.agent.restart()?;
     let nobody = scene.nobody()?;
     let known = |id: &str, words: &[&str]| Ok::<_, anyhow::Error>(nobody.token(&scene.token(id, words)?));
     let who = Everybody {

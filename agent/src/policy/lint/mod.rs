@@ -1,6 +1,7 @@
 //! Warnings about a valid policy: what is permitted but probably not meant, or no longer.
 
 mod cover;
+mod detection;
 mod places;
 mod rules;
 mod system;
@@ -28,6 +29,7 @@ pub fn lint(policy: &Policy, spans: &Spans, now: Timestamp, system: Option<&Syst
     surveys(policy, spans, now, &mut sink);
     unused(spans, &mut sink);
     bindings(policy, spans, &mut sink);
+    detection::lint(policy, spans, now, &mut sink);
     if let Some(system) = system {
         system::lint(policy, spans, system, &mut sink);
     }
@@ -41,13 +43,18 @@ fn endings(policy: &Policy, spans: &Spans, now: Timestamp, sink: &mut Sink) {
     let devices = policy.devices.iter().zip(&spans.devices);
     let devices = devices.map(|(d, at)| (format!("device `{}`", d.name), d.until, at.until.unwrap_or(at.name)));
     for (what, until, at) in rules.chain(devices) {
-        let Some(until) = until else { continue };
-        let date = last_day(until, &policy.timezone).to_string();
-        if until <= now {
-            sink.report(at, &Problem::Expired { what, date: date.clone() }).text(&date);
-        } else if until.duration_since(now).as_secs() <= SOON * 86_400 {
-            sink.report(at, &Problem::ExpiresSoon { what, date: date.clone() }).text(&date);
-        }
+        ending(what, until, at, &policy.timezone, now, sink);
+    }
+}
+
+/// W006, W007 of one thing.
+fn ending(what: String, until: Option<Timestamp>, at: Span, zone: &TimeZone, now: Timestamp, sink: &mut Sink) {
+    let Some(until) = until else { return };
+    let date = last_day(until, zone).to_string();
+    if until <= now {
+        sink.report(at, &Problem::Expired { what, date: date.clone() }).text(&date);
+    } else if until.duration_since(now).as_secs() <= SOON * 86_400 {
+        sink.report(at, &Problem::ExpiresSoon { what, date: date.clone() }).text(&date);
     }
 }
 

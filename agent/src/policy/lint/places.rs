@@ -1,6 +1,6 @@
 //! W004 and W016: prefixes inside other nets' prefixes, and addresses that cannot be where a rule puts them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -34,17 +34,23 @@ pub(super) fn lint(policy: &Policy, spans: &Spans, sink: &mut Sink) {
 }
 
 /// The nets' prefixes, to be asked for those around a prefix.
-struct Owners {
+pub(super) struct Owners {
     map: HashMap<IpNet, NetIndex>,
     sorted: Vec<(IpNet, NetIndex)>,
 }
 
 impl Owners {
-    fn new(policy: &Policy) -> Self {
+    pub(super) fn new(policy: &Policy) -> Self {
         let nets = policy.nets.iter().enumerate();
         let mut sorted: Vec<_> = nets.flat_map(|(i, net)| net.prefixes.iter().map(move |p| (*p, i))).collect();
         sorted.sort_unstable();
         Self { map: sorted.iter().copied().collect(), sorted }
+    }
+
+    /// The net whose prefix an address lives in.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<NetIndex> {
+        let host = IpNet::from(address);
+        self.map.get(&host).copied().or_else(|| self.around(host).next().map(|(_, owner)| owner))
     }
 
     /// Prefixes that strictly contain `prefix`, longest first.

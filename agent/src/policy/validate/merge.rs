@@ -29,6 +29,8 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
             rules: Vec::new(),
             publish: Vec::new(),
             alert_receivers: Named::default(),
+            detection: None,
+            threat_lists: Named::default(),
             builtin: None,
             tests: Vec::new(),
         };
@@ -38,6 +40,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         once(&mut all.timezone, file.timezone, "timezone", At::at, sink);
         once(&mut all.r#box, file.r#box, "box", |section| section.span, sink);
         once(&mut all.builtin, file.builtin, "builtin", |section| section.span, sink);
+        once(&mut all.detection, file.detection, "detection", |section| section.span, sink);
         all.holidays.extend(file.holidays);
         all.rules.extend(file.rules);
         all.publish.extend(file.publish);
@@ -49,6 +52,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         all.services.0.extend(file.services.0);
         all.hours.0.extend(file.hours.0);
         all.alert_receivers.0.extend(file.alert_receivers.0);
+        all.threat_lists.0.extend(file.threat_lists.0);
     }
     unique(&mut all.zones, "zone", sink);
     unique(&mut all.networks, "network", sink);
@@ -57,6 +61,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
     unique(&mut all.services, "service", sink);
     unique(&mut all.hours, "hours", sink);
     unique(&mut all.alert_receivers, "alert receiver", sink);
+    unique(&mut all.threat_lists, "threat list", sink);
     all
 }
 

@@ -1,5 +1,6 @@
 //! From documents to a policy that is valid by construction; every error of one run is collected.
 
+mod detection;
 mod devices;
 mod groups;
 mod hours;
@@ -11,6 +12,7 @@ mod receivers;
 mod rules;
 mod services;
 mod tests;
+mod threats;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
@@ -59,6 +61,14 @@ pub(super) fn validate(
     let mut budget = BUDGET;
     let mut groups = groups::groups(&document, folder, &mut sources, &mut budget, sink);
     let alert_receivers = receivers::receivers(&document, &nets, &mut groups, sink);
+    let around =
+        detection::Around { nets: &nets, devices: &devices, box_addresses: &box_addresses, timezone: &timezone };
+    let detection = document.detection.as_ref().map(|section| {
+        let (detection, its) = around.detection(section, sink);
+        spans.detection = its;
+        detection
+    });
+    let threat_lists = threats::threats(&document, &mut spans, sink);
     let services = services::services(&document, &mut budget, sink);
     let hours = hours::hours(&document, &mut spans, sink);
     let mut context = Context { timezone, box_addresses, nets, devices, groups, services, hours, budget };
@@ -83,6 +93,8 @@ pub(super) fn validate(
         groups,
         rules,
         alert_receivers,
+        detection,
+        threat_lists,
         builtin: builtin(document.builtin.as_ref()),
         tests,
         files,

@@ -1,5 +1,6 @@
 //! The scalars of a policy: names and texts here, the rest by kind.
 
+mod detection;
 mod limit;
 mod net;
 mod service;
@@ -9,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 pub(crate) use self::net::addresses;
 pub use self::{
+    detection::{DetectorName, Detectors, HostName, Hosts, Written},
     limit::{Count, Rate},
     net::{Addresses, Beyond, Client, Host, Interface, Prefix, Server, Vlan},
     service::{PortNumber, ServiceWord},
@@ -19,6 +21,7 @@ use super::{
     diagnostic::{Text, shorten},
     problem::Problem,
 };
+use crate::threat::Format;
 
 /// Shape of names, for the schema.
 const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
@@ -137,6 +140,10 @@ pub struct Pass(pub bool);
 pub struct Quarantined(pub bool);
 
 keywords!(Quarantined, "word" { "permit" => Quarantined(true), "deny" => Quarantined(false) });
+keywords!(Format, "list format" {
+    "auto" => Format::Auto, "plain" => Format::Plain, "netset" => Format::Netset, "drop" => Format::Drop,
+    "drop-json" => Format::DropJson, "abuse-csv" => Format::AbuseCsv, "hosts" => Format::Hosts,
+});
 keywords!(Pass, "verdict" { "pass" => Pass(true), "drop" => Pass(false) });
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::{
-    apply,
+    apply, attacks,
     cell::Cells,
     conntrack::Conntrack,
     cores, cutoff, environment, figure,
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<(Value, Outcome)> {
 type Other = (&'static str, bool, fn(&Options) -> Result<Vec<Figure>>);
 
 /// The rest: name, whether `--quick` does it unasked, how.
-const OTHERS: [Other; 5] = [
+const OTHERS: [Other; 6] = [
     ("apply", true, |options| {
         apply::measure(options, if options.quick && options.cell.is_none() { 100_000 } else { 1_000_000 })
     }),
@@ -64,6 +64,7 @@ const OTHERS: [Other; 5] = [
     ("cutoff", false, cutoff::measure),
     ("goodput", false, goodput::measure),
     ("cores", false, cores::measure),
+    ("attacks", false, attacks::measure),
 ];
 
 fn others(options: &Options, outcome: &mut Outcome) {
@@ -153,7 +154,7 @@ fn subjects(stage: &Stage, list: &List, ruler: &mut Ruler, outcome: &mut Outcome
     }
     let mut policies = vec![Policy::Listed, Policy::AnyHttps];
     if stage.variants {
-        policies.extend([Policy::Tagged, Policy::Rules(16), Policy::Rules(4096)]);
+        policies.extend([Policy::Watched, Policy::Tagged, Policy::Rules(16), Policy::Rules(4096)]);
     }
     policies.retain(|policy| stage.kinds.iter().any(|kind| policy.takes(*kind)));
     for policy in policies {

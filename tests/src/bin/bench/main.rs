@@ -4,6 +4,7 @@
 //! not comparable.
 
 mod apply;
+mod attacks;
 mod bench;
 mod cell;
 mod conntrack;

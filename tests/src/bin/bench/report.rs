@@ -33,6 +33,7 @@ pub(crate) fn json(env: &Value, outcome: &Outcome, targets: &[Target]) -> Value 
         "agent": group("agent"),
         "goodput": group("goodput"),
         "cores": group("cores"),
+        "attacks": group("attacks"),
         "drift": outcome.drifts.iter().cloned().collect::<BTreeMap<_, _>>(),
         "skipped": outcome.skipped,
         "targets": targets.iter().map(one_target).collect::<Vec<_>>(),

@@ -75,7 +75,7 @@ pub(crate) fn judge(outcome: &Outcome) -> Vec<Target> {
         targets.push(Target { name, what: figure.what.clone(), bound, verdict: bound.judge(figure.value) });
     }
     // Numbers in order: T2 before T10.
-    targets.sort_by_key(|target| target.name.trim_start_matches('T').parse::<u32>().unwrap_or(u32::MAX));
+    targets.sort_by_key(|target| target.name.trim_start_matches(['T', 'D']).parse::<u32>().unwrap_or(u32::MAX));
     targets
 }
 
@@ -149,6 +149,9 @@ impl Judge<'_> {
             self.ratio("T4", 0.9, (TEN_K, size, OURS), (TEN_K, size, KERNEL));
             self.ratio("T4", 0.5, (TEN_K, size, OURS), (TEN_K, size, SET));
             self.ratio("T4", 1.2, (TEN_K_TCP, size, OURS), (TEN_K, size, OURS));
+        }
+        for kind in [TEN_K, TEN_K_TCP] {
+            self.ratio("D1", 1.15, (kind, 1_000, "sekimori detectors"), (kind, 1_000, OURS));
         }
         let million = MILLION_PREFIXES;
         self.ratio("T5", 0.6, (MILLION, million, OURS), (MILLION, million, SET));

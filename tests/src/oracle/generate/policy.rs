@@ -104,6 +104,8 @@ pub fn policy(rng: &mut Rng) -> Policy {
         hours,
         rules: Vec::new(),
         alert_receivers: Vec::new(),
+        detection: None,
+        threat_lists: Vec::new(),
         builtin: builtin(rng),
         tests: Vec::new(),
         files: Vec::new(),

@@ -169,6 +169,8 @@ impl Shape {
             hours: Vec::new(),
             rules: vec![rule, other],
             alert_receivers: Vec::new(),
+            detection: None,
+            threat_lists: Vec::new(),
             builtin: Builtin {
                 arp: true,
                 ndp: true,

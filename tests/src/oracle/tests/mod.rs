@@ -108,6 +108,8 @@ fn town() -> Policy {
             web,
         ],
         alert_receivers: Vec::new(),
+        detection: None,
+        threat_lists: Vec::new(),
         builtin: Builtin {
             arp: true,
             ndp: true,

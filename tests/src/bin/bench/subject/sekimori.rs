@@ -34,6 +34,8 @@ pub(crate) enum Policy {
     AnyHttps,
     /// The same as `Listed`, on interfaces that carry a VLAN too.
     Tagged,
+    /// The same as `Listed`, with detectors on at their defaults.
+    Watched,
     /// This many rules over overlapping groups; the traffic's ports are spread among them.
     Rules(usize),
 }
@@ -44,6 +46,8 @@ impl Policy {
         let drop = kind.fate == Fate::Drop;
         match self {
             Self::Listed => !kind.tagged,
+            // What opens flows that nobody answers is what they stop.
+            Self::Watched => !kind.tagged && !kind.new && !kind.fragment,
             Self::AnyHttps => drop && !kind.tagged && !kind.fragment,
             Self::Tagged => drop && !kind.six && !kind.fragment,
             Self::Rules(_) => !drop && !kind.tagged && !kind.tcp && kind.flows != 1,
@@ -123,6 +127,7 @@ impl Subject for Sekimori {
             Policy::Listed => "sekimori",
             Policy::AnyHttps => "sekimori any:443",
             Policy::Tagged => "sekimori vlan",
+            Policy::Watched => "sekimori detectors",
             Policy::Rules(count) if count <= 16 => "sekimori 16 rules",
             Policy::Rules(_) => "sekimori 4096 rules",
         }
@@ -190,6 +195,9 @@ services:
     }
     if policy == Policy::AnyHttps {
         rules.push_str(&rule("https", "internet", "tcp/443"));
+    }
+    if policy == Policy::Watched {
+        text.push_str("detection: {}\n");
     }
     text.push_str(&rules);
     text.push_str("publish:\n");

@@ -1,0 +1,168 @@
+//! Whose attempt it is, and where the state of that host is.
+//!
+//! An address is believed only where the decision (or the tables) found it to be the sender's; all else is laid at the door of
+//! the MAC that sent it. A host gets a state of its own with its first attempt, unless its MAC has shown too many addresses
+//! lately or newcomers arrive faster than any network of real machines lets them; then only the detector of forged sources
+//! speaks. States of hosts that were answered once are kept apart, so that newcomers cannot push them out.
+
+use super::{
+    abi::{Detector, Host, HostKey, KEPT_OF_HOST, SPREAD_BITS, Threshold, Watched, pace::CONTACT},
+    found, mix, on, pace, passes,
+    watch::Watch,
+};
+use crate::{
+    abi::{MAC_ROUTER, MacKey, quarantine_mac, tick},
+    bytes::{mac_number, opaque},
+    packet::Packet,
+    parse::{is_v4, link_local},
+    reason::Reason,
+    tables::Tables,
+};
+
+/// How long distinct things are counted, nanoseconds: 2^36, 69 s.
+const WINDOW: u64 = 1 << 36;
+/// New hosts a zone may show: 200 a second, 2,000 at once.
+const NEWCOMERS: Threshold = Threshold { cost: 5_000_000, most: 10_000_000_000, hold: 0, count: 0, action: 0 };
+
+/// Writes whose state the packet belongs to; true if that is a host by its address.
+#[inline(always)]
+pub(super) fn key<T: Tables>(tables: &T, packet: &Packet, reason: u32, key: &mut HostKey) -> bool {
+    key.net = packet.net as u32;
+    let own = packet.family != 0 && !link_local(&packet.src) && (passes(reason) || verified(tables, packet, reason));
+    key.addr = if own { packet.src } else { quarantine_mac(&packet.src_mac) };
+    own
+}
+
+/// Whether the tables say that the source is the sender's, where the decision did not get as far as asking.
+#[inline(always)]
+fn verified<T: Tables>(tables: &T, packet: &Packet, reason: u32) -> bool {
+    if reason == Reason::SpoofedSource as u32
+        || reason == Reason::OwnAddress as u32
+        || reason == Reason::MacMismatch as u32
+        || reason == Reason::UnknownDevice as u32
+    {
+        return false;
+    }
+    let entry = tables.addr(packet.generation, &packet.src);
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    if entry.is_null() || unsafe { (*entry).owner } != packet.net {
+        return false;
+    }
+    let bound = tables.binding(packet.generation, &packet.src);
+    if bound == 0 {
+        return true;
+    }
+    let mac = tables.mac(packet.generation, &MacKey { mac: packet.src_mac, net: packet.net });
+    // SAFETY: as above.
+    !mac.is_null() && unsafe { (*mac).device == bound || (*mac).flags & MAC_ROUTER != 0 }
+}
+
+/// The host's state, an old or a new one. Null, and the detector of forged sources or made-up MACs, if it gets none.
+#[inline(always)]
+pub(super) fn find<T: Watch>(
+    tables: &T,
+    packet: &Packet,
+    watched: &Watched,
+    sight: &mut super::Sight,
+    own: bool,
+) -> *mut Host {
+    let known = tables.host(&sight.host);
+    if !known.is_null() {
+        return known;
+    }
+    let zone = HostKey { addr: [0; 16], net: packet.net as u32 };
+    let zone = state(tables, &zone, true);
+    if zone.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let zone = unsafe { &mut *zone };
+    let mac = mac_number(&packet.src_mac);
+    if own && !routes(tables, packet) {
+        let sender = HostKey { addr: quarantine_mac(&packet.src_mac), net: packet.net as u32 };
+        let sender = state(tables, &sender, false);
+        if !sender.is_null() {
+            // SAFETY: as above.
+            let sender = unsafe { &mut *sender };
+            sender.seen = packet.now;
+            // IPv4 only: a host has one or two of those, but of IPv6 as many as it likes (RFC 8981).
+            if is_v4(&packet.src)
+                && crowded(sender, packet, super::place(tables, &packet.src), watched, Detector::SpoofedSource)
+            {
+                found(sight, Detector::SpoofedSource, sender.spread_count);
+                sight.host.addr = quarantine_mac(&packet.src_mac);
+                return core::ptr::null_mut();
+            }
+        }
+    }
+    // Locally administered (IEEE 802c): made up by somebody.
+    if packet.src_mac[0] & 2 != 0 && crowded(zone, packet, mix(tables.secret(), mac, 0), watched, Detector::RandomMac) {
+        found(sight, Detector::RandomMac, zone.spread_count);
+        return core::ptr::null_mut();
+    }
+    if pace::beyond(&mut zone.paces[CONTACT], packet.now, &NEWCOMERS, 1) {
+        return core::ptr::null_mut();
+    }
+    tables.host_new(&sight.host)
+}
+
+/// The state of a MAC or a zone.
+#[inline(always)]
+fn state<T: Watch>(tables: &T, key: &HostKey, lasting: bool) -> *mut Host {
+    let host = tables.host(key);
+    if !host.is_null() {
+        return host;
+    }
+    let host = tables.host_new(key);
+    if host.is_null() || !lasting { host } else { tables.host_proven(key, host) }
+}
+
+/// Whether the sender is an inside router: what is behind it has addresses only.
+#[inline(always)]
+fn routes<T: Tables>(tables: &T, packet: &Packet) -> bool {
+    let mac = tables.mac(packet.generation, &MacKey { mac: packet.src_mac, net: packet.net });
+    // SAFETY: as in `verified`.
+    !mac.is_null() && unsafe { (*mac).flags & MAC_ROUTER != 0 }
+}
+
+/// Adds to what was seen lately; true if that is more than the detector allows and it does anything here.
+#[inline(always)]
+fn crowded(host: &mut Host, packet: &Packet, hash: u64, watched: &Watched, detector: Detector) -> bool {
+    let threshold = &watched.thresholds[detector as usize];
+    if !on(watched, detector) {
+        return false;
+    }
+    if host.spread_count >= threshold.count && packet.now.wrapping_sub(host.window) <= WINDOW {
+        return true;
+    }
+    spread(host, packet.now, hash);
+    false
+}
+
+/// Adds something to the sketch of distinct things; starts it again when its time is over.
+#[inline(always)]
+pub(super) fn spread(host: &mut Host, now: u64, hash: u64) {
+    if now.wrapping_sub(host.window) > WINDOW {
+        host.window = now;
+        host.spread = [0; super::abi::SPREAD_WORDS];
+        host.spread_count = 0;
+    }
+    let bit = opaque(hash as usize) & (SPREAD_BITS as usize - 1);
+    let word = opaque(bit >> 6) & (super::abi::SPREAD_WORDS - 1);
+    let mask = 1 << (bit & 63);
+    let before = host.spread[word];
+    host.spread[word] = before | mask;
+    host.spread_count += (before & mask == 0) as u32;
+}
+
+/// Whether another packet of this host may be kept as evidence now.
+#[inline(always)]
+pub(super) fn keep(host: &mut Host, now: u64) -> bool {
+    let tick = tick(now);
+    if host.kept_tick != tick {
+        host.kept_tick = tick;
+        host.kept = 0;
+    }
+    host.kept += 1;
+    host.kept <= KEPT_OF_HOST
+}

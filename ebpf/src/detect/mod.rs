@@ -1,0 +1,201 @@
+//! The detectors: what inside hosts *attempt*, seen at the gate they must pass.
+//!
+//! They are fed after the parse and once the verdict is known but not yet counted, so that what is malformed, spoofed or
+//! refused counts as an attempt too. What belongs to an answered conversation is not looked at: it costs one comparison.
+//! State is kept per host in tables of fixed size ([`abi::Host`]); a host that was never answered cannot take the place of one
+//! that was. `docs/detectors.md` names each detector's method and source.
+
+pub mod abi;
+mod act;
+mod host;
+mod pace;
+mod signs;
+#[cfg(test)]
+mod tests;
+pub mod walk;
+pub mod watch;
+
+use abi::{ACTION_OFF, Detector, HostKey, WATCHED, Watched};
+
+use crate::{
+    packet::Packet,
+    reason::Reason,
+    tables::{Addr, Tables},
+};
+pub use watch::Watch;
+
+/// What one packet was found to be part of. Lives in scratch memory, like the packet.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Sight {
+    /// Whose state was used.
+    pub host: HostKey,
+    /// [`Detector`] that spoke; 0 for none.
+    pub detector: u32,
+    /// Its action.
+    pub action: u32,
+    /// Its own figure.
+    pub value: u32,
+    /// Packets beyond the threshold so far.
+    pub hits: u32,
+    /// Packets refused by its blocks so far.
+    pub refused: u32,
+    /// 1: the agent is to hear of it.
+    pub tell: u32,
+    /// 1: keep the packet as evidence.
+    pub keep: u32,
+    /// Until when the host is blocked.
+    pub until: u64,
+}
+
+/// No part of a conversation under way.
+pub const CONTACT_NONE: u8 = 0;
+/// Way in: a packet of a conversation that nobody has answered yet, sent by who opened it.
+pub const CONTACT_UNANSWERED: u8 = 1;
+/// Way out: the first answer to it.
+pub const CONTACT_ANSWERED: u8 = 2;
+/// Way out: it was refused (TCP reset, ICMP error).
+pub const CONTACT_REFUSED: u8 = 3;
+
+/// Whether a packet that got this reason may be an attempt, as far as the packet alone tells. What is left out is the bulk of
+/// the traffic: answered conversations.
+#[inline(always)]
+pub fn attempts(packet: &Packet, reason: u32) -> bool {
+    use crate::abi::proto;
+    reason != Reason::Flow as u32
+        || packet.contact == CONTACT_UNANSWERED
+        || packet.proto == proto::ICMP
+        || packet.proto == proto::ICMPV6
+        || signs::long_question(packet)
+}
+
+/// Looks at a packet that came in and got `reason`. Returns the reason it leaves with.
+#[inline(always)]
+pub fn attempt<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason: u32) -> u32 {
+    sight.detector = 0;
+    sight.action = 0;
+    sight.value = 0;
+    sight.tell = 0;
+    sight.keep = 0;
+    sight.until = 0;
+    let watched = tables.watched(packet.generation, packet.net);
+    if watched.is_null() {
+        return reason;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let watched = unsafe { &*watched };
+    if watched.flags & WATCHED == 0 {
+        return reason;
+    }
+    let own = host::key(tables, packet, reason, &mut sight.host);
+    let found = host::find(tables, packet, watched, sight, own);
+    if found.is_null() {
+        // No room for its state, or too many newcomers: what is permitted goes on, counted by the agent.
+        return if sight.detector != 0 { act::refuse_newcomer(tables, packet, watched, sight, reason) } else { reason };
+    }
+    // SAFETY: as above.
+    let host = unsafe { &mut *found };
+    host.seen = packet.now;
+    sight.keep = host::keep(host, packet.now) as u32;
+    if act::blocked(tables, host, packet, reason) {
+        return act::still(tables, host, packet, watched, sight, reason);
+    }
+    signs::look(tables, host, packet, watched, sight, reason);
+    act::act(tables, host, packet, watched, sight, reason)
+}
+
+/// Looks at a packet on its way to an inside host that tells whether what the host attempted was answered.
+#[inline(always)]
+pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
+    let watched = tables.watched(packet.generation, packet.net);
+    if watched.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let watched = unsafe { &*watched };
+    if watched.flags & WATCHED == 0 {
+        return;
+    }
+    sight.host = HostKey { addr: packet.dst, net: packet.net as u32 };
+    let mut found = tables.host(&sight.host);
+    if packet.contact == CONTACT_ANSWERED && !found.is_null() {
+        found = tables.host_proven(&sight.host, found);
+    }
+    if found.is_null() {
+        return;
+    }
+    if packet.contact == CONTACT_ANSWERED {
+        let zone = tables.host(&HostKey { addr: [0; 16], net: packet.net as u32 });
+        if !zone.is_null() {
+            // SAFETY: as above.
+            unsafe { (*zone).seen = packet.now };
+        }
+    }
+    // SAFETY: as above.
+    let host = unsafe { &mut *found };
+    signs::answered(tables, host, packet, watched);
+}
+
+/// Whether this detector does anything here.
+#[inline(always)]
+fn on(watched: &Watched, detector: Detector) -> bool {
+    watched.thresholds[detector as usize].action != ACTION_OFF
+}
+
+/// Notes what was found, unless something was before.
+#[inline(always)]
+fn found(sight: &mut Sight, detector: Detector, value: u32) {
+    if sight.detector == 0 {
+        sight.detector = detector as u32;
+        sight.value = value;
+    }
+}
+
+/// An address as two numbers.
+#[inline(always)]
+fn halves(addr: &Addr) -> (u64, u64) {
+    let half = |at: usize| {
+        u64::from_ne_bytes([
+            addr[at],
+            addr[at + 1],
+            addr[at + 2],
+            addr[at + 3],
+            addr[at + 4],
+            addr[at + 5],
+            addr[at + 6],
+            addr[at + 7],
+        ])
+    };
+    (half(0), half(8))
+}
+
+/// A number nobody outside can steer: multiply and fold (after Thorup, "High speed hashing for integers and strings", 2015).
+#[inline(always)]
+fn mix(secret: u64, high: u64, low: u64) -> u64 {
+    let mut x = (high ^ secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x ^= x >> 32;
+    x = (x ^ low.rotate_left(23)).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    x ^= x >> 29;
+    x = x.wrapping_mul(0x1656_67b1_9e37_79f9);
+    x ^ (x >> 32)
+}
+
+/// The service a packet is for, as a number: destination, protocol, port.
+#[inline(always)]
+fn service<T: Tables>(tables: &T, addr: &Addr, proto: u8, port: u16) -> u64 {
+    let (high, low) = halves(addr);
+    mix(tables.secret() ^ (proto as u64) << 16 ^ port as u64, high, low)
+}
+
+/// The destination alone.
+#[inline(always)]
+fn place<T: Tables>(tables: &T, addr: &Addr) -> u64 {
+    let (high, low) = halves(addr);
+    mix(tables.secret(), high, low)
+}
+
+/// Whether the packet passes.
+#[inline(always)]
+fn passes(reason: u32) -> bool {
+    reason < Reason::NoPolicy as u32
+}

@@ -1,0 +1,515 @@
+//! The detectors over plain memory: packets as the parser leaves them, time as we say.
+
+#![expect(clippy::expect_used, reason = "tests")]
+
+use std::{boxed::Box, cell::RefCell, collections::HashMap, vec::Vec};
+
+use super::{
+    CONTACT_ANSWERED, CONTACT_REFUSED, CONTACT_UNANSWERED, Sight, Watch,
+    abi::{
+        ACTION_ALERT, ACTION_BLOCK, ACTION_QUARANTINE, ACTION_THROTTLE, DETECTORS, Detector, Host, HostKey, Threshold,
+        WATCHED, WATCHED_EXEMPT, Watched,
+    },
+    attempt, attempts, heard,
+};
+use crate::{
+    abi::{
+        Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
+        MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, Quarantine, RuleEntry, RuleSet, Schedule, SeatSet,
+        Settings, View, ViewKey, ViewKey4, proto, quarantine_mac,
+    },
+    classify::Line,
+    packet::{Packet, ethertype, tcp},
+    parse::mapped,
+    reason::Reason,
+    tables::{Addr, Tables},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const ZONE: u16 = 1;
+const HOST: [u8; 4] = [192, 168, 10, 17];
+const MAC: [u8; 6] = [0, 0x16, 0x3e, 0, 0x10, 0x17];
+
+/// Entries stay where they are until the end, as the kernel's do for the time of a program.
+#[derive(Default)]
+struct Gate {
+    watched: Option<Box<Watched>>,
+    hosts: RefCell<HashMap<HostKey, Box<Host>>>,
+    strangers: RefCell<HashMap<HostKey, Box<Host>>>,
+    pairs: RefCell<HashMap<u64, Box<u64>>>,
+    exempt: HashMap<Addr, u64>,
+    owner: AddrEntry,
+    sight: Sight,
+    now: u64,
+}
+
+macro_rules! absent {
+    ($($name:ident($($arg:ty),*) -> $out:ty = $value:expr;)*) => { $( fn $name(&self, $(_: $arg),*) -> $out { $value } )* };
+}
+
+impl Tables for Gate {
+    absent! {
+        in_force() -> Active = Active { generation: 2, base: 2 };
+        settings() -> *const Settings = core::ptr::null();
+        iface(u32) -> *const IfaceEntry = core::ptr::null();
+        config(u32) -> *const GenConfig = core::ptr::null();
+        port(u32, &PortKey) -> u16 = 0;
+        net(u32, u16) -> *const NetEntry = core::ptr::null();
+        line(u32, u32) -> *const Line = core::ptr::null();
+        mac(u32, &MacKey) -> *const MacEntry = core::ptr::null();
+        binding(u32, &Addr) -> u32 = 0;
+        device(u32, u32) -> *const DeviceEntry = core::ptr::null();
+        service(u32, u32) -> u16 = 0;
+        set(u32, u16) -> *const RuleSet = core::ptr::null();
+        rule(u32, u16) -> *const RuleEntry = core::ptr::null();
+        limit(u32, u16) -> *const LimitEntry = core::ptr::null();
+        schedule(u32, u32) -> *const Schedule = core::ptr::null();
+        cut() -> CutWord = CutWord::default();
+        cut_net(u16) -> bool = false;
+        cut_addr(&Addr) -> u32 = 0;
+        cut_mac(&[u8; 6]) -> u32 = 0;
+        management(u32) -> *const ManagementEntry = core::ptr::null();
+        quarantine() -> *const Quarantine = core::ptr::null();
+        quarantined(&Addr) -> u32 = 0;
+        view(&ViewKey) -> *mut View = core::ptr::null_mut();
+        established4(&ViewKey4) -> *mut View = core::ptr::null_mut();
+        opening4(&ViewKey4) -> bool = false;
+        opening6(&ViewKey) -> bool = false;
+        established6(&ViewKey) -> *mut View = core::ptr::null_mut();
+        view_insert(&ViewKey, &View, bool) -> bool = false;
+        view_remove(&ViewKey, bool) -> () = ();
+        frag(&FragKey) -> *mut FragEntry = core::ptr::null_mut();
+        frag_insert(&FragKey, &FragEntry) -> bool = false;
+        rule_pace(u32) -> *mut u64 = core::ptr::null_mut();
+        host_paces(u32) -> *mut HostPaceSet = core::ptr::null_mut();
+        seat_set(u32, u32) -> u32 = 0;
+        seats(u32) -> *mut SeatSet = core::ptr::null_mut();
+        secret() -> u64 = 0x5eed;
+    }
+    fn addr(&self, _: u32, addr: &Addr) -> *const AddrEntry {
+        if addr[12..14] == [192, 168] { &self.owner } else { core::ptr::null() }
+    }
+}
+
+impl Watch for Gate {
+    fn watched(&self, _: u32, net: u16) -> *const Watched {
+        match &self.watched {
+            Some(watched) if net == ZONE => &**watched,
+            _ => core::ptr::null(),
+        }
+    }
+    fn host(&self, key: &HostKey) -> *mut Host {
+        for room in [&self.hosts, &self.strangers] {
+            if let Some(host) = room.borrow_mut().get_mut(key) {
+                return &raw mut **host;
+            }
+        }
+        core::ptr::null_mut()
+    }
+    fn host_new(&self, key: &HostKey) -> *mut Host {
+        self.strangers.borrow_mut().insert(*key, Box::new(Host::NEW));
+        self.host(key)
+    }
+    fn host_proven(&self, key: &HostKey, _: *mut Host) -> *mut Host {
+        if let Some(host) = self.strangers.borrow_mut().remove(key) {
+            self.hosts.borrow_mut().insert(*key, host);
+        }
+        self.host(key)
+    }
+    fn proven(&self, key: &HostKey) -> bool {
+        self.hosts.borrow().contains_key(key)
+    }
+    fn pair(&self, hash: u64) -> *mut u64 {
+        &raw mut **self.pairs.borrow_mut().entry(hash & 0xffff).or_default()
+    }
+    fn threat(&self, addr: &Addr) -> u32 {
+        u32::from(addr[12..15] == [203, 0, 113])
+    }
+    fn trap(&self, addr: &Addr) -> bool {
+        addr[12..16] == [192, 168, 10, 250]
+    }
+    fn exempt(&self, _: u32, key: &Addr) -> u64 {
+        self.exempt.get(key).copied().unwrap_or(0)
+    }
+}
+
+/// What the defaults of a policy are, with this action for everything.
+fn thresholds(action: u32) -> Watched {
+    let mut watched = Watched::NOTHING;
+    watched.flags = WATCHED;
+    for detector in super::abi::ALL {
+        watched.thresholds[*detector as usize] = Threshold { cost: 0, most: 0, hold: 600 * SECOND, count: 8, action };
+    }
+    let mut rate = |detector: Detector, each: u64, burst: u64| {
+        watched.thresholds[detector as usize].cost = each;
+        watched.thresholds[detector as usize].most = each * burst;
+    };
+    rate(Detector::SynFlood, SECOND / 200, 400);
+    rate(Detector::UdpFlood, SECOND / 500, 800);
+    rate(Detector::IcmpFlood, SECOND / 50, 200);
+    rate(Detector::FragmentFlood, SECOND / 100, 200);
+    rate(Detector::DestinationFlood, SECOND / 2_000, 2_000);
+    rate(Detector::Amplification, SECOND / 20, 100);
+    rate(Detector::Malformed, 6 * SECOND, 20);
+    rate(Detector::WormPort, 600 * SECOND, 3);
+    rate(Detector::SmtpBurst, 6 * SECOND, 10);
+    rate(Detector::BruteForce, 6 * SECOND, 20);
+    rate(Detector::DnsTunnel, SECOND / 200, 4_000);
+    watched.thresholds[Detector::FanOut as usize].count = 300;
+    watched.thresholds[Detector::SpoofedSource as usize].count = 16;
+    watched.thresholds[Detector::RandomMac as usize].count = 60;
+    watched
+}
+
+impl Gate {
+    fn new(action: u32) -> Self {
+        let owner = AddrEntry { owner: ZONE, ..AddrEntry::default() };
+        Self { watched: Some(Box::new(thresholds(action))), owner, now: 1_000 * SECOND, ..Self::default() }
+    }
+
+    fn packet(&self, protocol: u8, dst: [u8; 4], port: u16) -> Packet {
+        Packet {
+            now: self.now,
+            net: ZONE,
+            generation: 2,
+            segments: 1,
+            len: 60,
+            ethertype: ethertype::IPV4,
+            family: 4,
+            proto: protocol,
+            src: mapped(HOST),
+            dst: mapped(dst),
+            src_mac: MAC,
+            sport: 40_000,
+            dport: port,
+            tcp_flags: if protocol == proto::TCP { tcp::SYN } else { 0 },
+            icmp_type: if protocol == proto::ICMP { 8 } else { 0 },
+            l4_len: 20,
+            ..Packet::default()
+        }
+    }
+
+    /// What becomes of a packet with this verdict; and who spoke.
+    fn sends(&mut self, packet: &Packet, reason: Reason) -> (Reason, Option<Detector>) {
+        if !attempts(packet, reason as u32) {
+            return (reason, None);
+        }
+        let mut sight = self.sight;
+        let reason = attempt(self, packet, &mut sight, reason as u32);
+        self.sight = sight;
+        (Reason::from_number(reason).expect("a reason"), Detector::from_number(sight.detector))
+    }
+
+    /// Connects, and is refused by policy.
+    fn refused(&mut self, dst: [u8; 4], port: u16) -> Option<Detector> {
+        let packet = self.packet(proto::TCP, dst, port);
+        let (reason, detector) = self.sends(&packet, Reason::NoRule);
+        assert_eq!(reason, Reason::NoRule, "what was refused stays refused for its own reason");
+        detector
+    }
+
+    fn connects(&mut self, dst: [u8; 4], port: u16) -> (Reason, Option<Detector>) {
+        let packet = self.packet(proto::TCP, dst, port);
+        self.sends(&packet, Reason::Rule)
+    }
+
+    fn hears(&mut self, dst: [u8; 4], port: u16, contact: u8) {
+        let mut packet = self.packet(proto::TCP, dst, port);
+        packet.direction = crate::abi::DIR_OUT;
+        (packet.src, packet.dst) = (packet.dst, packet.src);
+        (packet.sport, packet.dport) = (packet.dport, packet.sport);
+        packet.contact = contact;
+        let mut sight = self.sight;
+        heard(self, &packet, &mut sight);
+    }
+}
+
+fn place(number: u32) -> [u8; 4] {
+    let [_, b, c, d] = number.to_be_bytes();
+    [198, 51 ^ b, c, d]
+}
+
+#[test]
+fn eight_addresses_refused_by_policy_are_a_horizontal_scan_and_retries_are_not() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    for _ in 0..100 {
+        assert_eq!(gate.refused(place(1), 6000), None);
+    }
+    for number in 2..8 {
+        assert_eq!(gate.refused(place(number), 6000), None, "{number}");
+    }
+    assert_eq!(gate.refused(place(8), 6000), Some(Detector::HorizontalScan));
+    // Now what would be permitted is not, until the block is over.
+    assert_eq!(gate.connects(place(100), 6000).0, Reason::Blocked);
+    gate.now += 601 * SECOND;
+    assert_eq!(gate.connects(place(101), 6000).0, Reason::Rule);
+}
+
+#[test]
+fn eight_ports_of_one_address_are_a_vertical_scan() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let seen: Vec<_> = (1000..1008).map(|port| gate.refused(place(1), port)).collect();
+    assert_eq!(seen.iter().flatten().collect::<Vec<_>>(), [&Detector::VerticalScan]);
+    assert_eq!(seen.last(), Some(&Some(Detector::VerticalScan)));
+}
+
+/// However fast: what nobody has answered yet is held after ten, and goes on once it is.
+#[test]
+fn no_more_than_ten_unanswered_first_contacts_leave_and_answers_let_more() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let passed = (0..19).filter(|n| gate.connects(place(*n), 443).0 == Reason::Rule).count();
+    assert_eq!(passed, 10);
+    for number in 0..10 {
+        gate.hears(place(number), 443, CONTACT_ANSWERED);
+    }
+    let again = (2_000..2_021).filter(|n| gate.connects(place(*n), 443).0 == Reason::Rule).count();
+    assert_eq!(again, 12, "two successes are remembered, and as many may wait as were answered");
+    // Nobody answers those: they are failures four seconds later.
+    gate.now += 5 * SECOND;
+    gate.connects(place(3_000), 443);
+    assert_eq!(gate.sight.detector, Detector::HorizontalScan as u32);
+    assert_eq!(gate.connects(place(3_001), 443).0, Reason::Blocked);
+    // What answered before goes on.
+    assert_eq!(gate.connects(place(3), 443).0, Reason::Rule);
+}
+
+/// Dozens of refused third parties of one page, and programs that call home all day.
+#[test]
+fn what_an_allow_list_refuses_of_the_web_is_no_scan() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    for number in 0..90 {
+        assert_eq!(gate.refused(place(number), 443), None);
+    }
+    for number in 0..2_000 {
+        gate.now += 4 * SECOND;
+        assert_eq!(gate.refused(place(number % 250), 443), None);
+    }
+    let seen = (1_000..1_200).filter(|number| gate.refused(place(*number), 443).is_some()).count();
+    assert!(seen > 0, "a scan is one all the same");
+}
+
+/// Nobody waits for answers who tries ten more without one.
+#[test]
+fn a_scan_faster_than_any_answer_is_one_before_its_contacts_time_out() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let seen: Vec<_> = (0..20).filter_map(|n| gate.connects(place(n), 443).1).collect();
+    assert_eq!(seen, [Detector::HorizontalScan]);
+}
+
+/// The line is down: nobody is answered, and nobody is called a scanner for trying.
+#[test]
+fn an_outage_is_no_scan() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.connects(place(1), 443);
+    gate.hears(place(1), 443, CONTACT_ANSWERED);
+    gate.now += 20 * SECOND;
+    for number in 2..200 {
+        gate.now += SECOND;
+        assert_eq!(gate.connects(place(number), 443).1, None, "{number}");
+    }
+}
+
+#[test]
+fn a_reset_is_a_failure_at_once() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    for number in 0..8 {
+        assert_eq!(gate.connects(place(1), 100 + number), (Reason::Rule, None));
+        gate.hears(place(1), 100 + number, CONTACT_REFUSED);
+    }
+    assert_eq!(gate.connects(place(1), 200).1, Some(Detector::VerticalScan));
+}
+
+/// Jung et al.: who is answered four times out of five is almost never taken for a scanner.
+#[test]
+fn hosts_that_are_mostly_answered_are_left_alone() {
+    let mut seed = 0x1234_5678_u64;
+    let mut alarms = 0;
+    for run in 0..200 {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        gate.watched.as_mut().expect("set").thresholds[Detector::FanOut as usize].action = 0;
+        for number in 0..500 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let dst = place(run * 1_000 + number);
+            let (_, detector) = gate.connects(dst, 443);
+            if detector.is_some() {
+                alarms += 1;
+                break;
+            }
+            gate.now += SECOND / 10;
+            if (seed >> 33) % 100 < 85 {
+                gate.hears(dst, 443, CONTACT_ANSWERED);
+            }
+        }
+    }
+    assert!(alarms <= 2, "{alarms} of 200 walks of 500 contacts");
+}
+
+#[test]
+fn floods_stop_at_their_burst_and_answered_connections_are_none() {
+    for (protocol, burst, detector) in [
+        (proto::TCP, 400, Detector::SynFlood),
+        (proto::UDP, 800, Detector::UdpFlood),
+        (proto::ICMP, 200, Detector::IcmpFlood),
+    ] {
+        let mut gate = Gate::new(ACTION_THROTTLE);
+        let packet = gate.packet(protocol, place(1), 5_000);
+        let passed = (0..5_000).filter(|_| gate.sends(&packet, Reason::Rule).0 == Reason::Rule).count();
+        assert_eq!(passed, burst, "{detector:?}");
+        assert_eq!(gate.sight.detector, detector as u32);
+    }
+    let mut gate = Gate::new(ACTION_THROTTLE);
+    for _ in 0..5_000 {
+        assert_eq!(gate.connects(place(1), 443).0, Reason::Rule);
+        gate.hears(place(1), 443, CONTACT_ANSWERED);
+        gate.now += SECOND / 200;
+    }
+}
+
+#[test]
+fn one_stealthy_packet_is_enough_and_an_honest_end_is_none() {
+    for flags in [0, tcp::FIN, tcp::FIN | tcp::PSH | tcp::URG, tcp::SYN | tcp::FIN] {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        let mut packet = gate.packet(proto::TCP, place(1), 80);
+        packet.tcp_flags = flags;
+        let seen = gate.sends(&packet, Reason::TcpFlags);
+        assert_eq!(seen, (Reason::TcpFlags, Some(Detector::StealthScan)), "{flags:#x}");
+    }
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let mut packet = gate.packet(proto::TCP, place(1), 80);
+    for flags in [tcp::FIN | tcp::ACK, tcp::RST, tcp::RST | tcp::ACK, tcp::ACK] {
+        for number in 0..100 {
+            packet.tcp_flags = flags;
+            packet.dst = mapped(place(number % 20));
+            assert_eq!(gate.sends(&packet, Reason::TcpNotSyn).1, None, "{flags:#x}");
+        }
+    }
+}
+
+#[test]
+fn forged_sources_are_laid_at_the_door_of_the_mac() {
+    let mut gate = Gate::new(ACTION_ALERT);
+    let mut packet = gate.packet(proto::UDP, place(1), 53);
+    packet.src = mapped([203, 0, 113, 99]);
+    assert_eq!(gate.sends(&packet, Reason::SpoofedSource).1, Some(Detector::Amplification));
+    packet.dport = 4_000;
+    assert_eq!(gate.sends(&packet, Reason::SpoofedSource).1, Some(Detector::SpoofedSource));
+    assert_eq!(gate.sight.host.addr, quarantine_mac(&MAC));
+    packet.src = mapped([169, 254, 3, 4]);
+    assert_eq!(gate.sends(&packet, Reason::SpoofedSource).1, None, "no DHCP server is no attack");
+}
+
+/// Sources that could be real ones of the zone: after sixteen behind one MAC nothing more passes, and nobody gets a state.
+#[test]
+fn many_addresses_behind_one_mac_get_no_state() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let mut passed = 0;
+    for number in 0..10_000_u32 {
+        let [.., c, d] = number.to_be_bytes();
+        let mut packet = gate.packet(proto::TCP, place(1), 443);
+        packet.src = mapped([192, 168, c, d]);
+        let (reason, detector) = gate.sends(&packet, Reason::Rule);
+        passed += u32::from(reason == Reason::Rule);
+        assert!(matches!(detector, None | Some(Detector::SpoofedSource)), "{detector:?}");
+    }
+    assert!(passed <= 20, "{passed}");
+    assert!(gate.strangers.borrow().len() <= 20, "{}", gate.strangers.borrow().len());
+}
+
+#[test]
+fn named_destinations_are_told_apart() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let watched = gate.watched.as_mut().expect("set");
+    watched.flags |= super::abi::WATCHED_THREATS | super::abi::WATCHED_TRAPS;
+    assert_eq!(gate.connects([203, 0, 113, 5], 443), (Reason::Blocked, Some(Detector::ThreatContact)));
+    let mut gate = Gate::new(ACTION_QUARANTINE);
+    let watched = gate.watched.as_mut().expect("set");
+    watched.flags |= super::abi::WATCHED_THREATS | super::abi::WATCHED_TRAPS;
+    assert_eq!(gate.connects([192, 168, 10, 250], 80), (Reason::Blocked, Some(Detector::TrapContact)));
+    // The agent will put it in quarantine; until then nothing begins.
+    assert_eq!(gate.connects(place(1), 443).0, Reason::Blocked);
+}
+
+#[test]
+fn mail_logins_and_worm_ports_have_their_own_rates() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let seen: Vec<_> = (0..12).filter_map(|n| gate.connects(place(n % 3), 25).1).collect();
+    assert_eq!(seen[0], Detector::SmtpBurst);
+    assert_eq!(gate.connects(place(1), 443).0, Reason::Rule, "only mail is blocked");
+    let mut gate = Gate::new(ACTION_THROTTLE);
+    let passed = (0..100).filter(|_| gate.connects(place(1), 22).0 == Reason::Rule).count();
+    assert_eq!(passed, 20);
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let seen: Vec<_> = (0..4).map(|n| gate.connects(place(n), 445).1).collect();
+    assert_eq!(seen, [None, None, None, Some(Detector::WormPort)]);
+    let inside: Vec<_> = (0..4).map(|n| gate.connects([192, 168, 20, n], 445).1).collect();
+    assert_eq!(inside[0], Some(Detector::WormPort), "still blocked: {inside:?}");
+}
+
+#[test]
+fn long_questions_are_counted_by_what_is_too_much_of_them() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    let mut packet = gate.packet(proto::UDP, place(53), 53);
+    packet.l4_len = 60;
+    for _ in 0..5_000 {
+        gate.now += SECOND / 100;
+        packet.now = gate.now;
+        assert_eq!(gate.sends(&packet, Reason::Flow).1, None);
+    }
+    packet.l4_len = 260;
+    let passed = (0..100).take_while(|_| gate.sends(&packet, Reason::Flow).1.is_none()).count();
+    assert_eq!(passed, 4_000 / (260 - 68));
+}
+
+#[test]
+fn who_is_exempt_is_left_alone() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.watched.as_mut().expect("set").flags |= WATCHED_EXEMPT;
+    gate.exempt.insert(mapped(HOST), 1 << Detector::HorizontalScan as u32);
+    for number in 0..500 {
+        gate.now += SECOND / 100;
+        assert_eq!(gate.connects(place(number % 250), 161), (Reason::Rule, None));
+    }
+}
+
+#[test]
+fn impostors_are_told_at_the_first_packet() {
+    let mut gate = Gate::new(ACTION_ALERT);
+    let mut arp = gate.packet(0, place(1), 0);
+    (arp.family, arp.ethertype, arp.arp_op) = (0, ethertype::ARP, 2);
+    assert_eq!(gate.sends(&arp, Reason::OwnAddress).1, Some(Detector::RogueArp));
+    let mut ra = gate.packet(proto::ICMPV6, place(1), 134 << 8);
+    (ra.family, ra.class, ra.icmp_type) = (6, crate::packet::CLASS_NDP, 134);
+    assert_eq!(gate.sends(&ra, Reason::Ndp).1, Some(Detector::RogueNdp));
+    let mut offer = gate.packet(proto::UDP, place(1), 68);
+    offer.class = crate::packet::CLASS_DHCP_REPLY;
+    assert_eq!(gate.sends(&offer, Reason::NoRule).1, Some(Detector::RogueDhcp));
+}
+
+#[test]
+fn an_event_is_told_once_a_second() {
+    let mut gate = Gate::new(ACTION_THROTTLE);
+    let packet = gate.packet(proto::UDP, place(1), 5_000);
+    let mut told = 0;
+    for _ in 0..3_000 {
+        gate.sends(&packet, Reason::Rule);
+        told += gate.sight.tell;
+    }
+    assert_eq!(told, 1);
+    assert_eq!(gate.sight.hits, 2_200);
+    // The zone's own state is kept for good; the host was never answered.
+    assert_eq!((gate.hosts.borrow().len(), DETECTORS), (1, 32));
+}
+
+/// What belongs to an answered conversation is not even asked about, but for ICMP and DNS.
+#[test]
+fn the_bulk_of_the_traffic_is_left_out() {
+    let gate = Gate::new(ACTION_BLOCK);
+    let mut packet = gate.packet(proto::TCP, place(1), 443);
+    assert!(!attempts(&packet, Reason::Flow as u32));
+    packet.contact = CONTACT_UNANSWERED;
+    assert!(attempts(&packet, Reason::Flow as u32));
+    let mut question = gate.packet(proto::UDP, place(1), 53);
+    assert!(!attempts(&question, Reason::Flow as u32));
+    question.l4_len = 200;
+    assert!(attempts(&question, Reason::Flow as u32));
+}

@@ -1,0 +1,184 @@
+//! The random walk of a host's first contacts: does it know whom it talks to?
+//!
+//! Sequential hypothesis testing after Jung, Paxson, Berger and Balakrishnan, "Fast portscan detection using sequential
+//! hypothesis testing" (2004): each first contact to a service (address, protocol, port) that fails is a step up, each that
+//! succeeds a step down. With success probabilities of 0.8 for the benign and 0.2 for scanners both steps are as long, so the
+//! walk counts in whole numbers; a threshold of 8 net failures stands for a false positive rate of 0.2^8 / 0.8^8, about
+//! 1.5e-5 a walk. It stops at two successes below zero, so that a host with a good past is not given much more rope.
+//!
+//! A contact is a failure when it is refused, or not answered within two to four seconds. Until then it is pending, and as
+//! many may be pending as may fail, or as were answered these seconds: beyond that further first contacts are *held* (dropped;
+//! TCP and QUIC try again), after Weaver, Staniford and Paxson, "Very fast containment of scanning worms" (2004). That is how
+//! a scan stops within ten first contacts however fast it is, while a host whose contacts are answered goes on.
+//!
+//! Contacts are remembered in a small set-associative table, by hash under a secret: retries count once.
+
+use super::abi::{CONTACT_WAYS, CONTACTS, Host};
+use crate::bytes::opaque;
+
+/// A failure, in the walk's units.
+pub const FAILURE: i32 = 4;
+/// What a stale connection sends after its state is gone: a quarter of a failure.
+pub const SLIGHT: i32 = 1;
+/// Where the walk stops going down: two successes.
+const FLOOR: i32 = -2 * FAILURE;
+/// Contacts that may be pending beyond the failures that would make a scan.
+pub const PATIENCE: i32 = 2;
+/// Contacts held without a single answer in between that are a scan, too: whoever waits for answers does not try so many.
+pub const HELD: u32 = 10;
+/// A host that was answered before, in a zone where nobody has been for so long (nanoseconds), is not scanning: the line is
+/// down.
+pub const OUTAGE: u64 = 10_000_000_000;
+
+/// A slot's tag, kept in the upper half; never 0.
+const TAG_SHIFT: u32 = 32;
+const PENDING: u64 = 1;
+const ANSWERED: u64 = 2;
+const FAILED: u64 = 3;
+
+/// What the table knows of a contact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// Tried for the first time (that is remembered).
+    New,
+    /// Tried before, not answered.
+    Tried,
+    /// Answered once.
+    Answered,
+}
+
+/// Epochs last 2^31 ns.
+#[inline(always)]
+const fn epoch(now: u64) -> u32 {
+    (now >> 31) as u32
+}
+
+/// The first slot of the contact's set, and its tag.
+#[inline(always)]
+fn set(service: u64) -> (usize, u64) {
+    let set = opaque(service as usize) & (CONTACTS / CONTACT_WAYS - 1);
+    (set * CONTACT_WAYS, (service >> 32) << TAG_SHIFT | 1 << TAG_SHIFT)
+}
+
+/// Where the contact is, or where a new one goes: an unused slot, else one that luck chooses. And what is there.
+#[inline(always)]
+fn find(host: &Host, service: u64) -> (usize, u64, u64) {
+    let (first, tag) = set(service);
+    let mut at = first + (opaque((service >> 16) as usize) & (CONTACT_WAYS - 1));
+    let mut found = 0;
+    let mut way = 0;
+    // Without branches, or the verifier follows each way apart.
+    while way < CONTACT_WAYS {
+        let index = opaque(first + way) & (CONTACTS - 1);
+        let entry = host.contacts[index];
+        let same = (entry & (u64::MAX << TAG_SHIFT) == tag) as u64;
+        let free = (entry == 0) as u64 & (found == 0) as u64;
+        let take = (same | free) as usize;
+        at = at * (1 - take) + index * take;
+        found |= entry * same;
+        way += 1;
+    }
+    (at & (CONTACTS - 1), found, tag)
+}
+
+/// Turns what stayed unanswered too long into failures, and lets the walk come down by a unit each 34 s.
+#[inline(always)]
+pub(super) fn turn(host: &mut Host, now: u64) {
+    let current = epoch(now);
+    let passed = current.wrapping_sub(host.epoch);
+    if passed == 0 {
+        return;
+    }
+    let [fresh, old] = host.pending;
+    let failed = if passed == 1 { old } else { old.wrapping_add(fresh) };
+    host.pending = if passed == 1 { [0, fresh] } else { [0, 0] };
+    host.answered = if passed == 1 { [0, host.answered[0]] } else { [0, 0] };
+    host.epoch = current;
+    let down = (current >> 4).wrapping_sub(current.wrapping_sub(passed) >> 4);
+    let down = if down > 1_000 { 1_000 } else { down as i32 };
+    let mut walk = host.walk;
+    if walk > 0 {
+        walk = if walk > down { walk - down } else { 0 };
+    }
+    let failed = if failed > 1_000 { 1_000 } else { failed as i32 };
+    host.walk = walk + failed * FAILURE;
+}
+
+/// What is known of the contact.
+#[inline(always)]
+pub(super) fn known(host: &Host, service: u64) -> Known {
+    let (_, entry, _) = find(host, service);
+    if entry == 0 {
+        return Known::New;
+    }
+    if entry & 3 == ANSWERED { Known::Answered } else { Known::Tried }
+}
+
+/// How far the walk has got if all that is pending fails.
+#[inline(always)]
+pub(super) fn ahead(host: &Host) -> i32 {
+    let pending = host.pending[0].wrapping_add(host.pending[1]);
+    let pending = if pending > 1_000 { 1_000 } else { pending as i32 };
+    host.walk + pending * FAILURE
+}
+
+/// Whether as many were answered these seconds as wait for an answer: somebody busy, not somebody searching.
+#[inline(always)]
+pub(super) fn busy(host: &Host) -> bool {
+    host.answered[0].wrapping_add(host.answered[1]) > host.pending[0].wrapping_add(host.pending[1])
+}
+
+/// A new contact whose outcome is open.
+#[inline(always)]
+pub(super) fn begin(host: &mut Host, service: u64) {
+    let (index, _, tag) = find(host, service);
+    host.contacts[opaque(index) & (CONTACTS - 1)] = tag | (host.epoch as u64 & 0xff_ffff) << 8 | PENDING;
+    host.pending[0] = host.pending[0].wrapping_add(1);
+}
+
+/// A new contact that failed at once.
+#[inline(always)]
+pub(super) fn fail(host: &mut Host, service: u64, weight: i32) {
+    let (index, _, tag) = find(host, service);
+    host.contacts[opaque(index) & (CONTACTS - 1)] = tag | FAILED;
+    host.walk += weight;
+}
+
+/// The contact was answered, or refused by the other end.
+#[inline(always)]
+pub(super) fn settle(host: &mut Host, service: u64, answered: bool) {
+    let (index, entry, tag) = find(host, service);
+    if entry & 3 != PENDING {
+        return;
+    }
+    let since = (entry >> 8) as u32 & 0xff_ffff;
+    let age = (host.epoch & 0xff_ffff).wrapping_sub(since) & 0xff_ffff;
+    let mut late = false;
+    if age == 0 {
+        host.pending[0] = host.pending[0].saturating_sub(1);
+    } else if age == 1 {
+        host.pending[1] = host.pending[1].saturating_sub(1);
+    } else {
+        late = true;
+    }
+    host.contacts[opaque(index) & (CONTACTS - 1)] = tag | if answered { ANSWERED } else { FAILED };
+    let mut walk = host.walk;
+    if answered {
+        host.answered[0] = host.answered[0].wrapping_add(1);
+        host.held = 0;
+        walk -= if late { 2 * FAILURE } else { FAILURE };
+    } else if !late {
+        walk += FAILURE;
+    }
+    host.walk = if walk < FLOOR { FLOOR } else { walk };
+}
+
+/// Starts the walk again, after it arrived.
+#[inline(always)]
+pub(super) fn restart(host: &mut Host) {
+    host.walk = 0;
+    host.pending = [0, 0];
+    host.held = 0;
+    host.places = 0;
+    host.ports = 0;
+}

@@ -1,0 +1,17 @@
+//! Attacks from the inside, made with the tools attackers use: seen in the first packets, stopped at the gate; and what is
+//! nearest to them but benign, left alone.
+
+#[path = "detect/abuse.rs"]
+mod abuse;
+#[path = "detect/benign.rs"]
+mod benign;
+#[path = "detect/floods.rs"]
+mod floods;
+#[path = "detect/impostors.rs"]
+mod impostors;
+#[path = "detect/outlive.rs"]
+mod outlive;
+#[path = "detect/scans.rs"]
+mod scans;
+#[path = "detect/scene.rs"]
+mod scene;

@@ -1,0 +1,61 @@
+//! Floods: within a thousand packets, whatever they are made of.
+
+use anyhow::{Result, ensure};
+use sekimori_tests::harness::{
+    service::Server,
+    townhall::{ADMIN_PC, CLOUD_V4, INTERNET_ROUTER, PC_017},
+};
+
+use super::scene::{open_rules, scene};
+
+#[test]
+fn floods_are_stopped_within_a_thousand_packets() -> Result<()> {
+    for (arguments, counter, detector) in [
+        ("-S -p 9999 -i u20 -c 10000", "syn", "syn_flood"),
+        ("--udp -p 9999 -i u20 -c 10000", "udp", "udp_flood"),
+        ("--icmp -i u20 -c 10000", "icmp", "icmp_flood"),
+    ] {
+        let scene = scene(&open_rules(), "")?;
+        scene.attack(&PC_017, "hping3", &format!("-q {arguments} {CLOUD_V4}"))?;
+        let left = scene.left(counter)?;
+        // The rate permitted goes on while the tool runs, some seconds.
+        ensure!((1..=6_000).contains(&left), "{detector}: {left} packets left");
+        let dropped = scene.dropped("throttled")?;
+        ensure!(dropped > 500, "{detector}: {dropped} dropped, {left} left");
+        scene.incident(detector)?;
+        ensure!(scene.town.ping(&ADMIN_PC, CLOUD_V4)?, "{detector}: the neighbour");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_flood_of_fragments_is_throttled() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    scene.attack(&PC_017, "ping", &format!("-n -q -f -s 4000 -c 3000 {CLOUD_V4}"))?;
+    let left = scene.left("fragments")?;
+    ensure!((1..=6_000).contains(&left), "{left} packets left");
+    scene.incident("fragment_flood")?;
+    Ok(())
+}
+
+#[test]
+fn a_blocked_flood_leaves_no_more_than_its_burst() -> Result<()> {
+    let scene = scene(&open_rules(), "defaults: {syn_flood: {action: block}}")?;
+    scene.attack(&PC_017, "hping3", &format!("-q -S -p 9999 -i u20 -c 10000 {CLOUD_V4}"))?;
+    let left = scene.left("syn")?;
+    ensure!((1..=1_000).contains(&left), "{left} packets left");
+    let incident = scene.incident("syn_flood")?;
+    ensure!(incident["action"] == "block", "{incident}");
+    Ok(())
+}
+
+/// Connections that are answered are no flood, as many as they be.
+#[test]
+fn many_answered_connections_are_no_flood() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    let _echo = Server::tcp_echo(scene.town.host(&INTERNET_ROUTER)?, 443)?;
+    let said = scene.attack(&PC_017, "nping", &format!("--tcp-connect -p 443 --rate 400 -c 3000 -q {CLOUD_V4}"))?;
+    ensure!(said.ok(), "{said:?}");
+    ensure!(scene.left("syn")? >= 3_000, "{}", scene.left("syn")?);
+    scene.quiet()
+}

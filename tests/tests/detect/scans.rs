@@ -1,0 +1,115 @@
+//! Scans: of many addresses, of many ports, stealthy ones, sweeps.
+
+use anyhow::{Result, ensure};
+use sekimori_tests::harness::{
+    policy::rule,
+    town::HOST_INTERFACE,
+    townhall::{ADMIN_PC, CLOUD_V4, PC_017},
+};
+
+use super::scene::{open_rules, scene};
+
+/// The targets: a horizontal scan is stopped within ten first contacts, at any speed.
+#[test]
+fn a_horizontal_scan_is_stopped_within_ten_first_contacts() -> Result<()> {
+    for speed in ["-T5 --min-rate 2000", "-T3"] {
+        let scene = scene(&open_rules(), "")?;
+        let arguments = format!("-n -Pn -sS -p 443 --max-retries 0 {speed} 198.51.100.100-180");
+        scene.attack(&PC_017, "nmap", &arguments)?;
+        let places = scene.places()?;
+        ensure!((1..=10).contains(&places), "{speed}: {places} addresses were reached");
+        let incident = scene.incident("horizontal_scan")?;
+        ensure!(incident["device"] == "pc-017" && incident["zone"] == "office", "{incident}");
+        // The neighbour is not affected.
+        ensure!(scene.town.ping(&ADMIN_PC, CLOUD_V4)?, "{speed}");
+    }
+    Ok(())
+}
+
+#[test]
+fn connect_scans_and_udp_scans_are_stopped_too() -> Result<()> {
+    for (kind, counter, detector) in [("-sT", "tcp", "vertical_scan"), ("-sU", "udp", "vertical_scan")] {
+        let scene = scene(&open_rules(), "")?;
+        scene.attack(&PC_017, "nmap", &format!("-n -Pn {kind} -p 1000-1100 --max-retries 0 -T4 {CLOUD_V4}"))?;
+        let left = scene.left(counter)?;
+        ensure!((1..=40).contains(&left), "{kind}: {left} packets left");
+        scene.incident(detector)?;
+        ensure!(scene.dropped("blocked")? > 0, "{kind}");
+    }
+    Ok(())
+}
+
+/// masscan has a TCP of its own and waits for nobody.
+#[test]
+fn a_scan_at_a_high_rate_is_stopped_within_ten_first_contacts() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    let arguments = format!(
+        "198.51.100.0/24 -p 443 --rate 5000 --wait 0 --interface {HOST_INTERFACE} --router-mac 02-00-00-00-10-01 \
+         --source-ip {}",
+        PC_017.v4
+    );
+    scene.attack(&PC_017, "masscan", &arguments)?;
+    let places = scene.places()?;
+    ensure!((1..=10).contains(&places), "{places} addresses were reached");
+    scene.incident("horizontal_scan")?;
+    Ok(())
+}
+
+/// What the policy refuses is an attempt all the same.
+#[test]
+fn a_scan_that_the_policy_refuses_is_seen() -> Result<()> {
+    let scene = scene(&[rule("web", "office", "internet", "https")], "")?;
+    scene.attack(&PC_017, "nmap", "-n -Pn -sS -p 22 --max-retries 0 -T4 198.51.100.100-150")?;
+    scene.incident("horizontal_scan")?;
+    ensure!(scene.places()? == 0);
+    Ok(())
+}
+
+#[test]
+fn stealth_scans_are_seen_at_the_first_packet() -> Result<()> {
+    for kind in ["-sN", "-sF", "-sX"] {
+        let scene = scene(&open_rules(), "")?;
+        scene.attack(&PC_017, "nmap", &format!("-n -Pn {kind} -p 80 --max-retries 0 {CLOUD_V4}"))?;
+        ensure!(scene.left("tcp")? == 0, "{kind}");
+        let incident = scene.incident("stealth_scan")?;
+        ensure!(incident["device"] == "pc-017", "{incident}");
+    }
+    Ok(())
+}
+
+/// Decoys are forged sources: dropped, and laid at the door of the MAC.
+#[test]
+fn decoys_and_fragments_hide_nobody() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    scene.attack(
+        &PC_017,
+        "nmap",
+        "-n -Pn -sS -f -p 443 --max-retries 0 -T4 -D 203.0.113.77,203.0.113.78,ME 198.51.100.100-130",
+    )?;
+    scene.incident("spoofed_source")?;
+    let places = scene.places()?;
+    ensure!(places <= 10, "{places} addresses were reached");
+    Ok(())
+}
+
+#[test]
+fn a_ping_sweep_is_stopped() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    scene.attack(&PC_017, "nmap", "-n -sn -PE --max-retries 0 -T5 198.51.100.100-200")?;
+    let places = scene.places()?;
+    ensure!(places <= 10, "{places} addresses were reached");
+    scene.incident("address_sweep")?;
+    Ok(())
+}
+
+/// Who may scan: with an owner and an end.
+#[test]
+fn an_exempt_scanner_is_left_alone() -> Result<()> {
+    let exempt = "exemptions: [{hosts: [pc-017], detectors: [horizontal_scan, vertical_scan], owner: 総務課, \
+                  until: 2099-12-31, purpose: monitoring}]";
+    let scene = scene(&open_rules(), exempt)?;
+    scene.attack(&PC_017, "nmap", "-n -Pn -sS -p 443 --max-retries 0 -T5 198.51.100.100-180")?;
+    let places = scene.places()?;
+    ensure!(places == 81, "{places} addresses were reached");
+    scene.quiet()
+}
