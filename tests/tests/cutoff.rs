@@ -16,5 +16,9 @@ mod plan;
 mod proof;
 #[path = "cutoff/scene.rs"]
 mod scene;
+#[path = "cutoff/second_person.rs"]
+mod second_person;
+#[path = "cutoff/staged.rs"]
+mod staged;
 #[path = "cutoff/times.rs"]
 mod times;

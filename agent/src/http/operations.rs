@@ -14,12 +14,13 @@ use super::{
 use crate::{
     agent::{
         alerts::AlertDone,
-        cuts::{CutDone, RestoreDone},
+        cuts::CutDone,
         incident_desk::ClosedIncidents,
         quarantines::QuarantineDone,
+        restores::RestoreDone,
     },
     api::{
-        protocol::{CutoffAsk, RestoreAsk},
+        protocol::{ConfirmAsk, CutoffAsk, RestoreAsk},
         report::{Cutoff, PlanRow, QuarantineRow, Status},
     },
     detect::Incident,
@@ -130,10 +131,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/v1/restore",
         method: "post",
         id: "restore",
-        summary: "Lift cut-offs, all or none.",
+        summary: "Lift cut-offs, all or none; or ask for it, where a second person has to confirm.",
         open: false,
         serve: || post(routes::restore),
         takes: Some(body_of::<RestoreAsk>),
+        gives: answer_of::<RestoreDone>,
+    },
+    Operation {
+        path: "/v1/restore/confirm",
+        method: "post",
+        id: "confirm",
+        summary: "Carry out a restoration that somebody else asked for.",
+        open: false,
+        serve: || post(routes::confirm),
+        takes: Some(body_of::<ConfirmAsk>),
         gives: answer_of::<RestoreDone>,
     },
     Operation {

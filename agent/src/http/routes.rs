@@ -84,6 +84,10 @@ pub(super) async fn restore(visit: Visit) -> Response {
     visit.act(Ask::Restore).await
 }
 
+pub(super) async fn confirm(visit: Visit) -> Response {
+    visit.act(Ask::Confirm).await
+}
+
 pub(super) async fn quarantine(visit: Visit) -> Response {
     visit.act(|QuarantineAsk { objects, reason, lasting }| Ask::Quarantine { objects, reason, lasting }).await
 }
