@@ -13,10 +13,11 @@ use std::{
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use sekimori_ebpf::reason::{self, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    format::{self, Body, Damage, HEADER, Header, MAX_RECORDS, Names, Service, Source},
+    format::{self, Body, Damage, HEADER, Header, MAX_RECORDS, Names, Row, Service, Source},
     record::{self, Addr, Kind, Record},
     store::{self, BlockAt},
 };
@@ -107,7 +108,7 @@ pub fn list(folder: &Path, filter: &Filter, limit: usize, deadline: Option<Insta
         for row in rows.iter().rev().filter(|row| wanted.in_time(row.first, row.last)) {
             let record = block.names.record(row)?;
             // A conversation's newest record says what its earlier ones do.
-            if several(&record) && !known.insert(record.identity()) {
+            if several(record.kind) && !known.insert(record.identity()) {
                 continue;
             }
             if found.records.len() >= limit {
@@ -124,8 +125,8 @@ pub fn list(folder: &Path, filter: &Filter, limit: usize, deadline: Option<Insta
 }
 
 /// Whether other records may tell of the same conversation.
-fn several(record: &Record) -> bool {
-    record.kind.passed() && record.kind != Kind::Whole
+fn several(kind: Kind) -> bool {
+    kind.passed() && kind != Kind::Whole
 }
 
 /// Who talked to a listed address.
@@ -251,26 +252,34 @@ pub fn back_check(
             return Ok(true);
         }
         let rows = block.rows(|source, peer, _| hit(&peers, peer).is_some() || hit(&sources, source).is_some())?;
+        // Named once a block and not once a row: everybody asks the same few services.
+        let labels: Vec<(String, String)> = block.names.services.iter().map(labels).collect();
         for row in rows.iter().rev().filter(|row| wanted.in_time(row.first, row.last) && row.kind != Kind::Others) {
-            let record = block.names.record(row)?;
-            let identity = several(&record).then(|| record.identity());
+            let source = block.names.sources.get(row.source as usize).ok_or(Damage::Nonsense)?;
+            let peer = block.names.peers.get(row.peer as usize).ok_or(Damage::Nonsense)?;
+            let labels = labels.get(row.service as usize).ok_or(Damage::Nonsense)?;
+            let identity = if several(row.kind) { Some(block.names.record(row)?.identity()) } else { None };
             for (net, outwards) in [(hit(&peers, row.peer), true), (hit(&sources, row.source), false)] {
                 let Some(net) = net else { continue };
-                let (address, host) = if outwards { (record.peer, record.host) } else { (record.host, record.peer) };
+                let (address, host) = if outwards { (*peer, source.host) } else { (source.host, *peer) };
                 let key = (net, address, host, outwards);
                 if found.len() >= MAX_PAIRS && !found.contains_key(&key) || counted.len() >= MAX_KNOWN {
                     crowded = true;
                     continue;
                 }
                 let gathered = found.entry(key).or_insert_with(|| Gathered {
-                    first: record.first,
-                    last: record.last,
+                    first: row.first,
+                    last: row.last,
                     ..Gathered::default()
                 });
                 // One conversation may be in several records.
                 let again = identity.is_some_and(|identity| !counted.insert((identity, outwards)));
-                let answer = record.answered && identity.is_none_or(|identity| answered.insert((identity, outwards)));
-                gathered.take(&record, again, answer, outwards);
+                let answer = row.answered && identity.is_none_or(|identity| answered.insert((identity, outwards)));
+                gathered.take(row, again, answer, labels);
+                // The device is that of whoever sent the first packet.
+                if outwards && !source.device.is_empty() {
+                    gathered.device.get_or_insert_with(|| source.device.to_string());
+                }
             }
         }
         Ok(true)
@@ -297,30 +306,35 @@ pub fn back_check(
 }
 
 impl Gathered {
-    fn take(&mut self, record: &Record, again: bool, answered: bool, outwards: bool) {
-        self.first = self.first.min(record.first);
-        self.last = self.last.max(record.last);
-        if record.kind.passed() {
+    fn take(&mut self, row: &Row, again: bool, answered: bool, (service, because): &(String, String)) {
+        self.first = self.first.min(row.first);
+        self.last = self.last.max(row.last);
+        if row.kind.passed() {
             self.conversations += u64::from(!again);
             self.answered += u64::from(answered);
         } else {
-            self.refused += record.count;
+            self.refused += row.count;
         }
-        // The device is that of whoever sent the first packet.
-        if outwards && !record.device.is_empty() {
-            self.device.get_or_insert_with(|| record.device.to_string());
-        }
-        let service = match (record.peer_port, record::protocol(record.proto)) {
-            (0, protocol) => protocol,
-            (port, protocol) => format!("{protocol}/{port}"),
-        };
-        let because = if record.kind.passed() { record.rule.to_string() } else { record::reason(record.reason) };
         for (set, text) in [(&mut self.services, service), (&mut self.because, because)] {
-            if set.len() < MAX_NAMED && !text.is_empty() {
-                set.insert(text);
+            if set.len() < MAX_NAMED && !set.contains(text) {
+                set.insert(text.clone());
             }
         }
     }
+}
+
+/// What was asked for, and the rule that permitted it or the reason why not.
+fn labels(service: &Service) -> (String, String) {
+    let asked = match (service.port, record::protocol(service.proto)) {
+        (0, protocol) => protocol,
+        (port, protocol) => format!("{protocol}/{port}"),
+    };
+    let because = if passed(service) { service.rule.to_string() } else { record::reason(service.reason) };
+    (asked, because)
+}
+
+fn passed(service: &Service) -> bool {
+    Reason::from_number(u32::from(service.reason)).is_some_and(|reason| reason.verdict() == reason::Verdict::Pass)
 }
 
 /// RFC 3339, UTC, milliseconds.
@@ -332,7 +346,7 @@ pub fn time(milliseconds: i64) -> String {
 pub fn oldest(folder: &Path) -> io::Result<Option<i64>> {
     let mut oldest = None;
     let mut look = |first: i64| oldest = Some(oldest.map_or(first, |oldest: i64| oldest.min(first)));
-    for (header, _) in store::read_tail(folder)?.0 {
+    for (header, _) in store::read_tail(folder)?.blocks {
         look(header.first);
     }
     for path in store::files(folder)?.iter().take(2) {
@@ -427,12 +441,10 @@ impl<'f> Wanted<'f> {
     }
 
     fn service(&self, service: &Service) -> bool {
-        let passed = sekimori_ebpf::reason::Reason::from_number(u32::from(service.reason))
-            .is_some_and(|reason| reason.verdict() == sekimori_ebpf::reason::Verdict::Pass);
         self.filter.port.is_none_or(|port| port == service.port)
             && self.filter.proto.is_none_or(|proto| proto == service.proto)
             && self.filter.rule.as_ref().is_none_or(|rule| **rule == *service.rule)
-            && self.filter.verdict.is_none_or(|verdict| (verdict == Verdict::Pass) == passed)
+            && self.filter.verdict.is_none_or(|verdict| (verdict == Verdict::Pass) == passed(service))
     }
 }
 
@@ -444,7 +456,7 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    fn rows(&mut self, wanted: impl Fn(u32, u32, u32) -> bool) -> Result<Vec<super::format::Row>, Trouble> {
+    fn rows(&mut self, wanted: impl Fn(u32, u32, u32) -> bool) -> Result<Vec<Row>, Trouble> {
         let bytes = (self.body)(self.header.body_bytes())?;
         Ok(Body::read(&self.header, &bytes)?.rows(&self.names, wanted)?)
     }
@@ -478,7 +490,7 @@ fn walk(
     let in_range = |header: &Header| header.first <= range.1 && header.last.saturating_add(999) >= range.0;
     // The tail before the files: what moves from one to the other meanwhile is then seen twice rather than never, and known
     // by its block's number.
-    let (mut tail, _, _) = store::read_tail(folder)?;
+    let mut tail = store::read_tail(folder)?.blocks;
     let mut holes = 0;
     let mut newest_first = Vec::new();
     for path in store::files(folder)?.iter().rev() {

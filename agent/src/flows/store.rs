@@ -161,28 +161,33 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A block's header and what is in it.
-type Block = (Header, Vec<Record>);
+/// A tail as found.
+#[derive(Debug, Default)]
+pub struct Tail {
+    /// Its blocks, in the order they were written.
+    pub blocks: Vec<(Header, Vec<Record>)>,
+    /// Where the last whole one ends.
+    pub end: u64,
+    /// Bytes behind it.
+    pub rest: u64,
+}
 
-/// The records of a tail, in the order they were written, each with its block's number; and where the last whole block ends.
-pub fn read_tail(folder: &Path) -> io::Result<(Vec<Block>, u64, u64)> {
+/// Reads the tail.
+pub fn read_tail(folder: &Path) -> io::Result<Tail> {
     let bytes = match fs::read(folder.join(TAIL)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        match format::decode(rest) {
-            Ok((header, records)) => {
-                at += usize::try_from(header.block_bytes()).unwrap_or(rest.len());
-                found.push((header, records));
-            }
-            Err(_) => break,
-        }
+    let mut tail = Tail::default();
+    let mut rest = bytes.as_slice();
+    while let Ok((header, records)) = format::decode(rest) {
+        tail.blocks.push((header, records));
+        tail.end += header.block_bytes();
+        rest = usize::try_from(header.block_bytes()).ok().and_then(|length| rest.get(length..)).unwrap_or_default();
     }
-    Ok((found, at as u64, (bytes.len() - at) as u64))
+    tail.rest = rest.len() as u64;
+    Ok(tail)
 }
 
 /// Records by identity: what comes later of the same takes the place of what came before.
@@ -287,7 +292,7 @@ impl Store {
             kept.push(Kept::of(path, &found));
         }
         let tail_path = folder.join(TAIL);
-        let (blocks, end, rest) = read_tail(folder).map_err(of(&tail_path))?;
+        let Tail { blocks, end, rest } = read_tail(folder).map_err(of(&tail_path))?;
         let tail = OpenOptions::new()
             .read(true)
             .append(true)
