@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
+    cty::{c_long, c_void},
     helpers::{bpf_skb_load_bytes, bpf_xdp_load_bytes},
 };
 use sekimori_ebpf::{
@@ -118,7 +119,8 @@ fn keep(md: *mut xdp_md, packet: &Packet, sight: &Sight, reason: u32) -> u32 {
     kept.host = sight.host.addr;
     kept.detector = sight.detector as u16;
     describe(kept, packet, reason);
-    kept.kept = read_in(md, kept, packet.len);
+    // SAFETY: `md` is the context, and `copy` asks for no more than there is room for.
+    copy(kept, packet.len, |at, len| unsafe { bpf_xdp_load_bytes(md, 0, at, len) });
     // SAFETY: aligned, as above.
     unsafe { core::ptr::write_volatile(&raw mut kept.number, number) };
     1
@@ -135,40 +137,24 @@ fn describe(kept: &mut Kept, packet: &Packet, reason: u32) {
     kept.net = packet.net;
 }
 
-/// Copies the packet's first bytes; how many.
+/// Copies the packet's first bytes by `load`, which is told where to and how many.
 #[inline(always)]
-fn read_in(md: *mut xdp_md, kept: &mut Kept, len: u32) -> u32 {
+fn copy(kept: &mut Kept, len: u32, load: impl Fn(*mut c_void, u32) -> c_long) {
     let at = kept.bytes.as_mut_ptr().cast();
+    kept.kept = 0;
     if len as usize >= KEPT_BYTES {
-        // SAFETY: `md` is the context, and there are as many bytes in `kept`.
-        let failed = unsafe { bpf_xdp_load_bytes(md, 0, at, KEPT_BYTES as u32) };
-        return if failed == 0 { KEPT_BYTES as u32 } else { 0 };
+        if load(at, KEPT_BYTES as u32) == 0 {
+            kept.kept = KEPT_BYTES as u32;
+        }
+        return;
     }
     let some = opaque(len as usize) & 0xff;
     if some == 0 || some > KEPT_BYTES {
-        return 0;
+        return;
     }
-    // SAFETY: as above; the bound was just looked at.
-    let failed = unsafe { bpf_xdp_load_bytes(md, 0, at, some as u32) };
-    if failed == 0 { some as u32 } else { 0 }
-}
-
-/// The same from a socket buffer.
-#[inline(always)]
-fn read_out(skb: *mut __sk_buff, kept: &mut Kept, len: u32) -> u32 {
-    let at = kept.bytes.as_mut_ptr().cast();
-    if len as usize >= KEPT_BYTES {
-        // SAFETY: as in `read_in`.
-        let failed = unsafe { bpf_skb_load_bytes(skb.cast(), 0, at, KEPT_BYTES as u32) };
-        return if failed == 0 { KEPT_BYTES as u32 } else { 0 };
+    if load(at, some as u32) == 0 {
+        kept.kept = some as u32;
     }
-    let some = opaque(len as usize) & 0xff;
-    if some == 0 || some > KEPT_BYTES {
-        return 0;
-    }
-    // SAFETY: as in `read_in`.
-    let failed = unsafe { bpf_skb_load_bytes(skb.cast(), 0, at, some as u32) };
-    if failed == 0 { some as u32 } else { 0 }
 }
 
 /// Whether the packet is one of those somebody wants to see.
@@ -185,7 +171,20 @@ fn matches(wanted: &Wanted, packet: &Packet, reason: u32) -> bool {
 #[inline(never)]
 pub(crate) fn capture_in(md: *mut xdp_md, scratch: &Scratch, reason: u32) -> u32 {
     let md = opaque(md as usize) as *mut xdp_md;
-    let packet = &scratch.packet;
+    // SAFETY: as in `keep`.
+    capture(&scratch.packet, reason, |at, len| unsafe { bpf_xdp_load_bytes(md, 0, at, len) })
+}
+
+/// The same on its way out.
+#[inline(never)]
+pub(crate) fn capture_out(skb: *mut __sk_buff, scratch: &Scratch, reason: u32) -> u32 {
+    let skb = opaque(skb as usize) as *mut __sk_buff;
+    // SAFETY: as in `keep`.
+    capture(&scratch.packet, reason, |at, len| unsafe { bpf_skb_load_bytes(skb.cast(), 0, at, len) })
+}
+
+#[inline(always)]
+fn capture(packet: &Packet, reason: u32, load: impl Fn(*mut c_void, u32) -> c_long) -> u32 {
     if !WANTED.get(0).is_some_and(|wanted| matches(wanted, packet, reason)) {
         return 0;
     }
@@ -194,25 +193,7 @@ pub(crate) fn capture_in(md: *mut xdp_md, scratch: &Scratch, reason: u32) -> u32
     let kept = unsafe { &mut *entry.as_mut_ptr() };
     blank(kept, packet);
     describe(kept, packet, reason);
-    kept.kept = read_in(md, kept, packet.len);
-    entry.submit(0);
-    1
-}
-
-/// The same on its way out.
-#[inline(never)]
-pub(crate) fn capture_out(skb: *mut __sk_buff, scratch: &Scratch, reason: u32) -> u32 {
-    let skb = opaque(skb as usize) as *mut __sk_buff;
-    let packet = &scratch.packet;
-    if !WANTED.get(0).is_some_and(|wanted| matches(wanted, packet, reason)) {
-        return 0;
-    }
-    let Some(mut entry) = CAPTURED.reserve(0) else { return 0 };
-    // SAFETY: as in `capture_in`.
-    let kept = unsafe { &mut *entry.as_mut_ptr() };
-    blank(kept, packet);
-    describe(kept, packet, reason);
-    kept.kept = read_out(skb, kept, packet.len);
+    copy(kept, packet.len, load);
     entry.submit(0);
     1
 }

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{clock::boottime_ns, handler::Desk, keeper::Keeper};
 use crate::{
+    dataplane::maps::unmapped,
     detect::beacon::{Beacon, Beacons, Pair},
     flows::{Kind, Record},
     policy::model::NetKind,
@@ -51,8 +52,8 @@ pub(super) async fn watch(desk: Desk) {
 }
 
 fn pair(record: &Record) -> Pair {
-    let addr = |bytes: [u8; 16]| std::net::Ipv6Addr::from(bytes).to_canonical();
-    Pair { host: addr(record.host), peer: addr(record.peer), port: record.peer_port, proto: record.proto }
+    let (host, peer) = (unmapped(record.host), unmapped(record.peer));
+    Pair { host, peer, port: record.peer_port, proto: record.proto }
 }
 
 impl Keeper {

@@ -15,7 +15,7 @@ use super::{
     clock,
     keeper::{Keeper, report},
 };
-use crate::api::report::Flow;
+use crate::{api::report::Flow, flows::record::protocol};
 
 /// A listing of conversations.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -86,16 +86,6 @@ fn flow(names: &Names, key: &ViewKey, view: &View) -> Flow {
             .and_then(|device| names.devices.get(device).cloned()),
         age_seconds: since(view.opened),
         idle_seconds: since(view.seen),
-    }
-}
-
-fn protocol(number: u8) -> String {
-    match number {
-        proto::ICMP => "icmp".into(),
-        proto::TCP => "tcp".into(),
-        proto::UDP => "udp".into(),
-        proto::ICMPV6 => "icmpv6".into(),
-        other => other.to_string(),
     }
 }
 

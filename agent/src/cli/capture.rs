@@ -22,6 +22,7 @@ use crate::{
         pcapng::{Packet, Section},
         window::{Filter, MAX_SECONDS, Row, Seen},
     },
+    flows::record::protocol_number,
 };
 
 /// What to follow, how long, and where to.
@@ -43,13 +44,7 @@ pub(super) fn mean(capture: args::Capture, lang: Lang) -> Result<Capture, Usage>
     let seconds = lasts(&lasting).filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
     let seconds = seconds.ok_or_else(|| Usage(text::capture_seconds(lang, MAX_SECONDS)))?;
     let host = host.map(|text| text.parse().map_err(|_| Usage(text::capture_host(lang, text)))).transpose()?;
-    let number = |text: String| match text.as_str() {
-        "tcp" => Ok(6),
-        "udp" => Ok(17),
-        "icmp" => Ok(1),
-        "icmpv6" => Ok(58),
-        other => other.parse().map_err(|_| Usage(text::capture_proto(lang, other))),
-    };
+    let number = |text: String| protocol_number(&text).ok_or_else(|| Usage(text::capture_proto(lang, text)));
     let proto = proto.map(number).transpose()?;
     Ok(Capture { filter: Filter { reason, net, host, port, proto }, seconds, count, write })
 }

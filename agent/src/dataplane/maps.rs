@@ -9,7 +9,7 @@ use sekimori_ebpf::abi::{
     RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
-use sekimori_ebpf::detect::abi::{ExemptKey, Host, HostKey, Watched};
+use sekimori_ebpf::detect::abi::{ExemptKey, Host, HostKey, Kept, Wanted, Watched};
 
 use super::error::{Error, While};
 
@@ -111,6 +111,26 @@ handles! {
     macs: HashMap<MapData, [u8; 6], u32> = "CUT_MACS",
     /// What was refused, by slot.
     refused: PerCpuArray<MapData, Refused> = "CUT_REFUSED",
+}
+
+handles! {
+    /// What the detectors tell, and the packets that prove it.
+    DetectMaps;
+    /// Events.
+    detections: RingBuf<MapData> = "DETECTIONS",
+    /// Kept packets.
+    kept: Array<MapData, Kept> = "KEPT",
+    /// The number of the last of them.
+    next: Array<MapData, u64> = "KEPT_NEXT",
+}
+
+handles! {
+    /// Live capture.
+    CaptureMaps;
+    /// Which packets are wanted.
+    wanted: Array<MapData, Wanted> = "WANTED",
+    /// Those packets.
+    captured: RingBuf<MapData> = "CAPTURED",
 }
 
 handles! {
@@ -282,6 +302,11 @@ pub fn mapped(addr: std::net::IpAddr) -> Addr {
         std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         std::net::IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+/// The address that these 16 bytes stand for.
+pub fn unmapped(addr: Addr) -> std::net::IpAddr {
+    std::net::Ipv6Addr::from(addr).to_canonical()
 }
 
 /// A prefix in the 128-bit space: length and network.

@@ -54,7 +54,6 @@ pub use canary::Canary;
 pub use error::Error;
 use error::While as _;
 use maps::{Maps, WatchMaps};
-use sekimori_ebpf::detect::abi::{MAX_HOSTS, MAX_STRANGERS};
 
 use crate::compile::{host::HostTables, members::Change, tables::Compiled};
 
@@ -621,9 +620,7 @@ impl Dataplane {
     /// How full the tables are.
     pub fn fill(&self) -> Result<Vec<Fill>, Error> {
         let mut fill = read::fill(&self.maps, self.options.flows_max, self.options.opening_max)?;
-        let (known, strangers) = self.watch.hosts();
-        let row = |table, used: usize, most| Fill { table, used: used as u64, capacity: u64::from(most) };
-        fill.extend([row("hosts", known, MAX_HOSTS), row("strangers", strangers, MAX_STRANGERS)]);
+        fill.extend(self.watch.fill());
         Ok(fill)
     }
 

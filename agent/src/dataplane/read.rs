@@ -104,7 +104,7 @@ pub fn views(maps: &Maps, settings: &Settings, now: u64) -> Result<Vec<(ViewKey,
 }
 
 /// A walk meets entries twice while others come and go, but never more than there can be.
-fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>, capacity: u32) -> u64 {
+pub(super) fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>, capacity: u32) -> u64 {
     let capacity = capacity as usize;
     map.keys().filter(Result::is_ok).take(capacity).count() as u64
 }

@@ -14,13 +14,17 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use sekimori_ebpf::{
     abi::MAX_NETS,
-    detect::abi::{ExemptKey, Host, HostKey, MAX_THREATS, WATCHED, WATCHED_THREATS, Watched, watched_index},
+    detect::abi::{
+        ExemptKey, Host, HostKey, MAX_HOSTS, MAX_STRANGERS, MAX_THREATS, WATCHED, WATCHED_THREATS, Watched,
+        watched_index,
+    },
 };
 
 use super::{
-    batch,
+    Fill, batch,
     error::{Error, While},
     maps::{Addr, WatchMaps, gone, mapped_prefix, prefix_key},
+    read,
 };
 use crate::compile::detection::Watching;
 
@@ -168,11 +172,10 @@ impl Watch {
         Ok(gone_by.len())
     }
 
-    /// Hosts with a state: answered once, and never.
-    pub fn hosts(&self) -> (usize, usize) {
-        let count =
-            |map: &aya::maps::HashMap<aya::maps::MapData, HostKey, Host>| map.keys().filter(Result::is_ok).count();
-        (count(&self.maps.hosts), count(&self.maps.strangers))
+    /// How full the tables of hosts are.
+    pub fn fill(&self) -> [Fill; 2] {
+        let row = |table, map, most| Fill { table, used: read::entries(map, most), capacity: u64::from(most) };
+        [row("hosts", &self.maps.hosts, MAX_HOSTS), row("strangers", &self.maps.strangers, MAX_STRANGERS)]
     }
 
     fn remove(&mut self, old: &[(Addr, u32)]) -> Result<(), Error> {

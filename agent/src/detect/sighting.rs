@@ -1,6 +1,6 @@
 //! One event of the data plane with its names, as an incident takes it in.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use sekimori_ebpf::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{cutoff::object::mac_text, record::RevisionRef};
+use crate::{cutoff::object::mac_text, dataplane::maps::unmapped, record::RevisionRef};
 
 /// What the data plane did, from the mildest to the hardest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -78,7 +78,7 @@ pub fn host_mac(host: &[u8; 16]) -> Option<[u8; 6]> {
 
 /// An address of the 128-bit space as people write it.
 pub fn canonical(address: [u8; 16]) -> IpAddr {
-    Ipv6Addr::from(address).to_canonical()
+    unmapped(address)
 }
 
 /// Name of a detector; one of another build's keeps its number.

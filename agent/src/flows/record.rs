@@ -2,11 +2,13 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
 use sekimori_ebpf::{abi::proto, reason::Reason};
+
+use crate::dataplane::maps::unmapped;
 
 /// An address in its 16-byte form, IPv4 as `::ffff:a.b.c.d`.
 pub type Addr = [u8; 16];
@@ -130,7 +132,7 @@ impl Record {
 
 /// For people and JSON.
 pub fn address(addr: &Addr) -> IpAddr {
-    Ipv6Addr::from(*addr).to_canonical()
+    unmapped(*addr)
 }
 
 /// Name of a protocol, or its number.

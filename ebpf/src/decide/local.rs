@@ -51,8 +51,9 @@ pub fn arp_in<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     if verdict != 0 { verdict } else { Reason::Builtin as u32 }
 }
 
+/// Whether the sender is a router of this zone or network.
 #[inline(always)]
-fn from_router<T: Tables>(tables: &T, packet: &Packet) -> bool {
+pub fn from_router<T: Tables>(tables: &T, packet: &Packet) -> bool {
     let mac = tables.mac(packet.generation, &MacKey { mac: packet.src_mac, net: packet.net });
     if mac.is_null() {
         return false;

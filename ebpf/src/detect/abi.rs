@@ -138,6 +138,19 @@ pub struct HostKey {
     pub net: u32,
 }
 
+impl HostKey {
+    /// A zone's own.
+    #[inline(always)]
+    pub const fn zone(net: u16) -> Self {
+        Self { addr: [0; 16], net: net as u32 }
+    }
+    /// That of the MAC a packet came from.
+    #[inline(always)]
+    pub const fn sender(packet: &crate::packet::Packet) -> Self {
+        Self { addr: crate::abi::quarantine_mac(&packet.src_mac), net: packet.net as u32 }
+    }
+}
+
 /// First contacts a host remembers: sets of [`CONTACT_WAYS`]; a power of two.
 pub const CONTACTS: usize = 128;
 /// Contacts whose hash is the same that are told apart.

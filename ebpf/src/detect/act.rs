@@ -2,8 +2,10 @@
 
 use super::{
     Sight,
-    abi::{ACTION_QUARANTINE, ACTION_THROTTLE, BLOCKS, Detector, Host, WATCHED_EXEMPT, Watched, block},
-    passes, service,
+    abi::{
+        ACTION_QUARANTINE, ACTION_THROTTLE, BLOCKS, DETECTORS, Detector, Host, HostKey, WATCHED_EXEMPT, Watched, block,
+    },
+    refused, service,
     walk::{self, Known},
     watch::Watch,
 };
@@ -19,6 +21,12 @@ use crate::{
 pub(super) const HOLD: u32 = 0x100;
 /// A quarantine that the agent has not placed yet lasts at least so long, nanoseconds.
 const UNTIL_PLACED: u64 = 60_000_000_000;
+
+/// Where a detector's own things are, in a bound that the kernel sees.
+#[inline(always)]
+fn index(detector: u32) -> usize {
+    opaque(detector as usize) & (DETECTORS - 1)
+}
 
 /// The block that what this detector sees is under.
 #[inline(always)]
@@ -108,10 +116,10 @@ pub(super) fn still<T: Watch>(
     }
     host.refused += 1;
     sight.detector = host.blamed;
-    sight.action = watched.thresholds[opaque(host.blamed as usize) & 31].action;
+    sight.action = watched.thresholds[index(host.blamed)].action;
     tell(host, packet, sight);
     sight.until = host.blocks[kind(host.blamed)];
-    if passes(reason) { Reason::Blocked as u32 } else { reason }
+    refused(reason, Reason::Blocked)
 }
 
 /// Whether the policy exempts the packet's sender from this detector.
@@ -122,13 +130,13 @@ fn exempt<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &Sigh
     }
     let mut mask = tables.exempt(packet.generation, &sight.host.addr);
     mask |= tables.exempt(packet.generation, &quarantine_mac(&packet.src_mac));
-    mask >> (detector & 31) & 1 != 0
+    mask >> index(detector) & 1 != 0
 }
 
 /// Lets the agent hear of it, once a second.
 #[inline(always)]
 fn tell(host: &mut Host, packet: &Packet, sight: &mut Sight) {
-    let index = opaque(sight.detector as usize) & 31;
+    let index = index(sight.detector);
     let now = tick(packet.now);
     sight.tell = (host.told[index] != now) as u32;
     host.told[index] = now;
@@ -154,22 +162,22 @@ pub(super) fn act<T: Watch>(
         if cut::managed(tables, packet) || exempt(tables, packet, watched, sight, Detector::HorizontalScan as u32) {
             return reason;
         }
-        return if passes(reason) { Reason::Held as u32 } else { reason };
+        return refused(reason, Reason::Held);
     }
     if exempt(tables, packet, watched, sight, sight.detector) {
         sight.detector = 0;
         return reason;
     }
-    let threshold = &watched.thresholds[opaque(sight.detector as usize) & 31];
+    let index = index(sight.detector);
+    let threshold = &watched.thresholds[index];
     sight.action = threshold.action;
-    let index = opaque(sight.detector as usize) & 31;
     host.hits[index] += 1;
     tell(host, packet, sight);
     if sight.action < ACTION_THROTTLE || cut::managed(tables, packet) {
         return reason;
     }
     if sight.action == ACTION_THROTTLE {
-        return if passes(reason) { Reason::Throttled as u32 } else { reason };
+        return refused(reason, Reason::Throttled);
     }
     let block = if sight.action == ACTION_QUARANTINE { block::ALL } else { kind(sight.detector) };
     let mut hold = threshold.hold;
@@ -180,7 +188,7 @@ pub(super) fn act<T: Watch>(
     host.blocks[opaque(block) & (BLOCKS - 1)] = until;
     host.blamed = sight.detector;
     sight.until = until;
-    if passes(reason) { Reason::Blocked as u32 } else { reason }
+    refused(reason, Reason::Blocked)
 }
 
 /// A newcomer that gets no state, because its MAC shows too many addresses or too many MACs are made up.
@@ -198,10 +206,7 @@ pub(super) fn refuse_newcomer<T: Watch>(
         return reason;
     }
     let made_up = detector == Detector::RandomMac as u32;
-    let whose = super::HostKey {
-        addr: if made_up { [0; 16] } else { quarantine_mac(&packet.src_mac) },
-        net: packet.net as u32,
-    };
+    let whose = if made_up { HostKey::zone(packet.net) } else { HostKey::sender(packet) };
     let host = tables.host(&whose);
     if host.is_null() {
         return reason;
@@ -209,10 +214,12 @@ pub(super) fn refuse_newcomer<T: Watch>(
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let host = unsafe { &mut *host };
     sight.host = whose;
-    sight.action = watched.thresholds[opaque(detector as usize) & 31].action;
-    host.hits[opaque(detector as usize) & 31] += 1;
+    sight.action = watched.thresholds[index(detector)].action;
+    host.hits[index(detector)] += 1;
     sight.keep = super::host::keep(host, packet.now) as u32;
     tell(host, packet, sight);
-    let drops = sight.action >= ACTION_THROTTLE && passes(reason) && !cut::managed(tables, packet);
-    if drops { Reason::Throttled as u32 } else { reason }
+    if sight.action < ACTION_THROTTLE || cut::managed(tables, packet) {
+        return reason;
+    }
+    refused(reason, Reason::Throttled)
 }

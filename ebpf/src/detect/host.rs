@@ -13,6 +13,7 @@ use super::{
 use crate::{
     abi::{MAC_ROUTER, MacKey, quarantine_mac, tick},
     bytes::{mac_number, opaque},
+    decide::local,
     packet::Packet,
     parse::{is_v4, link_local},
     reason::Reason,
@@ -70,16 +71,16 @@ pub(super) fn find<T: Watch>(
     if !known.is_null() {
         return known;
     }
-    let zone = HostKey { addr: [0; 16], net: packet.net as u32 };
-    let zone = state(tables, &zone, true);
+    let zone = state(tables, &HostKey::zone(packet.net), true);
     if zone.is_null() {
         return core::ptr::null_mut();
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let zone = unsafe { &mut *zone };
     let mac = mac_number(&packet.src_mac);
-    if own && !routes(tables, packet) {
-        let sender = HostKey { addr: quarantine_mac(&packet.src_mac), net: packet.net as u32 };
+    // What is behind an inside router has addresses only.
+    if own && !local::from_router(tables, packet) {
+        let sender = HostKey::sender(packet);
         let sender = state(tables, &sender, false);
         if !sender.is_null() {
             // SAFETY: as above.
@@ -115,14 +116,6 @@ fn state<T: Watch>(tables: &T, key: &HostKey, lasting: bool) -> *mut Host {
     }
     let host = tables.host_new(key);
     if host.is_null() || !lasting { host } else { tables.host_proven(key, host) }
-}
-
-/// Whether the sender is an inside router: what is behind it has addresses only.
-#[inline(always)]
-fn routes<T: Tables>(tables: &T, packet: &Packet) -> bool {
-    let mac = tables.mac(packet.generation, &MacKey { mac: packet.src_mac, net: packet.net });
-    // SAFETY: as in `verified`.
-    !mac.is_null() && unsafe { (*mac).flags & MAC_ROUTER != 0 }
 }
 
 /// Adds to what was seen lately; true if that is more than the detector allows and it does anything here.

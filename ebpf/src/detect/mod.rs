@@ -18,6 +18,7 @@ pub mod watch;
 use abi::{ACTION_OFF, Detector, HostKey, WATCHED, Watched};
 
 use crate::{
+    abi::proto,
     packet::Packet,
     reason::Reason,
     tables::{Addr, Tables},
@@ -61,7 +62,6 @@ pub const CONTACT_REFUSED: u8 = 3;
 /// the traffic: answered conversations.
 #[inline(always)]
 pub fn attempts(packet: &Packet, reason: u32) -> bool {
-    use crate::abi::proto;
     reason != Reason::Flow as u32
         || packet.contact == CONTACT_UNANSWERED
         || packet.proto == proto::ICMP
@@ -124,8 +124,9 @@ pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
     if found.is_null() {
         return;
     }
-    if packet.contact == CONTACT_ANSWERED {
-        let zone = tables.host(&HostKey { addr: [0; 16], net: packet.net as u32 });
+    // A reset shows as well as an answer does that the line is up; an ICMP error may come from this side of what is down.
+    if packet.contact == CONTACT_ANSWERED || packet.proto == proto::TCP {
+        let zone = tables.host(&HostKey::zone(packet.net));
         if !zone.is_null() {
             // SAFETY: as above.
             unsafe { (*zone).seen = packet.now };
@@ -192,6 +193,12 @@ fn service<T: Tables>(tables: &T, addr: &Addr, proto: u8, port: u16) -> u64 {
 fn place<T: Tables>(tables: &T, addr: &Addr) -> u64 {
     let (high, low) = halves(addr);
     mix(tables.secret(), high, low)
+}
+
+/// The detectors' reason for a packet that would pass; another is refused for its own.
+#[inline(always)]
+fn refused(reason: u32, instead: Reason) -> u32 {
+    if passes(reason) { instead as u32 } else { reason }
 }
 
 /// Whether the packet passes.

@@ -463,7 +463,7 @@ fn contact<T: Watch>(
 /// Whether nobody in the zone is answered, this host having been before.
 #[inline(always)]
 fn outage<T: Watch>(tables: &T, packet: &Packet, sight: &Sight) -> bool {
-    let zone = tables.host(&HostKey { addr: [0; 16], net: packet.net as u32 });
+    let zone = tables.host(&HostKey::zone(packet.net));
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let silent = zone.is_null() || packet.now.wrapping_sub(unsafe { (*zone).seen }) > walk::OUTAGE;
     silent && tables.proven(&sight.host)

@@ -319,6 +319,23 @@ fn a_reset_is_a_failure_at_once() {
     assert_eq!(gate.connects(place(1), 200).1, Some(Detector::VerticalScan));
 }
 
+/// The line of a host that was answered before is up as long as somebody refuses it.
+#[test]
+fn a_scan_that_is_only_refused_is_no_outage() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.connects(place(1), 443);
+    gate.hears(place(1), 443, CONTACT_ANSWERED);
+    gate.now += 20 * SECOND;
+    let seen: Vec<_> = (0..12)
+        .filter_map(|number| {
+            let seen = gate.connects(place(1), 100 + number).1;
+            gate.hears(place(1), 100 + number, CONTACT_REFUSED);
+            seen
+        })
+        .collect();
+    assert_eq!(seen.first(), Some(&Detector::VerticalScan));
+}
+
 /// Jung et al.: who is answered four times out of five is almost never taken for a scanner.
 #[test]
 fn hosts_that_are_mostly_answered_are_left_alone() {

@@ -108,7 +108,8 @@ fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()
     let sampled = sampling::sample(&mut ruler, &mut subjects, &broken, stage, options)?;
     println!("floors moved by {:.1} % between the first and the last round", sampled.drift * 100.0);
     outcome.noisy |= sampled.noisy();
-    outcome.drifts.push((stage.title(), sampled.drift));
+    let again = if sampled.attempts > 1 { format!(", measured {} times", sampled.attempts) } else { String::new() };
+    outcome.drifts.push((format!("{}{again}", stage.title()), sampled.drift));
     let cells = Cells(sampled.cells);
     for (number, title) in table::titles(&cells) {
         println!("\n{}", table::render(&cells, number, &title));

@@ -40,6 +40,11 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether packets of this cell are asked for: by its name, or all of them as `packets`.
+    pub(crate) fn wants_packets(&self, name: &str) -> bool {
+        self.wants(name) || self.cell.as_deref() == Some("packets")
+    }
+
     /// Whether a cell of this name is asked for.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.cell.as_ref().is_none_or(|cell| name.starts_with(cell.as_str()))

@@ -77,7 +77,7 @@ pub(crate) fn plan(options: &Options) -> Vec<Stage> {
         }
     }
     for stage in &mut stages {
-        stage.kinds.retain(|kind| options.wants(&crate::cell::Cell::slug(*kind, stage.prefixes)));
+        stage.kinds.retain(|kind| options.wants_packets(&crate::cell::Cell::slug(*kind, stage.prefixes)));
     }
     stages.retain(|stage| !stage.kinds.is_empty());
     for (number, stage) in stages.iter_mut().enumerate() {
