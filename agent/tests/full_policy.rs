@@ -13,7 +13,8 @@ use sekimori::{
         lint::{InterfaceAddress, Route, System},
         load,
         model::{
-            DeviceMode, Guard, L2Control, Limit, Limits, Measure, NetKind, Place, Policy, Port, Rate, Service, Setting,
+            DeviceMode, Guard, L2Control, Limit, Limits, Measure, NetKind, Place, Policy, Port, Rate, Restoring,
+            Service, Setting,
         },
     },
     threat::{Format, check_policy},
@@ -184,6 +185,13 @@ fn deliveries_are_looked_at_by_check() {
     let loaded = load(folder.path());
     let found = check_policy(&loaded.policy.unwrap(), &loaded.spans, folder.path());
     assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), ["W033"]);
+}
+
+#[test]
+fn a_restoration_may_need_a_second_person() {
+    let (policy, _) = full();
+    assert_eq!(policy.restoring, Restoring { second_person: true, seconds: 1_800 });
+    assert_eq!(Restoring::default(), Restoring { second_person: false, seconds: 3_600 });
 }
 
 #[test]
