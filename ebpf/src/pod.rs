@@ -4,7 +4,7 @@ use aya::Pod;
 
 use crate::{
     abi::{
-        Active, AddrEntry, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet,
+        Active, AddrEntry, Budget, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, HostPaceSet,
         IfaceEntry, LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey,
         PrivateContext, Quarantine, Refused, RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View,
         ViewKey, ViewKey4,
@@ -27,6 +27,7 @@ plain!(
     Counter,
     CutWord,
     DeviceEntry,
+    Event,
     ExemptKey,
     FragEntry,
     FragKey,

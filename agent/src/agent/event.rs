@@ -1,11 +1,11 @@
 //! Sampled events as log lines.
 
-use std::net::Ipv6Addr;
-
 use sekimori_ebpf::{
     abi::Event,
     reason::{Reason, Verdict},
 };
+
+use crate::dataplane::maps::unmapped;
 
 /// An event with its names.
 pub(super) struct EventLine<'a> {
@@ -24,8 +24,7 @@ impl EventLine<'_> {
         let reason = Reason::from_number(event.reason);
         let code = reason.map_or("unknown", Reason::code);
         let (net, rule) = (self.net.unwrap_or("-"), self.rule.unwrap_or("-"));
-        let address = |bytes: [u8; 16]| Ipv6Addr::from(bytes).to_canonical();
-        let (src, dst) = (address(event.src), address(event.dst));
+        let (src, dst) = (unmapped(event.src), unmapped(event.dst));
         let (proto, sport, dport, len) = (event.proto, event.sport, event.dport, event.len);
         if reason.is_some_and(|reason| reason.verdict() == Verdict::Pass) {
             tracing::info!(rule, net, proto, %src, sport, %dst, dport, "opened");

@@ -23,12 +23,13 @@ use crate::{
         Object,
         object::{mac_text, read_mac},
     },
+    dataplane::maps::unmapped,
     detect::{
         Action as Measure, Book, Decision, Evidence, Guard, Incident, Limit, Noticed, Quarantine, Sighting, State,
         Store,
         evidence::{Names, Wish, interface},
         incident::Outcome as Asked,
-        sighting::{canonical, destination_of, host_address, host_mac, host_text, port_of},
+        sighting::{destination_of, host_address, host_mac, host_text, port_of},
         store::evidence_name,
     },
     policy::model::{Device, NetKind, Policy},
@@ -502,7 +503,7 @@ fn device_of<'p>(policy: &'p Policy, detection: &Detection, own: Option<[u8; 6]>
     if let Some(mac) = host_mac(&detection.host) {
         return by_mac(mac);
     }
-    let address = (detection.host != [0; 16]).then(|| canonical(detection.host))?;
+    let address = (detection.host != [0; 16]).then(|| unmapped(detection.host))?;
     let registered = policy.devices.iter().find(|device| device.addresses.contains(&address));
     registered.or_else(|| own.and_then(by_mac).filter(|device| device.addresses.is_empty()))
 }

@@ -10,6 +10,7 @@ use std::{
 use aya::maps::{MapData, MapError, RingBuf};
 use sekimori_ebpf::detect::abi::{Detection, KEPT, Kept, Wanted};
 
+use super::maps::item;
 pub use super::maps::{CaptureMaps, DetectMaps};
 use crate::detect::source::{self, Source, Window};
 
@@ -34,16 +35,7 @@ fn failed(what: &'static str) -> impl FnOnce(MapError) -> source::Error {
 
 /// The next items of a ring, at most so many.
 fn items<T: aya::Pod>(ring: &mut RingBuf<MapData>, most: usize) -> Vec<T> {
-    let mut found = Vec::new();
-    while found.len() < most
-        && let Some(bytes) = ring.next()
-    {
-        if bytes.len() >= size_of::<T>() {
-            // SAFETY: long enough, and any bytes are a valid value of plain data.
-            found.push(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) });
-        }
-    }
-    found
+    std::iter::from_fn(|| item(ring)).take(most).collect()
 }
 
 impl Source for DetectMaps {

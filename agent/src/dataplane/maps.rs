@@ -304,6 +304,17 @@ pub fn mapped(addr: std::net::IpAddr) -> Addr {
     }
 }
 
+/// The next item of a ring; one too short to be it is passed over.
+pub fn item<T: aya::Pod>(ring: &mut RingBuf<MapData>) -> Option<T> {
+    loop {
+        let bytes = ring.next()?;
+        if bytes.len() >= size_of::<T>() {
+            // SAFETY: long enough, and any bytes are a valid value of plain data.
+            return Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) });
+        }
+    }
+}
+
 /// The address that these 16 bytes stand for.
 pub fn unmapped(addr: Addr) -> std::net::IpAddr {
     std::net::Ipv6Addr::from(addr).to_canonical()

@@ -546,12 +546,8 @@ impl Dataplane {
 
     /// Events waiting in the ring; never blocks.
     pub fn drain_events(&mut self, sink: &mut dyn FnMut(&Event)) -> Result<(), Error> {
-        while let Some(item) = self.maps.events.next() {
-            if item.len() >= size_of::<Event>() {
-                // SAFETY: long enough, and `Event` is integers only: any bytes are a valid value.
-                let event: Event = unsafe { std::ptr::read_unaligned(item.as_ptr().cast()) };
-                sink(&event);
-            }
+        while let Some(event) = maps::item(&mut self.maps.events) {
+            sink(&event);
         }
         Ok(())
     }

@@ -58,14 +58,14 @@ pub fn host_text(host: &[u8; 16], zone: &str) -> String {
     match *host {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => format!("zone {zone}"),
         [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, mac @ ..] => mac_text(mac),
-        address => canonical(address).to_string(),
+        address => unmapped(address).to_string(),
     }
 }
 
 /// The address a host is known by, if it is known by one.
 pub fn host_address(host: &[u8; 16]) -> Option<IpAddr> {
     let mac = host.starts_with(&[0xff; 10]);
-    (*host != [0; 16] && !mac).then(|| canonical(*host))
+    (*host != [0; 16] && !mac).then(|| unmapped(*host))
 }
 
 /// The MAC a host is known by, if it is known by one.
@@ -74,11 +74,6 @@ pub fn host_mac(host: &[u8; 16]) -> Option<[u8; 6]> {
         [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, mac @ ..] => Some(mac),
         _ => None,
     }
-}
-
-/// An address of the 128-bit space as people write it.
-pub fn canonical(address: [u8; 16]) -> IpAddr {
-    unmapped(address)
 }
 
 /// Name of a detector; one of another build's keeps its number.
@@ -134,5 +129,5 @@ pub fn port_of(detection: &Detection) -> Option<u16> {
 
 /// Where a packet goes, if it has an address.
 pub fn destination_of(detection: &Detection) -> Option<IpAddr> {
-    (detection.dst != [0; 16]).then(|| canonical(detection.dst))
+    (detection.dst != [0; 16]).then(|| unmapped(detection.dst))
 }

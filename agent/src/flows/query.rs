@@ -21,7 +21,7 @@ use super::{
     record::{self, Addr, Kind, Record},
     store::{self, BlockAt},
 };
-use crate::dataplane::maps::mapped_prefix;
+use crate::dataplane::maps::{mapped_prefix, unmapped};
 
 /// Rows of a back-check, at most.
 const MAX_PAIRS: usize = 100_000;
@@ -286,8 +286,8 @@ pub fn back_check(
     })?;
     let contact = |((listed, address, host, outwards), gathered): (_, Gathered)| Contact {
         listed,
-        address: record::address(&address).to_string(),
-        host: record::address(&host).to_string(),
+        address: unmapped(address).to_string(),
+        host: unmapped(host).to_string(),
         device: gathered.device,
         direction: if outwards { "to" } else { "from" }.to_owned(),
         conversations: gathered.conversations,
@@ -598,9 +598,9 @@ mod tests {
         assert_eq!(listed(&dir, &Filter::default()).len(), all.len());
         let middle = Timestamp::from_millisecond(all[all.len() / 2].first).unwrap();
         let some = &all[777];
-        let host = IpNet::from(record::address(&some.host));
-        let peer = IpNet::from(record::address(&some.peer));
-        let inside = |net: IpNet| move |addr: &Addr| net.contains(&record::address(addr));
+        let host = IpNet::from(unmapped(some.host));
+        let peer = IpNet::from(unmapped(some.peer));
+        let inside = |net: IpNet| move |addr: &Addr| net.contains(&unmapped(*addr));
         type Same = Box<dyn Fn(&Record) -> bool>;
         let cases: Vec<(Filter, Same)> = vec![
             (
@@ -665,7 +665,7 @@ mod tests {
         // Enough between them that each is in a block of its own.
         let dir =
             folder(&[vec![began.clone()], day.records(33_000), vec![on], day.records(33_000), vec![ended.clone()]]);
-        let peer = IpNet::from(record::address(&began.peer));
+        let peer = IpNet::from(unmapped(began.peer));
         let filter =
             Filter { host: Some(Who::Device(began.device.to_string())), peer: Some(peer), ..Filter::default() };
         let rows = listed(&dir, &filter).into_iter().filter(|record| record.first == began.first).collect::<Vec<_>>();
@@ -682,17 +682,17 @@ mod tests {
         batches[8].push(Record { kind: Kind::Ended, answered: true, last: long.first + 7_200_000, ..long.clone() });
         let dir = folder(&batches);
         let asp = net("10.80.1.10/31");
-        let single = IpNet::from(record::address(&long.peer));
+        let single = IpNet::from(unmapped(long.peer));
         let found = back_check(dir.path(), &[asp, single, net("203.0.113.0/24")], None, None, None).unwrap();
         assert!(found.complete() && found.oldest.is_some());
         let mut expected: HashMap<(String, String), (u64, u64)> = HashMap::new();
         let mut seen = HashSet::new();
         for record in batches.iter().flatten() {
-            let peer = record::address(&record.peer);
+            let peer = unmapped(record.peer);
             if !asp.contains(&peer) && !single.contains(&peer) {
                 continue;
             }
-            let entry = expected.entry((peer.to_string(), record::address(&record.host).to_string())).or_default();
+            let entry = expected.entry((peer.to_string(), unmapped(record.host).to_string())).or_default();
             if !record.kind.passed() {
                 entry.1 += record.count;
             } else if seen.insert(record.identity()) {
@@ -705,14 +705,14 @@ mod tests {
             .map(|contact| ((contact.address.clone(), contact.host.clone()), (contact.conversations, contact.refused)))
             .collect();
         assert_eq!(counted, expected);
-        let host = record::address(&long.host).to_string();
+        let host = unmapped(long.host).to_string();
         let row = found.contacts.iter().find(|contact| contact.listed == single && contact.host == host).unwrap();
         assert!(row.answered >= 1 && row.answered <= row.conversations, "{row:?}");
         assert_eq!(row.device.as_deref(), Some(&*long.device));
         assert_eq!(row.direction, "to");
         assert!(row.last >= time(long.first + 7_200_000), "{row:?}");
         // Asked by the other end: who was reached by this host.
-        let back = back_check(dir.path(), &[IpNet::from(record::address(&long.host))], None, None, None).unwrap();
+        let back = back_check(dir.path(), &[IpNet::from(unmapped(long.host))], None, None, None).unwrap();
         assert!(back.contacts.iter().all(|contact| contact.direction == "from"));
         let nobody = back_check(dir.path(), &[net("203.0.113.0/24")], None, None, None).unwrap();
         assert!(nobody.contacts.is_empty() && nobody.complete());

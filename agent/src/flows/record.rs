@@ -2,13 +2,10 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::IpAddr,
     sync::Arc,
 };
 
 use sekimori_ebpf::{abi::proto, reason::Reason};
-
-use crate::dataplane::maps::unmapped;
 
 /// An address in its 16-byte form, IPv4 as `::ffff:a.b.c.d`.
 pub type Addr = [u8; 16];
@@ -128,11 +125,6 @@ impl Record {
         let (kind, answered) = (self.kind.then(later.kind), self.answered || later.answered);
         *self = Self { kind, answered, ..later };
     }
-}
-
-/// For people and JSON.
-pub fn address(addr: &Addr) -> IpAddr {
-    unmapped(*addr)
 }
 
 /// Name of a protocol, or its number.

@@ -6,6 +6,7 @@ use super::{
     query::{Listing, time},
     record::{self, Kind, Record},
 };
+use crate::dataplane::maps::unmapped;
 
 /// One record for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +93,7 @@ impl From<&Record> for Row {
         let number = |number: u16| (number != 0).then_some(number);
         let passed = record.kind.passed();
         let named = record.kind != Kind::Others;
-        let address = |addr| named.then(|| record::address(addr).to_string());
+        let address = |addr| named.then(|| unmapped(addr).to_string());
         let words = |word: &str| word.to_owned();
         Self {
             time: time(record.first),
@@ -100,10 +101,10 @@ impl From<&Record> for Row {
             seconds: (record.last - record.first) / 1000,
             verdict: words(if passed { "pass" } else { "drop" }),
             state: passed.then(|| words(if record.kind.over() { "over" } else { "open" })),
-            host: address(&record.host),
+            host: address(record.host),
             host_port: number(record.host_port),
             device: text(&record.device),
-            peer: address(&record.peer),
+            peer: address(record.peer),
             peer_port: number(record.peer_port),
             proto: named.then(|| record::protocol(record.proto)),
             zone: text(&record.zone),

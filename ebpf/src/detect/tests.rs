@@ -167,6 +167,15 @@ impl Gate {
         Self { watched: Some(Box::new(thresholds(action))), owner, now: 1_000 * SECOND, ..Self::default() }
     }
 
+    /// Blocks; its host was answered once, and nobody in the zone for twenty seconds since.
+    fn answered_once() -> Self {
+        let mut gate = Self::new(ACTION_BLOCK);
+        gate.connects(place(1), 443);
+        gate.hears(place(1), 443, CONTACT_ANSWERED);
+        gate.now += 20 * SECOND;
+        gate
+    }
+
     fn packet(&self, protocol: u8, dst: [u8; 4], port: u16) -> Packet {
         Packet {
             now: self.now,
@@ -299,10 +308,7 @@ fn a_scan_faster_than_any_answer_is_one_before_its_contacts_time_out() {
 /// The line is down: nobody is answered, and nobody is called a scanner for trying.
 #[test]
 fn an_outage_is_no_scan() {
-    let mut gate = Gate::new(ACTION_BLOCK);
-    gate.connects(place(1), 443);
-    gate.hears(place(1), 443, CONTACT_ANSWERED);
-    gate.now += 20 * SECOND;
+    let mut gate = Gate::answered_once();
     for number in 2..200 {
         gate.now += SECOND;
         assert_eq!(gate.connects(place(number), 443).1, None, "{number}");
@@ -322,10 +328,7 @@ fn a_reset_is_a_failure_at_once() {
 /// The line of a host that was answered before is up as long as somebody refuses it.
 #[test]
 fn a_scan_that_is_only_refused_is_no_outage() {
-    let mut gate = Gate::new(ACTION_BLOCK);
-    gate.connects(place(1), 443);
-    gate.hears(place(1), 443, CONTACT_ANSWERED);
-    gate.now += 20 * SECOND;
+    let mut gate = Gate::answered_once();
     let seen: Vec<_> = (0..12)
         .filter_map(|number| {
             let seen = gate.connects(place(1), 100 + number).1;

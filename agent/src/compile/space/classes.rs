@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sekimori_ebpf::{abi::AddrEntry, classify::NO_CLASS};
 
-use crate::compile::error::CompileError;
+use crate::{compile::error::CompileError, dataplane::maps::unmapped};
 
 /// Answers kept close: policies say few things over and over.
 const CLOSE: usize = 1024;
@@ -40,7 +40,7 @@ impl Classes {
         let number = *self.numbers.entry(word).or_insert(next as u16);
         if usize::from(number) == next {
             if next >= NO_CLASS as usize {
-                return Err(CompileError::Classes { at: std::net::Ipv6Addr::from(*addr).to_canonical() });
+                return Err(CompileError::Classes { at: unmapped(*addr) });
             }
             self.list.push(entry);
         }

@@ -33,7 +33,7 @@ impl Options {
                 "--seed" => options.seed = value()?.parse().context("--seed takes a number")?,
                 cell if !cell.starts_with('-') && options.cell.is_none() => options.cell = Some(argument),
                 _ => bail!(
-                    "not understood: {argument}\nusage: bench [--quick] [--seed NUMBER] [--compare OLD.json] [CELL]"
+                    "not understood: {argument}\nusage: bench [--quick] [--seed NUMBER] [--compare OLD.json] [packets | CELL]"
                 ),
             }
         }

@@ -16,8 +16,6 @@ use crate::{
 const AGAIN: usize = 3;
 /// How often a sample during which the host took the CPU away is taken again.
 const STOLEN_AGAIN: usize = 5;
-/// The most tries of one sample.
-const TRIES: u64 = (AGAIN + STOLEN_AGAIN) as u64;
 /// How far the floors of the first and the last round may be apart.
 const NOISE: f64 = 0.08;
 /// How often a stage is measured, all of it, until its floors stand still.
@@ -51,8 +49,8 @@ pub(crate) fn sample(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let mut sampled = rounds(ruler, subjects, broken, stage, options, &mut turn)?;
-        sampled.attempts = attempts;
+        let (cells, drift) = rounds(ruler, subjects, broken, stage, options, &mut turn)?;
+        let sampled = Sampled { cells, drift, attempts };
         if !sampled.noisy() || attempts == ATTEMPTS {
             return Ok(sampled);
         }
@@ -60,7 +58,7 @@ pub(crate) fn sample(
     }
 }
 
-/// All rounds of a stage. `turn` numbers samples.
+/// All rounds of a stage, and how far the floors moved. `turn` counts the tries of samples.
 fn rounds(
     ruler: &mut Ruler,
     subjects: &mut [Box<dyn Subject>],
@@ -68,7 +66,7 @@ fn rounds(
     stage: &Stage,
     options: &Options,
     turn: &mut u64,
-) -> Result<Sampled> {
+) -> Result<(Vec<Cell>, f64)> {
     let (rounds, samples, count) = options.effort();
     let mut random = Random::new(options.seed ^ 0x6f72_6465_7200 ^ *turn);
     let mut cells: Vec<(usize, Cell)> = Vec::new();
@@ -91,8 +89,7 @@ fn rounds(
                 if cell.void.is_some() {
                     break;
                 }
-                *turn += 1;
-                let ns = one(ruler, subject.as_mut(), cell, *turn, count)?;
+                let ns = one(ruler, subject.as_mut(), cell, turn, count)?;
                 let floor = floors.iter().position(|(name, _)| *name == cell.subject);
                 if let (Some(floor), Some(ns), false) = (floor, ns, cell.kind.six || cell.kind.tagged) {
                     let low = lows[floor].map_or(ns, |low: u64| low.min(ns));
@@ -105,7 +102,7 @@ fn rounds(
         }
     }
     let drift = floors.iter().filter_map(|(_, lows)| drift(lows)).fold(0.0, f64::max);
-    Ok(Sampled { cells: cells.into_iter().map(|(_, cell)| cell).collect(), drift, attempts: 1 })
+    Ok((cells.into_iter().map(|(_, cell)| cell).collect(), drift))
 }
 
 /// How far the last round's minimum is from the first's.
@@ -116,11 +113,18 @@ fn drift(lows: &[u64]) -> Option<f64> {
 
 /// One sample. Packets that went astray are a reason to take it again, and in the end to give no figure; a CPU that the host took
 /// away meanwhile is one to take it again, and in the end to let it count: the minimum does not mind.
-fn one(ruler: &mut Ruler, subject: &mut dyn Subject, cell: &mut Cell, turn: u64, count: u32) -> Result<Option<u64>> {
+fn one(
+    ruler: &mut Ruler,
+    subject: &mut dyn Subject,
+    cell: &mut Cell,
+    turn: &mut u64,
+    count: u32,
+) -> Result<Option<u64>> {
     let kind = cell.kind;
     let (mut astray, mut stolen) = (0, 0);
     loop {
-        let first = first_packet(kind, turn * TRIES + astray as u64 + stolen as u64, count);
+        *turn += 1;
+        let first = first_packet(kind, *turn, count);
         let plan = kind.plan(subject.gateway())?;
         ruler.delivered(subject.gateway())?;
         let before = steal(ruler.cpu);
@@ -130,22 +134,23 @@ fn one(ruler: &mut Ruler, subject: &mut dyn Subject, cell: &mut Cell, turn: u64,
         if kind.new {
             subject.forget()?;
         }
-        if arrived != expected {
+        let whole = arrived == expected;
+        if !whole && astray + 1 < AGAIN {
             astray += 1;
-            if astray == AGAIN {
-                cell.sent += u64::from(count);
-                cell.arrived += arrived;
-                cell.void = Some(format!("{arrived} of {count} packets arrived, {expected} should have"));
-                return Ok(None);
-            }
-        } else if steal(ruler.cpu) != before && stolen < STOLEN_AGAIN {
-            stolen += 1;
-        } else {
-            cell.sent += u64::from(count);
-            cell.arrived += arrived;
-            cell.samples.push(ns);
-            return Ok(Some(ns));
+            continue;
         }
+        if whole && stolen < STOLEN_AGAIN && steal(ruler.cpu) != before {
+            stolen += 1;
+            continue;
+        }
+        cell.sent += u64::from(count);
+        cell.arrived += arrived;
+        if !whole {
+            cell.void = Some(format!("{arrived} of {count} packets arrived, {expected} should have"));
+            return Ok(None);
+        }
+        cell.samples.push(ns);
+        return Ok(Some(ns));
     }
 }
 
