@@ -13,7 +13,8 @@ use sekimori::{
         lint::{InterfaceAddress, Route, System},
         load,
         model::{
-            DeviceMode, Guard, L2Control, Limit, Limits, Measure, NetKind, Place, Policy, Port, Rate, Service, Setting,
+            DeviceMode, Guard, L2Control, Limit, Limits, Measure, NetKind, Place, Policy, Port, Rate, Restoring,
+            Service, Setting,
         },
     },
     threat::{Format, check_policy},
@@ -156,7 +157,7 @@ fn threat_lists_are_named_and_not_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/full");
     let found = check_policy(&policy, &spans, &folder);
     let found: Vec<_> = found.iter().map(|found| (found.code, found.line)).collect();
-    assert_eq!(found, [("W030", 23), ("W030", 29)], "neither is there");
+    assert_eq!(found, [("W030", 26), ("W030", 32)], "neither is there");
 }
 
 /// What is wrong with a delivery is a warning where it is written, and no error.
@@ -184,6 +185,13 @@ fn deliveries_are_looked_at_by_check() {
     let loaded = load(folder.path());
     let found = check_policy(&loaded.policy.unwrap(), &loaded.spans, folder.path());
     assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), ["W033"]);
+}
+
+#[test]
+fn a_restoration_may_need_a_second_person() {
+    let (policy, _) = full();
+    assert_eq!(policy.restoring, Restoring { second_person: true, seconds: 1_800 });
+    assert_eq!(Restoring::default(), Restoring { second_person: false, seconds: 3_600 });
 }
 
 #[test]

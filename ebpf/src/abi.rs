@@ -491,17 +491,63 @@ pub mod timeout {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CutWord {
-    /// 0: open; 1: everything but the management path is cut; 2: that too.
+    /// 0: open; 1: everything but the management path is cut; 2: that too; [`CUT_ALL_STAGED`].
     pub all: u32,
-    /// [`CUT_ANY_NET`] | [`CUT_ANY_PREFIX`] | [`CUT_ANY_MAC`]: which cut tables hold anything.
+    /// [`CUT_ANY_NET`] | [`CUT_ANY_PREFIX`] | [`CUT_ANY_MAC`]: which cut tables hold anything; [`CUT_ANY_STAGED`].
     pub any: u32,
 }
+/// Everything is cut, and what is on the list passes again ([`Stage`]).
+pub const CUT_ALL_STAGED: u32 = 3;
 /// Some network or zone is cut.
 pub const CUT_ANY_NET: u32 = 1;
 /// Some prefix or host address is cut.
 pub const CUT_ANY_PREFIX: u32 = 1 << 1;
 /// Some MAC is cut.
 pub const CUT_ANY_MAC: u32 = 1 << 2;
+
+/// Something is being restored in stages.
+pub const CUT_ANY_STAGED: u32 = 1 << 3;
+
+/// A zone or network that is cut whole.
+pub const CUT_WHOLE: u32 = 1;
+/// A zone or network that is being restored in stages: what is on the list passes again.
+pub const CUT_STAGED: u32 = 2;
+/// Beside the slot of a cut prefix or MAC: the same of it.
+pub const SLOT_STAGED: u32 = 1 << 31;
+
+/// What passes again while a cut is restored in stages, beside the hosts in `STAGED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stage {
+    /// Services; the unused ones hold nothing.
+    pub services: [StagedService; MAX_STAGED_SERVICES],
+}
+impl Stage {
+    /// Nothing.
+    pub const EMPTY: Self = Self { services: [StagedService::NONE; MAX_STAGED_SERVICES] };
+}
+/// Protocols with ranges of ports, as [`staged_service`] numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct StagedService {
+    /// The first one.
+    pub first: u32,
+    /// How many more.
+    pub more: u32,
+}
+impl StagedService {
+    /// No service: no protocol has this number.
+    pub const NONE: Self = Self { first: u32::MAX, more: 0 };
+}
+/// Services on the list.
+pub const MAX_STAGED_SERVICES: usize = 32;
+/// Addresses and MACs on the list.
+pub const MAX_STAGED: u32 = 8_192;
+/// A protocol and the port (ICMP: type and code) that a conversation asks for, in one number.
+#[inline(always)]
+pub const fn staged_service(proto: u8, port: u16) -> u32 {
+    (proto as u32) << 16 | port as u32
+}
 
 /// So many cut prefixes and MACs have a counter of their own; what further ones refuse counts by network and reason only.
 pub const MAX_CUT_SLOTS: u32 = 8_192;
@@ -840,7 +886,9 @@ pub struct FragEntry {
     /// 1: the datagram is dropped whole.
     pub poisoned: u16,
     /// 1: the first fragment passed by a rule that holds in quarantine, and its host was in one.
-    pub quarantined: u16,
+    pub quarantined: u8,
+    /// 1: the first fragment met a cut that is restored in stages, and was on the list.
+    pub listed: u8,
     /// Received byte ranges, `start < end`; unused ones are 0..0.
     pub ranges: [FragRange; FRAG_RANGES],
 }
@@ -960,6 +1008,7 @@ mod tests {
         assert_eq!(size_of::<Settings>(), 56);
         assert_eq!(size_of::<CutWord>(), 8);
         assert_eq!(size_of::<Quarantine>(), 8 + 8 * QUARANTINE_WORDS);
+        assert_eq!(size_of::<Stage>(), 8 * MAX_STAGED_SERVICES);
         assert_eq!(size_of::<Refused>(), 16);
         assert_eq!(size_of::<ManagementEntry>(), 40);
         assert_eq!(size_of::<ViewKey>(), 44);

@@ -7,13 +7,13 @@ use aya_ebpf::{
 };
 use sekimori_ebpf::{
     abi::{
-        Active, Budget, COUNTER_SLOTS, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
+        Active, Budget, COUNTER_SLOTS, CUT_WHOLE, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig,
         HOST_PACE_SETS, HOST_PACE_SETS_PRIVATE, HostPaceSet, IfaceEntry, LimitEntry, MAX_BINDINGS, MAX_CUT_SLOTS,
         MAX_DEVICES, MAX_MACS, MAX_MANAGEMENT, MAX_NETS, MAX_OVERLAY, MAX_PORTS, MAX_QUARANTINED, MAX_QUARANTINES,
-        MAX_RULES, MAX_SCHEDULES, MAX_SETS, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry,
+        MAX_RULES, MAX_SCHEDULES, MAX_SETS, MAX_STAGED, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry,
         PLACES as PLACE_SLOTS, PRIVATE_NO, PRIVATE_YES, Place, PortKey, PrivateContext, Quarantine, RULE_SLOTS,
         Refused, RuleCounter, RuleEntry, RuleSet, SEAT_SETS, SEAT_SETS_PRIVATE, SERVICE_WORDS, Schedule, Seat, SeatSet,
-        Settings, View, ViewKey, ViewKey4, place_index,
+        Settings, Stage, View, ViewKey, ViewKey4, place_index,
     },
     atomic,
     classify::Line,
@@ -63,6 +63,10 @@ pub(crate) static CUT_NETS: Array<u32, { MAX_NETS as usize }> = Array::new();
 pub(crate) static CUT_PREFIXES: LpmTrie<Addr, u32, 65536, LAZY> = LpmTrie::new();
 #[btf_map]
 pub(crate) static CUT_MACS: HashMap<[u8; 6], u32, 4096> = HashMap::new();
+#[btf_map]
+pub(crate) static STAGE: Array<Stage, 1> = Array::new();
+#[btf_map]
+pub(crate) static STAGED: HashMap<Addr, u32, { MAX_STAGED as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static CUT_REFUSED: PerCpuArray<Refused, { MAX_CUT_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
@@ -322,8 +326,24 @@ impl Tables for Maps {
         CUT.get(0).copied().unwrap_or(CutWord { all: 2, any: 0 })
     }
     #[inline(always)]
-    fn cut_net(&self, net: u16) -> bool {
-        CUT_NETS.get(net as u32).copied().unwrap_or(1) != 0
+    fn cut_net(&self, net: u16) -> u32 {
+        CUT_NETS.get(net as u32).copied().unwrap_or(CUT_WHOLE)
+    }
+    #[inline(always)]
+    fn stage(&self) -> *const Stage {
+        pointer(STAGE.get(0))
+    }
+    #[inline(always)]
+    fn staged(&self, key: &Addr) -> bool {
+        STAGED.get_ptr(key).is_some()
+    }
+    #[inline(always)]
+    fn unlisted(&self, packet: &mut Packet, key: &ViewKey, net: u16, rule: u16, port: u16) -> u32 {
+        steps::sekimori_unlisted(packet, key, net as u32, rule as u32, port as u32)
+    }
+    #[inline(always)]
+    fn leaves_listed(&self, packet: &mut Packet, key: &ViewKey, to_peer: bool) -> u32 {
+        steps::sekimori_leaves_listed(packet, key, to_peer as u32)
     }
     #[inline(always)]
     fn cut_addr(&self, addr: &Addr) -> u32 {

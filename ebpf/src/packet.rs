@@ -117,12 +117,18 @@ pub struct Packet {
     pub by_management: u8,
     /// Decision: what the packet says of an attempt; see [`crate::detect`].
     pub contact: u8,
+    /// Decision: what cuts that are restored in stages mean for it; see [`crate::decide::staged`].
+    pub staged: u8,
+    /// Zero.
+    pub pad: u8,
     /// Decision: slot of the quarantine its source, destination or MAC is in; 0 for none.
     pub quarantine: u16,
     /// Fast path: VLAN id to leave with.
     pub out_tag: u16,
     /// Fast path: zone or network to count the way out for.
     pub out_net: u16,
+    /// Zero.
+    pub pad3: u16,
     /// Fast path: kernel index of the guarded interface to leave by.
     pub out_ifindex: u32,
     /// Fast path: kernel index of the device the stack would route it as coming from.

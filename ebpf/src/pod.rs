@@ -6,7 +6,7 @@ use crate::{
     abi::{
         Active, AddrEntry, Budget, Counter, CutWord, DeviceEntry, Event, FragEntry, FragKey, GenConfig, HostPaceSet,
         IfaceEntry, LimitEntry, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey,
-        PrivateContext, Quarantine, Refused, RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View,
+        PrivateContext, Quarantine, Refused, RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, Stage, View,
         ViewKey, ViewKey4,
     },
     classify::Line,
@@ -51,6 +51,7 @@ plain!(
     RuleSet,
     Schedule,
     Settings,
+    Stage,
     View,
     ViewKey,
     ViewKey4,

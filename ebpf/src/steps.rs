@@ -8,7 +8,7 @@ use sekimori_ebpf::{
     classify::{self, v4, v6},
     decide::{
         converse::{self, Work},
-        cut, egress, fast, fragment, identity, limit, local, quarantine, rules,
+        cut, egress, fast, fragment, identity, limit, local, quarantine, rules, staged,
     },
     detect::{self, Sight},
     packet::Packet,
@@ -139,6 +139,34 @@ pub(crate) extern "C" fn sekimori_cut(packet: *mut Packet) -> u32 {
         return Reason::Internal as u32;
     };
     cut::cut(&Maps, packet)
+}
+
+/// Whether a conversation that meets a cut restored in stages is on the list.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_unlisted(
+    packet: *mut Packet,
+    key: *const ViewKey,
+    net: u32,
+    rule: u32,
+    port: u32,
+) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(key)) = (unsafe { (packet.as_mut(), key.as_ref()) }) else {
+        return Reason::Internal as u32;
+    };
+    staged::refused(&Maps, packet, key, net as u16, rule as u16, port as u16)
+}
+
+/// The same on the way out, where nothing is judged.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_leaves_listed(packet: *mut Packet, key: *const ViewKey, to_peer: u32) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(key)) = (unsafe { (packet.as_mut(), key.as_ref()) }) else {
+        return Reason::Internal as u32;
+    };
+    staged::leaving(&Maps, packet, key, to_peer != 0)
 }
 
 /// Which quarantine the packet is in, once anybody is in one.

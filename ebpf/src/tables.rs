@@ -7,13 +7,13 @@
 use crate::abi::{
     Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
     MacEntry, MacKey, ManagementEntry, NetEntry, Place, PortKey, Quarantine, RuleEntry, RuleSet, Schedule, Seat,
-    SeatSet, Settings, View, ViewKey, ViewKey4,
+    SeatSet, Settings, Stage, View, ViewKey, ViewKey4,
 };
 use crate::{
     classify::{self, Line},
     decide::{
         converse::{self, Work},
-        cut, egress, fast, fragment, identity, limit, local, quarantine, rules,
+        cut, egress, fast, fragment, identity, limit, local, quarantine, rules, staged,
     },
     packet::Packet,
 };
@@ -80,11 +80,16 @@ pub trait Tables {
 
     /// The cut-off word.
     fn cut(&self) -> CutWord;
-    /// Whether this zone or network is cut.
-    fn cut_net(&self, net: u16) -> bool;
-    /// The slot, never 0, of the cut prefix that holds this address; 0 if none does.
+    /// Whether this zone or network is cut: 0, [`crate::abi::CUT_WHOLE`] or [`crate::abi::CUT_STAGED`].
+    fn cut_net(&self, net: u16) -> u32;
+    /// The slot, never 0, of the cut prefix that holds this address, with [`crate::abi::SLOT_STAGED`] if that is restored in
+    /// stages; 0 if none does.
     fn cut_addr(&self, addr: &Addr) -> u32;
-    /// The slot, never 0, of this cut MAC; 0 if it is not cut.
+    /// The services that pass again first. Null: none.
+    fn stage(&self) -> *const Stage;
+    /// Whether this address or MAC ([`crate::abi::quarantine_mac`]) passes again first.
+    fn staged(&self, key: &Addr) -> bool;
+    /// The slot, never 0, of this cut MAC, as [`Tables::cut_addr`]; 0 if it is not cut.
     fn cut_mac(&self, mac: &[u8; 6]) -> u32;
     /// Management path number `index`, below [`crate::abi::MAX_MANAGEMENT`].
     fn management(&self, index: u32) -> *const ManagementEntry;
@@ -260,6 +265,22 @@ pub trait Tables {
         Self: Sized,
     {
         quarantine::find(self, packet)
+    }
+    /// [`staged::refused`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn unlisted(&self, packet: &mut Packet, key: &ViewKey, net: u16, rule: u16, port: u16) -> u32
+    where
+        Self: Sized,
+    {
+        staged::refused(self, packet, key, net, rule, port)
+    }
+    /// [`staged::leaving`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn leaves_listed(&self, packet: &mut Packet, key: &ViewKey, to_peer: bool) -> u32
+    where
+        Self: Sized,
+    {
+        staged::leaving(self, packet, key, to_peer)
     }
     /// [`local::control_in`]; a hook like [`Tables::judge`].
     #[inline(always)]

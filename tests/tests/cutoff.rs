@@ -1,5 +1,7 @@
 //! Law 3: a cut-off beats everything but the management path, from the next packet on.
 
+#[path = "cutoff/clock.rs"]
+mod clock;
 #[path = "cutoff/companion.rs"]
 mod companion;
 #[path = "cutoff/faults.rs"]
@@ -16,5 +18,9 @@ mod plan;
 mod proof;
 #[path = "cutoff/scene.rs"]
 mod scene;
+#[path = "cutoff/second_person.rs"]
+mod second_person;
+#[path = "cutoff/staged.rs"]
+mod staged;
 #[path = "cutoff/times.rs"]
 mod times;

@@ -31,6 +31,7 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     ("conntrack", "conntrack"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
+    ("faketime", "faketime"),
 ];
 /// What the benchmark measures besides.
 pub(crate) const BENCH_TOOLS: &[Tool] = &[("iptables", "iptables"), ("ipset", "ipset"), ("xdp-filter", "xdp-tools")];

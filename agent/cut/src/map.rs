@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use sekimori_ebpf::abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, MAX_CUT_SLOTS};
+use sekimori_ebpf::abi::{CUT_ALL_STAGED, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CUT_ANY_STAGED, MAX_CUT_SLOTS};
 
 use crate::object::Object;
 
@@ -120,8 +120,11 @@ pub(crate) fn close(folder: &Path, objects: &[Object], nets: &[u32], including_m
     word.read(&0u32.to_ne_bytes(), &mut now)?;
     let [a, b, c, d, e, f, g, h] = now;
     let (old_all, old_any) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
-    now[..4].copy_from_slice(&all.max(old_all).to_ne_bytes());
-    now[4..].copy_from_slice(&(any | old_any).to_ne_bytes());
+    // What is restored in stages gives way to a whole cut.
+    let all = if all == 0 || old_all != CUT_ALL_STAGED { all.max(old_all) } else { all };
+    now[..4].copy_from_slice(&all.to_ne_bytes());
+    // A prefix cut here may hold what is restored in stages: until the agent has looked, all of that is cut whole.
+    now[4..].copy_from_slice(&((any | old_any) & !CUT_ANY_STAGED).to_ne_bytes());
     word.write(&0u32.to_ne_bytes(), &now)
 }
 

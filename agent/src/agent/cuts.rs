@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{
-        protocol::{CutoffAsk, Reply, RestoreAsk},
+        protocol::{CutoffAsk, Reply},
         report::Detached,
     },
     cli::text::{self, Lang},
@@ -34,7 +34,8 @@ pub(super) const MAX_SECONDS: u64 = 3_650 * 86_400;
 pub struct ObjectDone {
     /// As on the command line.
     pub object: String,
-    /// `cut`, `cut_again`, `drilled` or `restored`.
+    /// `cut`, `cut_again`, `drilled`, `restored`, `staged` if only the first of it is, or `waiting` if a second person has to
+    /// confirm it.
     pub done: String,
     /// In the data plane now.
     pub in_force: bool,
@@ -84,21 +85,6 @@ pub struct Step {
     pub ms: f64,
     /// What is wrong, in the reader's language; `None`: it would have worked.
     pub problem: Option<String>,
-}
-
-/// What a restoration says.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-pub struct RestoreDone {
-    /// Each object that was named.
-    pub objects: Vec<ObjectDone>,
-    /// Only shown, nothing was lifted.
-    pub dry_run: bool,
-    /// What passes again, in the reader's language.
-    pub opens: Vec<String>,
-    /// What else to know.
-    pub notes: Vec<String>,
-    /// What stays cut off.
-    pub others: Vec<String>,
 }
 
 /// What a cut-off asks for, checked.
@@ -191,6 +177,7 @@ impl Keeper {
             Some(why) => wrong.push(why),
             None => self.mark_recorded(&wish.objects),
         }
+        self.end_requests();
 
         let counts: Vec<u64> = conversations.iter().map(|keys| keys.len() as u64).collect();
         let proof = self.prove(&wish.objects, &counts, thrown.as_ref(), lang);
@@ -445,104 +432,15 @@ impl Keeper {
         let level = self.overlay.cuts.iter().filter(|cut| asked.iter().any(|object| cut.object.is(object)));
         let level = level.map(|cut| cut.level).max().unwrap_or_default();
         let unrecorded = self.record_proof(&names, level, &proof, caller);
+        if proof.proven {
+            self.faults.clear(&Fault::PlanUnproven(String::new()));
+        }
         let mut reply = Reply::with(u8::from(!proof.proven), proof);
         if let Some(why) = unrecorded {
             reply.exit = 1;
             reply.error = Reply::problem(1, "unrecorded", why).error;
         }
         reply
-    }
-
-    /// Lifts the cuts of exactly these objects, all or none.
-    pub fn restore(&mut self, ask: RestoreAsk, caller: &Caller) -> Reply {
-        let lang = caller.lang;
-        if ask.objects.is_empty() || ask.objects.len() > switch::MAX_OBJECTS {
-            return Reply::usage(text::cut_how_many(lang, switch::MAX_OBJECTS));
-        }
-        let objects = match switch::checked(&ask.objects) {
-            Ok(objects) => objects,
-            Err(error) => return Reply::usage(error.text(lang)),
-        };
-        let mut overlay = self.overlay.clone();
-        let mut gone = Vec::new();
-        for object in &objects {
-            let Some(cut) = overlay.lift(object) else {
-                let others = self.others(&[]);
-                let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
-                return Reply::refused(text::restore_absent(lang, object, list));
-            };
-            gone.push(cut);
-        }
-        let opens = self.what_opens(&gone, &overlay, lang);
-        let done = |cut: &Cut, done: &str| ObjectDone {
-            object: cut.object.to_string(),
-            done: done.to_owned(),
-            in_force: done != "restored",
-            level: cut.level,
-            until: cut.until.map(seconds),
-            links: cut.links.clone(),
-            forgotten: 0,
-        };
-        if ask.dry_run {
-            return Reply::done(RestoreDone {
-                objects: gone.iter().map(|cut| done(cut, "cut")).collect(),
-                dry_run: true,
-                opens,
-                notes: Vec::new(),
-                others: overlay.cuts.iter().map(|cut| cut.object.to_string()).collect(),
-            });
-        }
-        let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
-        let list = names.join(", ");
-        if let Err(why) = self.ledger.ready() {
-            return Reply::failed(text::restore_failed(lang, list, why));
-        }
-        if let Err(why) = self.lift(overlay) {
-            let result = Outcome { ok: false, message: why.clone() };
-            self.note(caller, Action::Restore, Some(ask.reason), names, None, result);
-            return Reply::failed(text::restore_failed(lang, list, why));
-        }
-        let mut wrong = self.bring_links_up(&gone, lang);
-        let result = Outcome { ok: true, message: "restored".into() };
-        wrong.extend(self.note(caller, Action::Restore, Some(ask.reason), names, None, result));
-        let others = self.others(&[]);
-        let notes = if others.is_empty() { Vec::new() } else { vec![text::others_cut(lang, others.join(", "))] };
-        let mut reply = Reply::done(RestoreDone {
-            objects: gone.iter().map(|cut| done(cut, "restored")).collect(),
-            dry_run: false,
-            opens,
-            notes,
-            others,
-        });
-        if !wrong.is_empty() {
-            reply.exit = 1;
-            reply.error = Reply::problem(1, "unrecorded", wrong.join("; ")).error;
-        }
-        reply
-    }
-
-    /// Fewer cuts: on disk first, so that a crash in between leaves the cut in force and a reboot does not bring it back.
-    fn lift(&mut self, overlay: Overlay) -> Result<(), String> {
-        let all = |overlay: &Overlay| overlay.cuts.iter().any(|cut| cut.object == Object::All);
-        let all_lifted = all(&self.overlay) && !all(&overlay);
-        let before = std::mem::replace(&mut self.overlay, overlay);
-        let kept = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
-        let lifted = kept.and_then(|()| match self.write_cut() {
-            Err(why) if self.detached.is_none() => Err(why),
-            _ => Ok(()),
-        });
-        if let Err(why) = lifted {
-            self.overlay = before;
-            self.notes_taken = false;
-            let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
-            self.faults.track(saved, Fault::CutNotKept);
-            return Err(why);
-        }
-        self.faults.clear(&Fault::CutNotKept(String::new()));
-        if all_lifted {
-            self.faults.clear(&Fault::CutUnreadable { aside: String::new(), why: String::new() });
-        }
-        Ok(())
     }
 
     /// Takes over what `sekimori-cut` cut while we were running.
@@ -553,14 +451,16 @@ impl Keeper {
         }
     }
 
-    /// When the next cut lifts itself. Never while the clock is behind a time already seen.
+    /// When the next cut lifts itself, or the next request for a restoration ends.
     pub fn cut_due(&self) -> Option<Duration> {
-        let left = self.overlay.next_end()?.duration_since(Timestamp::now());
+        let requests = self.requests.iter().map(|request| request.expires);
+        let left = self.overlay.next_end().into_iter().chain(requests).min()?.duration_since(Timestamp::now());
         Some(left.try_into().unwrap_or(Duration::ZERO))
     }
 
-    /// Lifts cuts whose time is over.
+    /// Lifts cuts whose time is over, and ends requests nobody confirmed.
     pub fn expire_cuts(&mut self) {
+        self.end_requests();
         let ended = self.overlay.ended(Timestamp::now());
         if ended.is_empty() {
             return;
@@ -590,30 +490,9 @@ impl Keeper {
         !named_now && self.numbers.as_ref().is_some_and(|numbers| numbers.net(name).is_some())
     }
 
-    fn others(&self, named: &[Object]) -> Vec<String> {
+    pub(super) fn others(&self, named: &[Object]) -> Vec<String> {
         let others = self.overlay.cuts.iter().filter(|cut| !named.iter().any(|object| cut.object.is(object)));
         others.map(|cut| cut.object.to_string()).collect()
-    }
-
-    /// What passes again, and what stays shut for another reason.
-    fn what_opens(&self, gone: &[Cut], left: &Overlay, lang: Lang) -> Vec<String> {
-        let mut opens = Vec::new();
-        for cut in gone {
-            let object = &cut.object;
-            if left.cuts.iter().any(|cut| cut.object == Object::All) {
-                opens.push(text::restore_still_all(lang, object));
-                continue;
-            }
-            let views = self.conversations(std::slice::from_ref(object)).concat().len();
-            opens.push(match object {
-                Object::Network { name } | Object::Zone { name } => {
-                    let rules = self.rules_of(name);
-                    text::restore_opens_net(lang, object, rules.len(), rules.join(", "), views)
-                }
-                _ => text::restore_opens(lang, object, views),
-            });
-        }
-        opens
     }
 
     /// A new policy may know more addresses and MACs of a host that is cut: the cut grows, it never shrinks.

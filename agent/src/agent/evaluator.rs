@@ -105,7 +105,7 @@ impl Evaluator {
     /// What is cut off decides too.
     pub fn cut(&mut self, cut: &CutTables) {
         self.cut_nets.clone_from(&cut.nets);
-        self.host.set_cut(cut.all, &cut.nets, &cut.prefixes, &cut.macs);
+        self.host.set_cut(cut);
     }
 
     /// Who is in quarantine decides too.

@@ -45,6 +45,8 @@ pub enum Fault {
     PlansMissed(String),
     /// Planned cut-offs cannot be carried out: which, and why.
     PlansFailing(String),
+    /// A planned cut-off was carried out and could not be proven: its number.
+    PlanUnproven(String),
     /// Who may come by the network could not be read.
     TokensUnread(String),
     /// The HTTP API is configured and not served.
@@ -80,6 +82,7 @@ impl Fault {
             Self::PlansNotKept(why) => text::plans_not_kept(lang, why),
             Self::PlansMissed(numbers) => text::fault_plans_missed(lang, numbers),
             Self::PlansFailing(plans) => text::fault_plans_failing(lang, plans),
+            Self::PlanUnproven(number) => text::fault_plan_unproven(lang, number),
             Self::TokensUnread(why) => text::tokens_unread(lang, why),
             Self::Http(why) => text::fault_http(lang, why),
             Self::Incidents(why) => text::fault_incidents(lang, why),

@@ -152,6 +152,14 @@ impl Desk {
                 let mut keeper = self.keeper.lock().await;
                 tokio::task::block_in_place(|| keeper.restore(ask, caller))
             }
+            Ask::Confirm(mut ask) => {
+                ask.reason = match ask.reason.map(|reason| spoken(reason, lang)).transpose() {
+                    Ok(reason) => reason,
+                    Err(reply) => return reply,
+                };
+                let mut keeper = self.keeper.lock().await;
+                tokio::task::block_in_place(|| keeper.confirm(ask, caller))
+            }
             Ask::Cuts {} => {
                 let keeper = self.keeper.lock().await;
                 Reply::done(tokio::task::block_in_place(|| keeper.cutoffs()))

@@ -110,6 +110,8 @@ pub struct Keeper {
     pub(super) plans_unread: Option<String>,
     /// When a plan that could not be carried out is tried again.
     pub(super) plans_retry: Option<Instant>,
+    /// Restorations that wait for a second person.
+    pub(super) requests: Vec<cutoff::Request>,
     pub(super) quarantines: quarantine::List,
     /// Why they could not be read, as long as the tables do not say it either: then nothing is put in force.
     pub(super) quarantine_unread: Option<String>,
@@ -204,6 +206,9 @@ impl Keeper {
 
         let drilled = state.drilled().map_err(|error| error.to_string());
         let drilled = faults.track(drilled, |why| Fault::State("last drill", why)).flatten();
+        // Whoever asked asks again: what cannot be read restores nothing.
+        let requests = state.requests().map_err(|error| error.to_string());
+        let requests = faults.track(requests, |why| Fault::State("restore requests", why)).unwrap_or_default();
         let policy_file = PolicyFile { path: config.policy.clone(), ..PolicyFile::default() };
         let incidents = Incidents::new(detect::Store::new(&config.state));
         let mut keeper = Self {
@@ -224,6 +229,7 @@ impl Keeper {
             plan_store,
             plans_unread,
             plans_retry: None,
+            requests,
             quarantines: quarantines.unwrap_or_default(),
             quarantine_unread,
             incidents,
@@ -328,8 +334,11 @@ impl Keeper {
     /// it was that.
     fn keep_found(&mut self, found: CutTables) {
         // Without the registry numbers have no names; `write_cut` leaves them as they are.
-        let nets = if self.numbers.is_some() { found.nets } else { Vec::new() };
-        let found = CutTables { nets, ..found };
+        let mut found = found;
+        if self.numbers.is_none() {
+            found.nets.clear();
+            found.staged.nets.clear();
+        }
         let numbers = self.numbers.as_ref();
         let net = |name: &str| numbers.and_then(|numbers| numbers.net(name));
         let name = |id| numbers?.nets().find(|(_, its)| *its == id).map(|(name, _)| name.to_owned());
@@ -436,6 +445,11 @@ impl Keeper {
             // Nobody knows which number is whose: what is cut stays cut.
             let found = self.switch.read().map_err(|error| report(&error))?;
             tables.nets.extend(found.nets.iter().filter(|id| !tables.nets.contains(id)).collect::<Vec<_>>());
+            if tables.staged.is_empty() {
+                tables.staged.list = found.staged.list;
+            }
+            tables.staged.nets.extend(found.staged.nets.iter().filter(|id| !tables.nets.contains(id)));
+            tables.staged.nets.dedup();
         }
         self.switch.write(&tables).map_err(|error| report(&error))?;
         self.drop_notes();

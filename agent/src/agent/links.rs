@@ -81,7 +81,7 @@ impl Keeper {
 
     /// Whatever brought an interface up that a cut took down: it goes down again.
     pub fn hold_links(&mut self) {
-        let deep = self.overlay.cuts.iter().filter(|cut| cut.level == Level::Link);
+        let deep = self.overlay.cuts.iter().filter(|cut| cut.level == Level::Link && !cut.staged);
         let objects: Vec<Object> = deep.map(|cut| cut.object.clone()).collect();
         let before = self.overlay.clone();
         for object in &objects {
@@ -92,8 +92,13 @@ impl Keeper {
             let saved = self.cut_store.save(&self.overlay).map_err(|error| error.to_string());
             self.faults.track(saved, Fault::CutNotKept);
         }
-        let wanted: BTreeSet<String> =
-            self.overlay.cuts.iter().filter(|cut| cut.level == Level::Link).flat_map(|cut| cut.links.clone()).collect();
+        let wanted: BTreeSet<String> = self
+            .overlay
+            .cuts
+            .iter()
+            .filter(|cut| cut.level == Level::Link && !cut.staged)
+            .flat_map(|cut| cut.links.clone())
+            .collect();
         for name in wanted {
             match link::set_up(&name, false) {
                 Ok(true) => tracing::error!(

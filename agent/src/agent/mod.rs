@@ -39,6 +39,7 @@ pub mod preflight;
 mod prove;
 pub mod quarantines;
 pub mod recorder;
+pub mod restores;
 pub mod rooms;
 pub mod signals;
 pub mod state;

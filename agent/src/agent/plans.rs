@@ -163,6 +163,12 @@ impl Keeper {
         reply
     }
 
+    /// What a plan would cut off, if there is one of this number.
+    pub fn planned_objects(&self, number: u64) -> Vec<Object> {
+        let plan = self.plans.plans.iter().find(|plan| plan.number == number);
+        plan.map(|plan| plan.objects.clone()).unwrap_or_default()
+    }
+
     /// What is planned, the earliest first.
     pub fn plan_rows(&self, lang: Lang) -> Vec<PlanRow> {
         let mut plans: Vec<&Plan> = self.plans.plans.iter().collect();
@@ -235,7 +241,10 @@ impl Keeper {
         let message = match (reply.exit, &problem) {
             (0, _) => when,
             (1, Some(problem)) => format!("{when}, but: {problem}"),
-            (1, None) => format!("{when}; NOT proven, see `sekimori cutoff verify`"),
+            (1, None) => {
+                self.faults.raise(Fault::PlanUnproven(plan.number.to_string()));
+                format!("{when}; NOT proven, see `sekimori cutoff verify`")
+            }
             _ => "noted, NOT in force".to_owned(),
         };
         tracing::warn!(plan = plan.number, objects = %list(&plan.objects).join(", "), "planned cut-off: {message}");

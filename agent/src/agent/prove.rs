@@ -115,6 +115,10 @@ impl Keeper {
         if !proof.in_tables {
             unverified.push(text::proof_not_in_tables(lang, object));
         }
+        if known.is_some_and(|cut| cut.staged) {
+            let first = self.overlay.stage.first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return unverified.push(text::proof_staged(lang, object, first));
+        }
         if let Some(passed @ 1..) = proof.passed {
             unverified.push(text::proof_passed(lang, object, passed));
         }
@@ -225,13 +229,22 @@ impl Keeper {
 
     /// Whether the tables have all that this cut asks for.
     fn is_within(&self, cut: &Cut, found: &crate::dataplane::CutTables) -> bool {
-        let overlay = Overlay { cuts: vec![cut.clone()] };
+        let overlay = Overlay { cuts: vec![cut.clone()], stage: self.overlay.stage.clone() };
         let (wanted, unknown) = overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
+        // Something else may hold it whole.
+        let (staged, kept) = (&wanted.staged, &found.staged);
         unknown.is_empty()
             && wanted.all <= found.all
             && wanted.nets.iter().all(|net| found.nets.contains(net))
             && wanted.prefixes.iter().all(|prefix| found.prefixes.contains(&prefix.trunc()))
             && wanted.macs.iter().all(|mac| found.macs.contains(mac))
+            && (!staged.all || kept.all || found.all > 0)
+            && staged.nets.iter().all(|net| kept.nets.contains(net) || found.nets.contains(net))
+            && staged.prefixes.iter().all(|prefix| {
+                kept.prefixes.contains(&prefix.trunc()) || found.prefixes.iter().any(|whole| whole.contains(prefix))
+            })
+            && staged.macs.iter().all(|mac| kept.macs.contains(mac) || found.macs.contains(mac))
+            && (staged.is_empty() || staged.list == kept.list)
     }
 
     fn interfaces_seen(&self, object: &Object, states: &[InterfaceState]) -> Vec<InterfaceProof> {
@@ -260,6 +273,11 @@ impl Keeper {
     ) -> ObjectProof {
         if let Some(cut) = known {
             (proof.refused_packets, proof.refused_bytes) = self.refused_since(cut, &self.refused_by_net());
+        }
+        // What passes for the list cannot be told from what would pass for it alone.
+        if known.is_some_and(|cut| cut.staged) {
+            proof.passed = None;
+            return proof;
         }
         let probes = self.probes(object, known.map(|cut| &cut.covers));
         let mut names = proof.interfaces.iter().map(|interface| interface.name.clone()).collect::<Vec<_>>();

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::report::Detached,
+    cutoff::Request,
     policy::members::Members,
     record::{RevisionRef, durable},
 };
@@ -144,6 +145,20 @@ impl State {
     /// It was rehearsed.
     pub fn set_drilled(&self, at: Timestamp) -> Result<(), Error> {
         self.write("drill.json", &at)
+    }
+
+    /// Restorations that wait for a second person.
+    pub fn requests(&self) -> Result<Vec<Request>, Error> {
+        Ok(self.read("restore-requests.json")?.unwrap_or_default())
+    }
+
+    /// They are these now.
+    pub fn set_requests(&self, requests: &[Request]) -> Result<(), Error> {
+        if requests.is_empty() {
+            self.remove("restore-requests.json")
+        } else {
+            self.write("restore-requests.json", &requests)
+        }
     }
 
     /// Run-time members of groups.

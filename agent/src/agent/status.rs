@@ -185,6 +185,8 @@ impl Keeper {
                     until: cut.until.map(seconds),
                     refused_packets,
                     refused_bytes,
+                    first: self.first_of(cut),
+                    waiting: self.waiting_for(&cut.object, now),
                 }
             })
             .collect()

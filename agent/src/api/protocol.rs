@@ -11,7 +11,7 @@ use super::roles::Role;
 use crate::{
     agent::{capture::CaptureAsk, incident_desk},
     cli::text::Lang,
-    cutoff::{Level, Object},
+    cutoff::{First, Level, Object},
     flows,
     record::reader::Filter,
     tokens::{Proof, Right},
@@ -89,6 +89,8 @@ pub enum Ask {
     Cutoff(CutoffAsk),
     /// Lift cut-offs.
     Restore(RestoreAsk),
+    /// Carry out a restoration that somebody else asked for.
+    Confirm(ConfirmAsk),
     /// What is cut off.
     Cuts {},
     /// Plan a cut-off.
@@ -211,7 +213,7 @@ pub struct CutoffAsk {
 }
 
 /// What to cut off later, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanAsk {
     /// What, all at one instant.
@@ -245,9 +247,23 @@ pub struct RestoreAsk {
     pub objects: Vec<Object>,
     /// Why.
     pub reason: String,
+    /// These hosts and services only, while the rest stays cut; empty: all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<First>,
     /// Only show what would open.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// A restoration to confirm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmAsk {
+    /// The number under which it waits.
+    pub id: u64,
+    /// What the one who confirms has to say to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A packet to explain.
@@ -360,6 +376,7 @@ impl Ask {
             | Self::Restore(_)
             | Self::Plan(_)
             | Self::Unplan { .. }
+            | Self::Confirm(_)
             | Self::Quarantine { .. }
             | Self::Release { .. }
             | Self::CloseIncidents { .. }

@@ -221,6 +221,30 @@ pub struct Cutoff {
     /// Their bytes.
     #[serde(default)]
     pub refused_bytes: u64,
+    /// Restored in stages: what passes again while the rest stays cut, as on the command line; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
+    /// Restorations that wait for a second person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+}
+
+/// A restoration that waits for a second person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// The number to confirm it by; also the line of the record.
+    pub id: u64,
+    /// By whom it was asked for.
+    pub asked_by: Actor,
+    /// When, RFC 3339.
+    pub asked_at: String,
+    /// Why.
+    pub reason: String,
+    /// What shall be restored first; empty: all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
+    /// Until when it can be confirmed, RFC 3339.
+    pub expires: String,
 }
 
 /// A planned cut-off.

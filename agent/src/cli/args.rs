@@ -535,12 +535,16 @@ pub struct Plan {
 /// A restoration.
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// As they were cut off: `network NAME`, `host …`, `all`, one or more.
+    /// As they were cut off: `network NAME`, `host …`, `all`, one or more. Or `confirm NUMBER`: what somebody else asked for.
     #[arg(required = true, value_name = "OBJECT")]
     pub words: Vec<String>,
     /// Why; recorded.
     #[arg(long)]
     pub reason: Option<String>,
+    /// Only this passes again, and the rest stays cut off: `host:ADDR|MAC|DEVICE` or `service:NAME`, several or repeated. Say it
+    /// again with more to widen it; a restore without it ends the cut-off.
+    #[arg(long, num_args = 1.., value_name = "WHAT")]
+    pub first: Vec<String>,
     /// Only show what would open.
     #[arg(long)]
     pub dry_run: bool,

@@ -9,12 +9,15 @@ use super::{
     text::{self, Lang},
 };
 use crate::{
-    agent::cuts::{CutDone, ObjectDone, RestoreDone},
+    agent::{
+        cuts::{CutDone, ObjectDone},
+        restores::RestoreDone,
+    },
     api::{
-        protocol::{Ask, CutoffAsk, RestoreAsk},
+        protocol::{Ask, ConfirmAsk, CutoffAsk, RestoreAsk},
         report,
     },
-    cutoff::{Level, Object, ObjectProof, Proof},
+    cutoff::{First, Level, Object, ObjectProof, Proof},
 };
 
 /// What a `cutoff` asks for.
@@ -49,9 +52,22 @@ pub(super) fn cutoff(cutoff: Cutoff, lang: Lang) -> Result<Work, Usage> {
 
 /// What a `restore` asks for.
 pub(super) fn restore(restore: Restore, lang: Lang) -> Result<Work, Usage> {
+    if let Some((word, rest)) = restore.words.split_first()
+        && word == "confirm"
+    {
+        let number = || Usage(text::usage_confirm(lang));
+        let [id] = rest else { return Err(number()) };
+        let id = id.parse().map_err(|_| number())?;
+        if restore.dry_run || !restore.first.is_empty() {
+            return Err(Usage(text::confirm_alone(lang)));
+        }
+        return Ok(Work::Ask(Ask::Confirm(ConfirmAsk { id, reason: restore.reason })));
+    }
     let objects = objects(&restore.words, lang)?;
     let reason = if restore.dry_run { String::new() } else { needs_reason(restore.reason, lang)? };
-    Ok(Work::Ask(Ask::Restore(RestoreAsk { objects, reason, dry_run: restore.dry_run })))
+    let first = restore.first.iter().map(|word| First::read(word).map_err(|error| Usage(error.text(lang))));
+    let first = first.collect::<Result<_, _>>()?;
+    Ok(Work::Ask(Ask::Restore(RestoreAsk { objects, reason, first, dry_run: restore.dry_run })))
 }
 
 /// Objects, each in two words but `all`.
@@ -116,7 +132,8 @@ fn details(out: &mut impl Write, object: &ObjectDone, lang: Lang) -> io::Result<
         return Ok(());
     }
     let names = object.links.join(", ");
-    let line = if object.done == "restored" { text::restored_links } else { text::cut_links_down };
+    let line =
+        if matches!(object.done.as_str(), "restored" | "staged") { text::restored_links } else { text::cut_links_down };
     writeln!(out, "{}", line(lang, names))
 }
 
@@ -183,11 +200,17 @@ pub(super) fn restored(out: &mut impl Write, done: &RestoreDone, lang: Lang) -> 
     if done.dry_run {
         writeln!(out, "{}", text::restore_dry(lang))?;
     }
+    if let Some(waiting) = &done.waiting {
+        let names: Vec<&str> = done.objects.iter().map(|object| object.object.as_str()).collect();
+        writeln!(out, "{}", text::restore_waiting(lang, names.join(", "), waiting.id, &waiting.expires))?;
+    }
     for object in &done.objects {
-        if !done.dry_run {
-            writeln!(out, "{}", text::restored(lang, &object.object))?;
-            details(out, object, lang)?;
+        match object.done.as_str() {
+            "restored" => writeln!(out, "{}", text::restored(lang, &object.object))?,
+            "staged" => writeln!(out, "{}", text::restored_first(lang, &object.object, done.first.join(", ")))?,
+            _ => continue,
         }
+        details(out, object, lang)?;
     }
     done.opens.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     done.notes.iter().try_for_each(|note| writeln!(out, "{note}"))
@@ -201,6 +224,10 @@ pub(super) fn list(out: &mut impl Write, cuts: &[report::Cutoff], lang: Lang) ->
     for cut in cuts {
         writeln!(out, "{}", line(cut, lang))?;
         writeln!(out, "{}", text::cut_list_refused(lang, cut.refused_packets, cut.refused_bytes))?;
+        for waiting in &cut.waiting {
+            let report::Waiting { id, asked_by, reason, expires, .. } = waiting;
+            writeln!(out, "{}", text::cut_list_waiting(lang, &asked_by.name, reason, id, expires))?;
+        }
     }
     Ok(())
 }
@@ -216,6 +243,12 @@ pub(super) fn line(cut: &report::Cutoff, lang: Lang) -> String {
     }
     if cut.including_management {
         extra.push_str(&text::including_management(lang));
+    }
+    if !cut.first.is_empty() {
+        extra.push_str(&text::cut_list_first(lang, cut.first.join(", ")));
+    }
+    for waiting in &cut.waiting {
+        extra.push_str(&text::cut_list_asked(lang, &waiting.asked_by.name, waiting.id));
     }
     if !cut.in_force {
         extra.push_str(&text::not_in_force(lang));

@@ -213,6 +213,12 @@ mod tests {
         assert!(order("sekimori cutoff all --reason worm --including-management").is_ok());
         assert!(order("sekimori cutoff all --reason exercise --drill --started 13:05").is_ok());
         assert!(order("sekimori restore network internet zone office --dry-run").is_ok());
+        assert!(
+            order("sekimori restore all --first host:pc-1 service:https --first service:tcp/8443 --reason x").is_ok()
+        );
+        assert!(
+            order("sekimori restore confirm 12").is_ok() && order("sekimori restore confirm 12 --reason x").is_ok()
+        );
         for bad in [
             "sekimori cutoff network internet",
             "sekimori cutoff network --reason worm",
@@ -227,6 +233,13 @@ mod tests {
             "sekimori cutoff zone office --reason worm --including-management",
             "sekimori cutoff prefix 0.0.0.0/0 --reason worm",
             "sekimori restore all",
+            "sekimori restore confirm",
+            "sekimori restore confirm twelve",
+            "sekimori restore confirm 12 13",
+            "sekimori restore confirm 12 --dry-run",
+            "sekimori restore confirm 12 --first host:pc-1",
+            "sekimori restore all --first pc-1 --reason x",
+            "sekimori restore all --first --reason x",
             "sekimori detach --reason test",
             "sekimori detach --yes-open-the-gate",
             "sekimori replay x.pcap",

@@ -165,6 +165,8 @@ mod tests {
                 until: None,
                 refused_packets: 0,
                 refused_bytes: 0,
+                first: Vec::new(),
+                waiting: Vec::new(),
             }],
             ..Status::default()
         };

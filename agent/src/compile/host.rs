@@ -3,7 +3,7 @@
 
 use std::{
     cell::UnsafeCell,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ptr,
     sync::Arc,
 };
@@ -11,14 +11,17 @@ use std::{
 use ipnet::IpNet;
 use sekimori_ebpf::{
     abi::{
-        Active, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig,
-        HostPaceSet, IFACE_GUARDED, IfaceEntry, LimitEntry, MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry,
-        NetEntry, OverlayEntry, Place, PortKey, Quarantine, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View,
-        ViewKey, ViewKey4, quarantine_mac, timeout,
+        Active, CUT_ALL_STAGED, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CUT_ANY_STAGED, CUT_STAGED, CUT_WHOLE,
+        CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IFACE_GUARDED, IfaceEntry, LimitEntry,
+        MAX_MANAGEMENT, MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey, Quarantine,
+        RuleEntry, RuleSet, SLOT_STAGED, Schedule, SeatSet, Settings, Stage, StagedService, View, ViewKey, ViewKey4,
+        quarantine_mac, timeout,
     },
     classify::Line,
     tables::{Addr, Tables},
 };
+
+use crate::dataplane::{CutTables, maps::mapped};
 
 use super::{
     limit_room::LimitRoom,
@@ -68,12 +71,28 @@ struct Generation {
     bindings: HashMap<Addr, u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cut {
     word: CutWord,
-    nets: BTreeSet<u16>,
-    prefixes: Vec<(u128, u32)>,
-    macs: HashSet<[u8; 6]>,
+    nets: HashMap<u16, u32>,
+    /// With their slots.
+    prefixes: Vec<(u128, u32, u32)>,
+    macs: HashMap<[u8; 6], u32>,
+    stage: Box<Stage>,
+    listed: HashSet<Addr>,
+}
+
+impl Default for Cut {
+    fn default() -> Self {
+        Self {
+            word: CutWord::default(),
+            nets: HashMap::new(),
+            prefixes: Vec::new(),
+            macs: HashMap::new(),
+            stage: Box::new(Stage::EMPTY),
+            listed: HashSet::new(),
+        }
+    }
 }
 
 impl HostTables {
@@ -156,25 +175,46 @@ impl HostTables {
         *self.settings = settings;
     }
 
-    /// Replaces what is cut; `all` as in [`CutWord::all`].
-    pub fn set_cut(&mut self, all: u32, nets: &[u16], prefixes: &[IpNet], macs: &[[u8; 6]]) {
+    /// Replaces what is cut.
+    pub fn set_cut(&mut self, cut: &CutTables) {
+        let CutTables { all, nets, prefixes, macs, staged } = cut;
         let any = |empty: bool, flag: u32| if empty { 0 } else { flag };
+        let slot = |net: &IpNet, sign: u32| {
+            let (addr, len) = prefix(net);
+            (u128::from_be_bytes(addr), len, 1 | sign)
+        };
+        let mut stage = Stage::EMPTY;
+        for (service, (first, last)) in stage.services.iter_mut().zip(&staged.list.services) {
+            *service = StagedService { first: *first, more: last.saturating_sub(*first) };
+        }
+        let addresses = staged.list.addresses.iter().map(|address| mapped(*address));
         self.cut = Cut {
             word: CutWord {
-                all,
-                any: any(nets.is_empty(), CUT_ANY_NET)
-                    | any(prefixes.is_empty(), CUT_ANY_PREFIX)
-                    | any(macs.is_empty(), CUT_ANY_MAC),
+                all: if *all == 0 && staged.all { CUT_ALL_STAGED } else { *all },
+                any: any(nets.is_empty() && staged.nets.is_empty(), CUT_ANY_NET)
+                    | any(prefixes.is_empty() && staged.prefixes.is_empty(), CUT_ANY_PREFIX)
+                    | any(macs.is_empty() && staged.macs.is_empty(), CUT_ANY_MAC)
+                    | any(staged.is_empty(), CUT_ANY_STAGED),
             },
-            nets: nets.iter().copied().collect(),
+            nets: staged
+                .nets
+                .iter()
+                .map(|net| (*net, CUT_STAGED))
+                .chain(nets.iter().map(|net| (*net, CUT_WHOLE)))
+                .collect(),
             prefixes: prefixes
                 .iter()
-                .map(|net| {
-                    let (addr, len) = prefix(net);
-                    (u128::from_be_bytes(addr), len)
-                })
+                .map(|net| slot(net, 0))
+                .chain(staged.prefixes.iter().map(|net| slot(net, SLOT_STAGED)))
                 .collect(),
-            macs: macs.iter().copied().collect(),
+            macs: staged
+                .macs
+                .iter()
+                .map(|mac| (*mac, 1 | SLOT_STAGED))
+                .chain(macs.iter().map(|mac| (*mac, 1)))
+                .collect(),
+            stage: Box::new(stage),
+            listed: addresses.chain(staged.list.macs.iter().map(quarantine_mac)).collect(),
         };
     }
 
@@ -328,17 +368,25 @@ impl Tables for HostTables {
     fn cut(&self) -> CutWord {
         self.cut.word
     }
-    fn cut_net(&self, net: u16) -> bool {
-        self.cut.nets.contains(&net)
+    fn cut_net(&self, net: u16) -> u32 {
+        self.cut.nets.get(&net).copied().unwrap_or(0)
+    }
+    fn stage(&self) -> *const Stage {
+        &raw const *self.cut.stage
+    }
+    fn staged(&self, key: &Addr) -> bool {
+        self.cut.listed.contains(key)
     }
     fn cut_addr(&self, addr: &Addr) -> u32 {
         let addr = u128::from_be_bytes(*addr);
         let v4 = addr >> 32 == 0xffff;
         // `::/0` cuts no IPv4 address: the families share the space, not their prefixes.
-        u32::from(self.cut.prefixes.iter().any(|&(prefix, len)| addr & mask(len) == prefix && (len >= 96 || !v4)))
+        let holds = |&&(prefix, len, _): &&(u128, u32, u32)| addr & mask(len) == prefix && (len >= 96 || !v4);
+        let longest = self.cut.prefixes.iter().filter(holds).max_by_key(|(_, len, _)| *len);
+        longest.map_or(0, |(_, _, slot)| *slot)
     }
     fn cut_mac(&self, mac: &[u8; 6]) -> u32 {
-        u32::from(self.cut.macs.contains(mac))
+        self.cut.macs.get(mac).copied().unwrap_or(0)
     }
     fn quarantine(&self) -> *const Quarantine {
         &raw const *self.quarantine

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use crate::policy::addresses::{Addresses, Group};
 use crate::policy::model::{
     Builtin, Device, DeviceMode, External, Hours, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place,
-    Policy, Port, Published, Rule, Service,
+    Policy, Port, Published, Restoring, Rule, Service,
 };
 
 /// A repeatable stream of numbers (splitmix64).
@@ -57,6 +57,8 @@ pub(crate) fn policy() -> Policy {
         alert_receivers: Vec::new(),
         detection: None,
         threat_lists: Vec::new(),
+        services: std::collections::BTreeMap::new(),
+        restoring: Restoring::default(),
         builtin: Builtin {
             arp: true,
             ndp: true,

@@ -7,10 +7,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    first::First,
     level::Level,
     object::{Object, mac_text, read_mac},
 };
-use crate::{dataplane::CutTables, record::Actor};
+use crate::{
+    dataplane::{CutTables, StageList},
+    record::Actor,
+};
 
 /// What a host's name covers: kept with the cut, so that a cut outlives the policy that explained the name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,9 @@ pub struct Cut {
     pub placed_by: Actor,
     /// When, RFC 3339 UTC.
     pub placed_at: String,
+    /// How often it was placed again since.
+    #[serde(default)]
+    pub again: u32,
     /// What a host's name stood for.
     #[serde(default)]
     pub covers: Covers,
@@ -73,6 +80,20 @@ pub struct Cut {
     /// Interfaces that were up and that this cut took down; they come up again with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<String>,
+    /// It is restored in stages: what [`Overlay::stage`] lists passes again.
+    #[serde(default)]
+    pub staged: bool,
+}
+
+/// What passes cuts that are restored in stages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// As it was named.
+    pub first: Vec<First>,
+    /// What hosts stand for.
+    pub covers: Covers,
+    /// What services stand for: the first and the last, as the tables number them.
+    pub services: Vec<(u32, u32)>,
 }
 
 impl Cut {
@@ -91,12 +112,14 @@ impl Cut {
             reason,
             placed_by,
             placed_at,
+            again: 0,
             covers,
             level: Level::Drop,
             until: None,
             refused_before: (0, 0),
             recorded: false,
             links: Vec::new(),
+            staged: false,
         }
     }
 }
@@ -115,6 +138,9 @@ pub enum Placed {
 pub struct Overlay {
     /// In the order in which they were placed.
     pub cuts: Vec<Cut>,
+    /// The one list of all cuts that are restored in stages.
+    #[serde(default)]
+    pub stage: Stage,
 }
 
 impl Overlay {
@@ -129,6 +155,9 @@ impl Overlay {
                 placed.until = placed.until.zip(cut.until).map(|(its, new)| its.max(new));
                 placed.reason = cut.reason;
                 placed.placed_by = cut.placed_by;
+                placed.again = placed.again.saturating_add(1);
+                placed.staged = false;
+                self.end_stage();
                 Placed::Again
             }
             None => {
@@ -138,10 +167,38 @@ impl Overlay {
         }
     }
 
+    /// Cuts that are restored in stages.
+    pub fn staged(&self) -> impl Iterator<Item = &Cut> {
+        self.cuts.iter().filter(|cut| cut.staged)
+    }
+
+    /// From now on these are restored in stages, and what the stage says passes, beside what passed before.
+    pub fn restore_first(&mut self, objects: &[Object], stage: Stage) {
+        for cut in self.cuts.iter_mut().filter(|cut| objects.iter().any(|object| cut.object.is(object))) {
+            cut.staged = true;
+            // What nobody on the list can reach by an interface that is down.
+            cut.links.clear();
+        }
+        let Stage { first, covers, services } = stage;
+        let known = &mut self.stage;
+        known.covers.widen(&covers);
+        known.first.extend(first.into_iter().filter(|one| !known.first.contains(one)).collect::<Vec<_>>());
+        known.services.extend(services.into_iter().filter(|one| !known.services.contains(one)).collect::<Vec<_>>());
+    }
+
+    /// A list for no cut is none.
+    fn end_stage(&mut self) {
+        if self.staged().next().is_none() {
+            self.stage = Stage::default();
+        }
+    }
+
     /// Removes the cut of exactly this object.
     pub fn lift(&mut self, object: &Object) -> Option<Cut> {
         let at = self.cuts.iter().position(|cut| cut.object.is(object))?;
-        Some(self.cuts.remove(at))
+        let cut = self.cuts.remove(at);
+        self.end_stage();
+        Some(cut)
     }
 
     /// Those whose time is over.
@@ -162,27 +219,47 @@ impl Overlay {
         let mut unknown = Vec::new();
         for cut in &self.cuts {
             match &cut.object {
+                Object::All if cut.staged => tables.staged.all = true,
                 Object::All => tables.all = tables.all.max(1 + u32::from(cut.including_management)),
                 Object::Network { name } | Object::Zone { name } => match net(name) {
+                    Some(id) if cut.staged => tables.staged.nets.push(id),
                     Some(id) => tables.nets.push(id),
                     None => unknown.push(cut.object.clone()),
                 },
+                Object::Prefix { prefix } if cut.staged => tables.staged.prefixes.push(*prefix),
                 Object::Prefix { prefix } => tables.prefixes.push(*prefix),
                 Object::Host { .. } => {
                     if cut.covers.addresses.is_empty() && cut.covers.macs.is_empty() {
                         unknown.push(cut.object.clone());
                     }
-                    tables.prefixes.extend(cut.covers.addresses.iter().map(|address| IpNet::from(*address)));
-                    tables.macs.extend(cut.covers.macs.iter().filter_map(|mac| read_mac(mac)));
+                    let (prefixes, macs) = if cut.staged {
+                        (&mut tables.staged.prefixes, &mut tables.staged.macs)
+                    } else {
+                        (&mut tables.prefixes, &mut tables.macs)
+                    };
+                    prefixes.extend(cut.covers.addresses.iter().map(|address| IpNet::from(*address)));
+                    macs.extend(cut.covers.macs.iter().filter_map(|mac| read_mac(mac)));
                 }
             }
         }
-        tables.nets.sort_unstable();
-        tables.nets.dedup();
-        tables.prefixes.sort_unstable();
-        tables.prefixes.dedup();
-        tables.macs.sort_unstable();
-        tables.macs.dedup();
+        tidy(&mut tables.nets);
+        tidy(&mut tables.prefixes);
+        tidy(&mut tables.macs);
+        tidy(&mut tables.staged.nets);
+        tidy(&mut tables.staged.prefixes);
+        tidy(&mut tables.staged.macs);
+        // What is cut whole as well stays so.
+        tables.add(&CutTables::default());
+        if !tables.staged.is_empty() {
+            let Stage { covers, services, .. } = &self.stage;
+            tables.staged.list = StageList {
+                addresses: covers.addresses.clone(),
+                macs: covers.macs.iter().filter_map(|mac| read_mac(mac)).collect(),
+                services: services.clone(),
+            };
+            tidy(&mut tables.staged.list.addresses);
+            tidy(&mut tables.staged.list.macs);
+        }
         (tables, unknown)
     }
 
@@ -195,16 +272,20 @@ impl Overlay {
         name: impl Fn(u16) -> Option<String>,
     ) -> Vec<(Object, Covers, bool)> {
         let (known, _) = self.tables(net);
+        // What is restored in stages without a note of it is cut whole: nobody knows any more what it was restored for.
+        let (staged, kept) = (&found.staged, &known.staged);
         let mut missing = Vec::new();
-        if found.all > known.all {
+        if found.all > known.all || (staged.all && !kept.all && known.all == 0) {
             missing.push((Object::All, Covers::default(), found.all > 1));
         }
-        for id in found.nets.iter().filter(|id| !known.nets.contains(id)) {
+        let lost = staged.nets.iter().filter(|id| !kept.nets.contains(id));
+        for id in found.nets.iter().chain(lost).filter(|id| !known.nets.contains(id)) {
             // A number nobody can name any more: what it cuts has no other name than everything.
             let object = name(*id).map_or(Object::All, |name| Object::Network { name });
             missing.push((object, Covers::default(), false));
         }
-        for prefix in found.prefixes.iter().filter(|prefix| !known.prefixes.contains(prefix)) {
+        let lost = staged.prefixes.iter().filter(|prefix| !kept.prefixes.contains(prefix));
+        for prefix in found.prefixes.iter().chain(lost).filter(|prefix| !known.prefixes.contains(prefix)) {
             missing.push(if prefix.prefix_len() == prefix.max_prefix_len() {
                 let covers = Covers::new(vec![prefix.addr()], []);
                 (Object::Host { name: prefix.addr().to_string() }, covers, false)
@@ -212,11 +293,17 @@ impl Overlay {
                 (Object::Prefix { prefix: *prefix }, Covers::default(), false)
             });
         }
-        for mac in found.macs.iter().filter(|mac| !known.macs.contains(mac)) {
+        let lost = staged.macs.iter().filter(|mac| !kept.macs.contains(mac));
+        for mac in found.macs.iter().chain(lost).filter(|mac| !known.macs.contains(mac)) {
             missing.push((Object::Host { name: mac_text(*mac) }, Covers::new(Vec::new(), [*mac]), false));
         }
         missing
     }
+}
+
+fn tidy<T: Ord>(list: &mut Vec<T>) {
+    list.sort_unstable();
+    list.dedup();
 }
 
 #[cfg(test)]
@@ -256,6 +343,7 @@ pub(super) mod tests {
             nets: vec![1, 2],
             prefixes: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
             macs: vec![[2, 0, 0, 0, 0, 9]],
+            ..CutTables::default()
         };
         for (object, covers, including_management) in overlay.missing(&found, ids, names) {
             overlay.place(Cut { covers, including_management, ..cut(object, "found") });
@@ -265,6 +353,54 @@ pub(super) mod tests {
         // Whether a name is a zone's or a network's does not matter: no two share one.
         assert!(overlay.lift(&Object::Zone { name: "office".into() }).is_some());
         assert!(overlay.lift(&Object::Host { name: "192.0.2.1".into() }).is_some());
+    }
+
+    #[test]
+    fn a_stage_widens_and_ends_with_its_last_cut_or_with_a_new_one() {
+        let mut overlay = Overlay::default();
+        let ids = |name: &str| [("internet", 1), ("office", 2)].iter().find(|(n, _)| *n == name).map(|(_, id)| *id);
+        overlay.place(cut(network("internet"), "worm"));
+        overlay.place(cut(network("office"), "worm"));
+        let list = |address: &str| Stage {
+            first: vec![First::Host { name: address.into() }],
+            covers: Covers::new(vec![address.parse().unwrap()], []),
+            services: vec![(5, 9)],
+        };
+        overlay.restore_first(&[network("internet")], list("192.0.2.9"));
+        overlay.restore_first(&[network("internet")], list("192.0.2.7"));
+        let (tables, _) = overlay.tables(ids);
+        assert_eq!((&tables.nets[..], &tables.staged.nets[..]), (&[2][..], &[1][..]));
+        assert_eq!(tables.staged.list.addresses.len(), 2);
+        assert_eq!(tables.staged.list.services, [(5, 9)]);
+        // Without a note of it, it is cut whole.
+        let names = |id: u16| (id == 1).then(|| "internet".to_owned());
+        let mut lost = Overlay::default();
+        lost.place(cut(network("office"), "worm"));
+        let missing = lost.missing(&tables, ids, names);
+        assert_eq!(missing, [(network("internet"), Covers::default(), false)]);
+        assert_eq!(overlay.missing(&tables, ids, names), []);
+        // So it is when it is cut off again.
+        let mut again = overlay.clone();
+        again.place(cut(network("internet"), "again"));
+        assert_eq!(again.tables(ids).0.nets, [1, 2]);
+        assert_eq!(again.stage, Stage::default());
+        overlay.lift(&network("internet"));
+        assert_eq!(overlay.stage, Stage::default());
+    }
+
+    #[test]
+    fn what_is_cut_whole_beats_what_is_restored_in_stages() {
+        let mut overlay = Overlay::default();
+        let host = Object::Host { name: "192.0.2.9".into() };
+        let mut staged = cut(host.clone(), "a");
+        staged.covers = Covers::new(vec!["192.0.2.9".parse().unwrap()], []);
+        overlay.place(staged);
+        overlay.restore_first(&[host], Stage { services: vec![(5, 9)], ..Stage::default() });
+        assert_eq!(overlay.tables(|_| None).0.staged.prefixes.len(), 1);
+        overlay.place(cut(Object::prefix("192.0.2.0/24").unwrap(), "b"));
+        let (tables, _) = overlay.tables(|_| None);
+        // The longest prefix decides: the wide one alone says that it is cut.
+        assert_eq!((tables.staged.prefixes.len(), tables.prefixes.len()), (0, 1));
     }
 
     #[test]

@@ -111,6 +111,7 @@ fn beyond(found: CutTables, known: &CutTables) -> CutTables {
         nets: found.nets.into_iter().filter(|net| !known.nets.contains(net)).collect(),
         prefixes: found.prefixes.into_iter().filter(|prefix| !known.prefixes.contains(prefix)).collect(),
         macs: found.macs.into_iter().filter(|mac| !known.macs.contains(mac)).collect(),
+        ..CutTables::default()
     }
 }
 

@@ -6,7 +6,7 @@ use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, Pe
 use sekimori_ebpf::abi::{
     Active, Budget, Counter, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
     MacEntry, MacKey, ManagementEntry, NetEntry, OverlayEntry, Place, PortKey, PrivateContext, Quarantine, Refused,
-    RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, View, ViewKey, ViewKey4,
+    RuleCounter, RuleEntry, RuleSet, Schedule, SeatSet, Settings, Stage, View, ViewKey, ViewKey4,
 };
 use sekimori_ebpf::classify::Line;
 use sekimori_ebpf::detect::abi::{ExemptKey, Host, HostKey, Kept, Wanted, Watched};
@@ -29,6 +29,8 @@ pub const NAMES: &[&str] = &[
     "CUT_PREFIXES",
     "CUT_MACS",
     "CUT_REFUSED",
+    "STAGE",
+    "STAGED",
     "MANAGEMENT",
     "QUARANTINE",
     "QUARANTINED",
@@ -111,6 +113,10 @@ handles! {
     macs: HashMap<MapData, [u8; 6], u32> = "CUT_MACS",
     /// What was refused, by slot.
     refused: PerCpuArray<MapData, Refused> = "CUT_REFUSED",
+    /// Services that pass again first.
+    stage: Array<MapData, Stage> = "STAGE",
+    /// Hosts that pass again first, by address or MAC.
+    listed: HashMap<MapData, Addr, u32> = "STAGED",
 }
 
 handles! {

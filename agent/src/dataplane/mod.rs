@@ -92,6 +92,41 @@ pub struct CutTables {
     pub prefixes: Vec<ipnet::IpNet>,
     /// Cut MACs.
     pub macs: Vec<[u8; 6]>,
+    /// What is restored in stages; none of it is above.
+    pub staged: StagedCut,
+}
+
+/// Cuts that stand but for what is on one list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StagedCut {
+    /// Everything.
+    pub all: bool,
+    /// Net ids.
+    pub nets: Vec<u16>,
+    /// Prefixes.
+    pub prefixes: Vec<ipnet::IpNet>,
+    /// MACs.
+    pub macs: Vec<[u8; 6]>,
+    /// The list.
+    pub list: StageList,
+}
+
+/// What passes again first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StageList {
+    /// Addresses of hosts.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// MACs of hosts.
+    pub macs: Vec<[u8; 6]>,
+    /// Services: the first and the last, as [`sekimori_ebpf::abi::staged_service`] numbers them.
+    pub services: Vec<(u32, u32)>,
+}
+
+impl StagedCut {
+    /// Nothing is restored in stages.
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.nets.is_empty() && self.prefixes.is_empty() && self.macs.is_empty()
+    }
 }
 
 impl CutTables {
@@ -101,6 +136,12 @@ impl CutTables {
         self.nets.extend(&other.nets);
         self.prefixes.extend(&other.prefixes);
         self.macs.extend(&other.macs);
+        // What is cut whole beats what is restored in stages.
+        let Self { all, nets, prefixes, macs, staged } = self;
+        staged.all &= *all == 0;
+        staged.nets.retain(|net| !nets.contains(net));
+        staged.prefixes.retain(|prefix| !prefixes.iter().any(|whole| whole.contains(prefix)));
+        staged.macs.retain(|mac| !macs.contains(mac));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
         schedule::{Clock, windows},
         testing::{device, external, hours, ip, nets, party, policy, publish, rule, zone},
     },
+    dataplane::CutTables,
     policy::model::{DeviceMode, L4Spec, Mac, PacketSpec, Place, Policy, PolicyTest, Port, Published, Service},
 };
 
@@ -212,10 +213,11 @@ fn cut_offs_are_judged_too() {
         (vec![], vec![], vec![PC], Reason::CutHost),
         (vec![2], nets(&["::/0"]), vec![ROUTER], Reason::Rule),
     ] {
-        host.set_cut(0, &nets, &prefixes, &macs);
-        assert_eq!(ask(&mut host, "lan0", &web, None).reason, reason, "{nets:?} {prefixes:?} {macs:?}");
+        let cut = CutTables { nets, prefixes, macs, ..CutTables::default() };
+        host.set_cut(&cut);
+        assert_eq!(ask(&mut host, "lan0", &web, None).reason, reason, "{cut:?}");
     }
-    host.set_cut(1, &[], &[], &[]);
+    host.set_cut(&CutTables { all: 1, ..CutTables::default() });
     assert_eq!(ask(&mut host, "lan0", &web, None).reason, Reason::CutAll);
 }
 

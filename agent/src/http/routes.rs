@@ -50,6 +50,16 @@ pub(super) struct CloseIncidentsAsk {
     pub(super) reason: String,
 }
 
+/// A planned cut-off to take back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnplanAsk {
+    /// Its number.
+    pub(super) number: u64,
+    /// Why.
+    pub(super) reason: String,
+}
+
 /// Hosts to release, all or none.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +92,18 @@ pub(super) async fn cutoff(visit: Visit) -> Response {
 
 pub(super) async fn restore(visit: Visit) -> Response {
     visit.act(Ask::Restore).await
+}
+
+pub(super) async fn confirm(visit: Visit) -> Response {
+    visit.act(Ask::Confirm).await
+}
+
+pub(super) async fn plan(visit: Visit) -> Response {
+    visit.act(Ask::Plan).await
+}
+
+pub(super) async fn unplan(visit: Visit) -> Response {
+    visit.act(|UnplanAsk { number, reason }| Ask::Unplan { number, reason }).await
 }
 
 pub(super) async fn quarantine(visit: Visit) -> Response {

@@ -244,7 +244,13 @@ impl Visit {
         if matches!(&ask, Ask::Cutoff(ask) if ask.including_management) && self.who.right != Right::Admin {
             return self.forbidden(text::http_management_admin(lang, &self.who.id));
         }
-        if let Some(object) = self.outside(objects(&ask)).await {
+        let requested = match &ask {
+            Ask::Confirm(ask) => self.api.desk.keeper().lock().await.requested(ask.id),
+            Ask::Unplan { number, .. } => self.api.desk.keeper().lock().await.planned_objects(*number),
+            _ => Vec::new(),
+        };
+        let on: &[Object] = if requested.is_empty() { objects(&ask) } else { &requested };
+        if let Some(object) = self.outside(on).await {
             return self.forbidden(text::http_forbidden_object(lang, &self.who.id, object));
         }
         let (caller, desk) = (self.caller(), self.api.desk.clone());

@@ -52,10 +52,26 @@ document! {
         detection: Option<DetectionDoc>,
         /// Lists of addresses that others keep (block lists, threat feeds) by name.
         threat_lists: Named<ThreatList>,
+        /// What is demanded of whoever lifts a cut-off.
+        cutoff: Option<Cutoff>,
         /// Switches of the built-in protocol set.
         builtin: Option<Builtin>,
         /// What the policy asserts about itself; run by `sekimori check`.
         tests: Vec<Test>,
+    }
+
+    /// What is demanded around cut-offs. Cutting off demands nothing.
+    pub struct Cutoff("cutoff") {
+        /// Of restorations.
+        restore: Restoring,
+    }
+
+    /// What is demanded of a restoration.
+    pub struct Restoring("restore") {
+        /// Whether a second person has to confirm it.
+        second_person: At<bool>,
+        /// How long the second person has: 90s, 30m, 1h; 1h if absent.
+        within: Option<At<Lasting>>,
     }
 
     /// The box Sekimori runs on.

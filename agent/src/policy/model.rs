@@ -40,6 +40,8 @@ pub struct Policy {
     pub hours: Vec<Hours>,
     /// Groups, resolved; rules share them.
     pub groups: Vec<Arc<Group>>,
+    /// Services of its own by name, resolved.
+    pub services: BTreeMap<String, Vec<Service>>,
     /// Permissions, in document order; the first that matches and is open decides.
     pub rules: Vec<Rule>,
     /// Who may deliver alerts, and whom they may put in quarantine.
@@ -48,6 +50,8 @@ pub struct Policy {
     pub detection: Option<Detection>,
     /// Lists of addresses that others keep. Their contents are no part of the policy: they change without it.
     pub threat_lists: Vec<ThreatList>,
+    /// What is demanded of whoever lifts a cut-off.
+    pub restoring: Restoring,
     /// The built-in set.
     pub builtin: Builtin,
     /// The policy's own tests.
@@ -58,6 +62,21 @@ pub struct Policy {
     pub digests: Vec<[u8; 32]>,
     /// SHA-256 over the names and contents of those files: names the revision.
     pub hash: [u8; 32],
+}
+
+/// What is demanded of whoever lifts a cut-off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restoring {
+    /// A second person has to confirm it.
+    pub second_person: bool,
+    /// How many seconds the second person has.
+    pub seconds: u64,
+}
+
+impl Default for Restoring {
+    fn default() -> Self {
+        Self { second_person: false, seconds: 3_600 }
+    }
 }
 
 /// A zone or an external network.

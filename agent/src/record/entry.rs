@@ -54,6 +54,8 @@ pub enum Action {
     PlanDue,
     /// The time of a plan was over before it could be carried out.
     PlanMissed,
+    /// Somebody asked for a restoration that a second person has to confirm, or such a request ended without one.
+    RestoreRequest,
     /// Hosts were put in quarantine.
     Quarantine,
     /// Hosts were released from quarantine.

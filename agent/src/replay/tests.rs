@@ -18,7 +18,7 @@ use super::{
 };
 use crate::policy::model::{
     Builtin, Device, DeviceMode, External, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy,
-    Port, Published, Rule, Service,
+    Port, Published, Restoring, Rule, Service,
 };
 
 /// One question put to the judge.
@@ -156,6 +156,8 @@ fn policy() -> Policy {
         alert_receivers: Vec::new(),
         detection: None,
         threat_lists: Vec::new(),
+        services: std::collections::BTreeMap::new(),
+        restoring: Restoring::default(),
         builtin: Builtin {
             arp: true,
             ndp: true,

@@ -10,6 +10,7 @@ use crate::{
         identity::device_towards,
         limit, quarantine,
         rules::{self, Answer, Cursor, Question},
+        staged,
     },
     detect, mark,
     packet::{Packet, tcp},
@@ -149,9 +150,15 @@ pub unsafe fn converse<T: Tables>(
             tables.view_remove(&work.key, false);
             return Reason::FlowEnded as u32;
         }
-        if role == ROLE_BOX_OUT && work.answer.net != packet.net {
-            return Reason::WrongWay as u32;
+    }
+    if packet.staged != 0 {
+        let refused = unlisted(tables, packet, work, found, acting, role == 0 || stale);
+        if refused != 0 {
+            return refused;
         }
+    }
+    if stale && role == ROLE_BOX_OUT && work.answer.net != packet.net {
+        return Reason::WrongWay as u32;
     }
 
     if role == 0 {
@@ -163,6 +170,28 @@ pub unsafe fn converse<T: Tables>(
         flow::permit(view, &work.answer, packet);
     }
     carry(tables, packet, &work.key, view, what)
+}
+
+/// Whether a permitted conversation meets a cut that is restored in stages and is not on the list: the reason, or 0. `asked`:
+/// the rules were, just now; else `found` is the view that permits.
+#[inline(always)]
+fn unlisted<T: Tables>(
+    tables: &T,
+    packet: &mut Packet,
+    work: &Work,
+    found: *const View,
+    acting: u8,
+    asked: bool,
+) -> u32 {
+    let (net, rule, port);
+    if asked {
+        (net, rule, port) = (work.answer.net, work.answer.rule, work.question.port);
+    } else {
+        // SAFETY: the rules were not asked, because the caller read a role from it.
+        (net, rule) = unsafe { ((*found).net, (*found).rule) };
+        port = staged::port(packet, &work.key, acting == ROLE_BOX_OUT);
+    }
+    tables.unlisted(packet, &work.key, net, rule, port)
 }
 
 /// 0 if a packet of this direction comes from the view's initiator, else 1.
@@ -233,6 +262,10 @@ fn proven_reply<T: Tables>(tables: &T, packet: &mut Packet, key: &ViewKey, view:
     let refused = quarantine::refused(tables, packet, view.rule, view.slot);
     if refused != 0 {
         return refused;
+    }
+    if staged::held(packet) {
+        // It meets the list where it leaves.
+        packet.staged = staged::LISTED;
     }
     if what == QUOTED {
         return Reason::Related as u32;

@@ -1,8 +1,11 @@
 //! The cut-off: beats everything but the management path.
 
 use crate::{
-    abi::{CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, DIR_IN, MAC_ROUTER, MAX_MANAGEMENT, MacKey, NET_BOX, proto},
-    decide::local,
+    abi::{
+        CUT_ALL_STAGED, CUT_ANY_MAC, CUT_ANY_NET, CUT_ANY_PREFIX, CUT_ANY_STAGED, CUT_STAGED, DIR_IN, MAC_ROUTER,
+        MAX_MANAGEMENT, MacKey, NET_BOX, SLOT_STAGED, proto,
+    },
+    decide::{local, staged},
     packet::{CLASS_NDP, Packet, ethertype},
     reason::Reason,
     tables::{Addr, Tables},
@@ -12,8 +15,8 @@ use crate::{
 const NEIGHBOUR_SOLICIT: u8 = 135;
 const NEIGHBOUR_ADVERT: u8 = 136;
 
-/// A reason number to drop by, or 0. One word is read when nothing is cut. Notes in the packet which slot refuses it, or that
-/// only the management path lets it through.
+/// A reason number to drop by, or 0. One word is read when nothing is cut. Notes in the packet which slot refuses it, that
+/// only the management path lets it through, or that it meets a cut that is restored in stages ([`staged`]).
 #[inline(always)]
 pub fn cut<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     let word = tables.cut();
@@ -22,30 +25,65 @@ pub fn cut<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     }
     let mut slot = 0;
     let mut reason = 0;
-    if word.all != 0 {
+    // Of cuts that are restored in stages; what is cut whole beats them. Without the flag nothing is: whoever cuts by hand takes
+    // it away.
+    let stages = word.any & CUT_ANY_STAGED != 0;
+    let mut stage = 0;
+    if word.all == CUT_ALL_STAGED && stages {
+        stage = Reason::CutAll as u32;
+    } else if word.all != 0 {
         reason = Reason::CutAll as u32;
-    } else if word.any & CUT_ANY_NET != 0 && tables.cut_net(packet.net) {
-        reason = Reason::CutNetwork as u32;
-    } else {
-        if word.any & CUT_ANY_PREFIX != 0 {
-            slot = tables.cut_addr(&packet.src);
-            if slot == 0 {
-                slot = tables.cut_addr(&packet.dst);
-            }
-        }
-        if slot == 0 && word.any & CUT_ANY_MAC != 0 {
-            slot = tables.cut_mac(&mac(packet));
-        }
-        if slot != 0 {
-            reason = Reason::CutHost as u32;
+    }
+    if reason == 0 && word.any & CUT_ANY_NET != 0 {
+        let net = tables.cut_net(packet.net);
+        if net == CUT_STAGED && stages {
+            stage = Reason::CutNetwork as u32;
+        } else if net != 0 {
+            reason = Reason::CutNetwork as u32;
         }
     }
-    if reason != 0 && word.all != 2 && (managed(tables, packet) || finds_management(tables, packet)) {
+    if reason == 0 {
+        if word.any & CUT_ANY_PREFIX != 0 {
+            slot = tables.cut_addr(&packet.src);
+            if !whole(slot) {
+                slot = stricter(slot, tables.cut_addr(&packet.dst));
+            }
+        }
+        if !whole(slot) && word.any & CUT_ANY_MAC != 0 {
+            slot = stricter(slot, tables.cut_mac(&mac(packet)));
+        }
+        if whole(slot) || slot != 0 && !stages {
+            reason = Reason::CutHost as u32;
+        } else if slot != 0 {
+            stage = Reason::CutHost as u32;
+        }
+    }
+    packet.cut = slot & !SLOT_STAGED;
+    if reason | stage != 0 && word.all != 2 && (managed(tables, packet) || finds_management(tables, packet)) {
         packet.by_management = 1;
         return 0;
     }
-    packet.cut = slot;
-    reason
+    if reason != 0 {
+        return reason;
+    }
+    if stage != 0 {
+        packet.staged = stage as u8;
+    } else if stages {
+        packet.staged = staged::ELSEWHERE;
+    }
+    0
+}
+
+/// Whether a prefix or MAC with this slot is cut whole.
+#[inline(always)]
+const fn whole(slot: u32) -> bool {
+    slot != 0 && slot & SLOT_STAGED == 0
+}
+
+/// The slot that is cut whole, if one of both is; else one that is restored in stages.
+#[inline(always)]
+const fn stricter(one: u32, other: u32) -> u32 {
+    if whole(other) || one == 0 { other } else { one }
 }
 
 /// The reason of a packet that passed, with the management path named where it alone let the packet through a cut: what is

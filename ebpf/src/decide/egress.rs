@@ -153,7 +153,7 @@ fn leave<T: Tables>(
     }
     if what == QUOTED && role == ROLE_RESPONDER {
         // An error about a reply, from the initiator's side or from the box.
-        return related(tables, packet, found);
+        return related(tables, packet, work, found);
     }
     let outwards = role == 0 || role == ROLE_RESPONDER || (role == ROLE_BOX_OUT && !from_box);
     if what == OWN && !from_box && outwards && mark::kind(packet.mark) == mark::KIND_FORWARD {
@@ -162,7 +162,11 @@ fn leave<T: Tables>(
     if from_box && what == OWN && role != 0 && packet.tcp_flags & tcp::RST != 0 && packet.proto == proto::TCP {
         let own = role == ROLE_BOX_OUT || role == crate::abi::ROLE_BOX_IN;
         if !own {
-            return if builtin & BUILTIN_RESETS != 0 { related(tables, packet, found) } else { Reason::NoFlow as u32 };
+            return if builtin & BUILTIN_RESETS != 0 {
+                related(tables, packet, work, found)
+            } else {
+                Reason::NoFlow as u32
+            };
         }
     }
     if from_box && what == OWN && (role == ROLE_RESPONDER || role == ROLE_INITIATOR) {
@@ -179,10 +183,13 @@ fn leave<T: Tables>(
 
 /// About the conversation of a view that judges nothing itself.
 #[inline(always)]
-fn related<T: Tables>(tables: &T, packet: &Packet, view: *const View) -> u32 {
+fn related<T: Tables>(tables: &T, packet: &mut Packet, work: &Work, view: *const View) -> u32 {
     // SAFETY: the caller read its role, so the table vouches for it until the decision returns.
-    let (rule, slot) = unsafe { ((*view).rule, (*view).slot) };
-    let refused = quarantine::refused(tables, packet, rule, slot);
+    let (rule, slot, role) = unsafe { ((*view).rule, (*view).slot, (*view).role) };
+    let mut refused = quarantine::refused(tables, packet, rule, slot);
+    if refused == 0 {
+        refused = tables.leaves_listed(packet, &work.key, role == ROLE_RESPONDER);
+    }
     if refused != 0 { refused } else { Reason::Related as u32 }
 }
 
@@ -238,6 +245,10 @@ pub unsafe fn forward<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Wor
         }
     }
     let refused = quarantine::refused(tables, packet, number, rule.slot as u16);
+    if refused != 0 {
+        return refused;
+    }
+    let refused = tables.leaves_listed(packet, &work.key, true);
     if refused != 0 {
         return refused;
     }

@@ -1,8 +1,9 @@
 //! Fragments: a later one shares the verdict of its first (step 6).
 
 use crate::{
-    abi::{FRAG_RANGES, FRAG_TIMEOUT, FragEntry, FragKey, FragRange},
-    decide::flow::SECOND,
+    abi::{CUT_STAGED, FRAG_RANGES, FRAG_TIMEOUT, FragEntry, FragKey, FragRange},
+    decide::{flow::SECOND, staged},
+    mark,
     packet::Packet,
     reason::Reason,
     tables::Tables,
@@ -42,7 +43,8 @@ pub fn first<T: Tables>(tables: &T, packet: &Packet) -> u32 {
         total: 0,
         slot: packet.out_slot,
         poisoned: 0,
-        quarantined: (packet.quarantine != 0) as u16,
+        quarantined: (packet.quarantine != 0) as u8,
+        listed: (packet.staged == staged::LISTED) as u8,
         ranges: [FragRange::default(); FRAG_RANGES],
     };
     entry.ranges[0] = FragRange { start: 0, end: packet.frag_len };
@@ -79,6 +81,15 @@ pub fn later<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     if packet.quarantine != 0 && known.quarantined == 0 {
         // The first passed before there was a quarantine.
         return Reason::Quarantined as u32;
+    }
+    if packet.staged != 0 && known.listed == 0 {
+        // Likewise before it was restored in stages.
+        if staged::held(packet) {
+            return packet.staged as u32;
+        }
+        if tables.cut_net(mark::net(known.mark)) == CUT_STAGED {
+            return Reason::CutNetwork as u32;
+        }
     }
     let start = packet.frag_start;
     let end = start + packet.frag_len;

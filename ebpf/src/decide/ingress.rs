@@ -4,7 +4,7 @@ use crate::{
     abi::{ADDR_BROADCAST, ADDR_LISTED, ADDR_OPENS, BUILTIN_ICMP_ERRORS, IFACE_GUARDED, NET_BOX, ROLE_INITIATOR},
     decide::{
         converse::{OWN, QUOTED, Work},
-        cut, fast, flow, local, place, quarantine,
+        cut, fast, flow, local, place, quarantine, staged,
     },
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_FIRST, FRAG_LATER, Packet, ethertype},
@@ -90,6 +90,7 @@ fn judge<T: Tables>(tables: &T, packet: &mut Packet, work: &mut Work) -> u32 {
     };
     let found = flow::live(tables, &work.key, packet.now);
     let reason = tables.converse(packet, work, found, what, ROLE_INITIATOR);
+    packet.out_mark = staged::signed(packet, packet.out_mark);
     if packet.frag == FRAG_FIRST && passes(reason) {
         let verdict = tables.first_fragment(packet);
         if verdict != 0 {

@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod remark;
 
 pub mod rules;
+pub mod staged;
 
 use crate::{abi::PortKey, bytes::Bytes, packet::Packet, reason::Reason, tables::Tables};
 
@@ -44,6 +45,7 @@ fn place<T: Tables>(tables: &T, packet: &mut Packet, guarded: u16) -> u32 {
     packet.quarantine = 0;
     packet.by_management = 0;
     packet.contact = 0;
+    packet.staged = 0;
     packet.cut = 0;
     packet.out_slot = 0;
     packet.out_rule = 0;

@@ -2,8 +2,8 @@
 //! the views that the way in has just made or used.
 
 use crate::{
-    abi::{DIR_IN, IFACE_GUARDED, NET_BOX, NET_NONE, ViewKey},
-    decide::{converse::marked, flow, fragment, place},
+    abi::{CUT_ANY_STAGED, DIR_IN, IFACE_GUARDED, NET_BOX, NET_NONE, ROLE_INITIATOR, ViewKey},
+    decide::{converse::marked, flow, fragment, place, staged},
     mark,
     packet::{CLASS_ICMP_ERROR, CLASS_PLAIN, FRAG_LATER, Packet, ethertype},
     tables::Tables,
@@ -41,5 +41,12 @@ pub fn remark<T: Tables>(tables: &T, packet: &mut Packet) -> u32 {
     if view.net == NET_NONE {
         return mark::KIND_NONE;
     }
-    marked(packet.generation, view.role, DIR_IN, view.net, view.rule)
+    let mark = marked(packet.generation, view.role, DIR_IN, view.net, view.rule);
+    if view.role == ROLE_INITIATOR && tables.cut().any & CUT_ANY_STAGED != 0 && tables.cut_off(packet) == 0 {
+        let port = staged::port(packet, &key, false);
+        // What the way in refused does not come here; whether it found it on the list it could not say.
+        let _refused = tables.unlisted(packet, &key, view.net, view.rule, port);
+        return staged::signed(packet, mark);
+    }
+    mark
 }

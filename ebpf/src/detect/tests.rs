@@ -16,7 +16,7 @@ use crate::{
     abi::{
         Active, AddrEntry, CutWord, DeviceEntry, FragEntry, FragKey, GenConfig, HostPaceSet, IfaceEntry, LimitEntry,
         MacEntry, MacKey, ManagementEntry, NetEntry, PortKey, Quarantine, RuleEntry, RuleSet, Schedule, SeatSet,
-        Settings, View, ViewKey, ViewKey4, proto, quarantine_mac,
+        Settings, Stage, View, ViewKey, ViewKey4, proto, quarantine_mac,
     },
     classify::Line,
     packet::{Packet, ethertype, tcp},
@@ -65,7 +65,9 @@ impl Tables for Gate {
         limit(u32, u16) -> *const LimitEntry = core::ptr::null();
         schedule(u32, u32) -> *const Schedule = core::ptr::null();
         cut() -> CutWord = CutWord::default();
-        cut_net(u16) -> bool = false;
+        cut_net(u16) -> u32 = 0;
+        stage() -> *const Stage = core::ptr::null();
+        staged(&Addr) -> bool = false;
         cut_addr(&Addr) -> u32 = 0;
         cut_mac(&[u8; 6]) -> u32 = 0;
         management(u32) -> *const ManagementEntry = core::ptr::null();

@@ -1,6 +1,7 @@
 //! The agent under test: the built program, inside a gateway's namespace.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io,
     os::unix::{net::UnixStream, process::CommandExt as _},
@@ -45,12 +46,21 @@ pub struct Config {
     pub adopt_seconds: u32,
     /// Anything else at the top level of the configuration.
     pub extra: Vec<(&'static str, Value)>,
+    /// Variables of the process's environment.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Config {
     /// With this policy, native XDP, no management path, no adoption.
     pub fn new(policy: impl Into<PathBuf>) -> Self {
-        Self { policy: policy.into(), management: json!([]), xdp: "native", adopt_seconds: 0, extra: Vec::new() }
+        Self {
+            policy: policy.into(),
+            management: json!([]),
+            xdp: "native",
+            adopt_seconds: 0,
+            extra: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -62,6 +72,7 @@ pub struct Agent {
     process: Option<Child>,
     folder: TempDir,
     pins: PinFolder,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Agent {
@@ -96,7 +107,7 @@ impl Agent {
         }
         // JSON is YAML.
         fs::write(folder.path().join("agent.yaml"), serde_json::to_vec_pretty(&text)?)?;
-        Ok(Self { ns: ns.clone(), process: None, folder, pins })
+        Ok(Self { ns: ns.clone(), process: None, folder, pins, environment: config.environment.clone() })
     }
 
     /// Starts the process without waiting for it.
@@ -108,6 +119,7 @@ impl Agent {
             .arg(self.config_path())
             // Its output goes to a file that people read.
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

@@ -6,6 +6,7 @@ use sekimori::policy::model::{Mac, Policy};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
+    staged,
     state::{Management, OracleState},
     transport::Transport,
 };
@@ -44,13 +45,21 @@ pub enum Neighbour {
 }
 
 /// Whether the cut-off stops it; `Ok(true)` if it does not only because of the management path.
-pub fn check(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Result<bool, Reason> {
-    match stops(state, subject) {
+pub fn check(policy: &Policy, state: &mut OracleState, subject: &Subject<'_>) -> Result<bool, Reason> {
+    let managed = check_whole(policy, state, subject)?;
+    staged::note(state, subject, managed);
+    Ok(managed)
+}
+
+fn check_whole(policy: &Policy, state: &OracleState, subject: &Subject<'_>) -> Result<bool, Reason> {
+    // What is restored in stages is left to whoever judges the conversation, but for the management path.
+    let reason = stops(state, subject);
+    match reason.or_else(|| staged::met(state, subject)) {
         None => Ok(false),
         Some(_) if state.cut.all < 2 && (is_management(policy, state, subject) || finds_it(policy, state, subject)) => {
             Ok(true)
         }
-        Some(reason) => Err(reason),
+        Some(_) => reason.map_or(Ok(false), Err),
     }
 }
 

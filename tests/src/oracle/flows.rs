@@ -10,6 +10,7 @@ use super::{
     ip::Packet,
     quarantine,
     rules::{Permit, Question, What, permit},
+    staged,
     state::{Key, OracleState, Role, View},
     tcp::{Phase, Track},
     transport::{Tcp, Transport},
@@ -126,15 +127,27 @@ fn still_permitted(
     let view = &mut state.views[index];
     let refused = quarantined && !quarantine::permits(policy, view);
     let stale = view.revision != revision || view.deadline.is_some_and(|end| now >= end) || refused;
+    let (ends, what) = ((view.key.peer.0, view.key.far.0), view.what);
     if view.role == Role::Responder {
-        return if refused { Err(Reason::Quarantined) } else { Ok(()) };
+        if refused {
+            return Err(Reason::Quarantined);
+        }
+        if state.stage.leaving {
+            return staged::leaving(state, true, ends, what);
+        }
+        // A reply meets the list where it leaves.
+        state.stage.listed |= state.stage.any && state.stage.reason.is_some();
+        return Ok(());
     }
     if !stale {
-        return Ok(());
+        let talk = staged::Talk { ends, what, net: view.net, number: view.number };
+        return staged::check(policy, state, &talk);
     }
     match permit(policy, &view.question(policy, quarantined, now), now) {
         Err(reason) if quarantined => Err(reason),
         Ok(permit) => {
+            staged::check(policy, state, &staged::Talk { ends, what, net: permit.net, number: permit.number })?;
+            let view = &mut state.views[index];
             view.rule = permit.rule;
             view.number = permit.number;
             view.net = permit.net;

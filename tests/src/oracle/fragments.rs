@@ -1,13 +1,13 @@
 //! Pieces of datagrams (step 6).
 
 use jiff::{Timestamp, ToSpan};
-use sekimori::policy::model::Port;
+use sekimori::policy::model::{self, Port};
 use sekimori_ebpf::reason::Reason;
 
 use super::{
     Passed,
     ip::{Fragment, Packet},
-    state::{Datagram, OracleState},
+    state::{Datagram, Mark, OracleState},
     transport,
 };
 
@@ -67,11 +67,22 @@ pub(crate) fn later(
     let Some(fragment) = packet.fragment else {
         return Err(Reason::FragmentOrphan);
     };
+    let (stage, restored) = (state.stage, state.cut.staged.nets.clone());
     let Some(datagram) = find(state, place, packet, fragment, now) else {
         return Err(Reason::FragmentOrphan);
     };
     if !datagram.poisoned && packet.quarantined && !datagram.quarantined {
         return Err(Reason::Quarantined);
+    }
+    if !datagram.poisoned && stage.any && !datagram.listed {
+        if let Some(reason) = stage.reason {
+            return Err(reason);
+        }
+        if let Some(Mark::Forward { net: model::Place::Net(net), .. }) = &datagram.mark
+            && restored.contains(net)
+        {
+            return Err(Reason::CutNetwork);
+        }
     }
     let (start, end) = (fragment.offset, fragment.offset + fragment.len);
     let mut ranges = datagram.ranges.clone();
@@ -101,7 +112,10 @@ pub(crate) fn later(
     if !fragment.more {
         datagram.total = Some(end);
     }
-    Ok(Passed { reason: Reason::Fragment, rule: datagram.rule.clone(), mark: datagram.mark.clone() })
+    let passed = Passed { reason: Reason::Fragment, rule: datagram.rule.clone(), mark: datagram.mark.clone() };
+    let listed = datagram.listed;
+    state.stage.listed |= listed;
+    Ok(passed)
 }
 
 fn merged(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
@@ -151,6 +165,7 @@ pub(crate) fn remember(state: &mut OracleState, place: Place<'_>, packet: &Packe
         opened: now,
         rule: passed.rule.clone(),
         quarantined: packet.quarantined,
+        listed: state.stage.listed,
         mark: passed.mark.clone(),
         total: None,
         poisoned: false,

@@ -9,10 +9,11 @@ use sekimori::{
         registry::Registry,
         schedule::{Clock, windows},
     },
-    policy::model::Policy,
+    dataplane::{CutTables, StageList, StagedCut},
+    policy::model::{Policy, Service},
 };
 use sekimori_ebpf::{
-    abi::{DIR_IN, DIR_OUT, IFACE_GUARDED, IfaceEntry, ManagementEntry},
+    abi::{DIR_IN, DIR_OUT, IFACE_GUARDED, IfaceEntry, ManagementEntry, staged_service},
     decide::{self, converse::Work},
     packet::Packet,
     parse::parse,
@@ -23,7 +24,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     Event, Origin, Verdict, Way,
     generate::policy::base,
-    state::{Cut, Management, Quarantine},
+    state::{Cut, Management, Quarantine, Staged},
     subject::Subject,
 };
 
@@ -118,7 +119,9 @@ impl Subject for Host {
             })
             .collect();
         let macs: Vec<[u8; 6]> = cut.macs.iter().map(|mac| mac.0).collect();
-        self.tables.set_cut(cut.all, &nets, &cut.prefixes, &macs);
+        let staged = staged(&cut.staged, id);
+        let tables = CutTables { all: cut.all, nets, prefixes: cut.prefixes.clone(), macs, staged };
+        self.tables.set_cut(&tables);
         self.tables.set_management(&paths);
         Ok(())
     }
@@ -165,5 +168,32 @@ impl Subject for Host {
             self.marks.insert(event.number, (packet.ifindex, packet.out_mark));
         }
         Ok(Some(verdict))
+    }
+}
+
+/// Cuts that are restored in stages, as the tables take them; `id` gives the number of a net.
+pub(super) fn staged(staged: &Staged, id: impl Fn(&usize) -> u16) -> StagedCut {
+    let number = |proto: u8, first: u16, last: u16| (staged_service(proto, first), staged_service(proto, last));
+    let code = |kind: u8, code: Option<u8>| {
+        let first = u16::from(kind) << 8;
+        code.map_or((first, first | 0xff), |code| (first | u16::from(code), first | u16::from(code)))
+    };
+    let services = staged.services.iter().map(|service| match *service {
+        Service::Tcp(first, last) => number(6, first, last),
+        Service::Udp(first, last) => number(17, first, last),
+        Service::Icmp(kind, its) => number(1, code(kind, its).0, code(kind, its).1),
+        Service::Icmpv6(kind, its) => number(58, code(kind, its).0, code(kind, its).1),
+        Service::Protocol(proto) => number(proto, 0, u16::MAX),
+    });
+    StagedCut {
+        all: staged.all,
+        nets: staged.nets.iter().map(id).collect(),
+        prefixes: staged.prefixes.clone(),
+        macs: staged.macs.iter().map(|mac| mac.0).collect(),
+        list: StageList {
+            addresses: staged.addresses.clone(),
+            macs: staged.list_macs.iter().map(|mac| mac.0).collect(),
+            services: services.collect(),
+        },
     }
 }

@@ -20,7 +20,7 @@ use sekimori::{
 
 use super::{
     Event, Origin, Verdict, Way,
-    host::{boottime, entry},
+    host::{boottime, entry, staged},
     state::{Cut, Management, Quarantine},
     subject::Subject,
 };
@@ -104,6 +104,7 @@ impl Subject for Kernel {
             nets: cut.nets.iter().map(id).collect(),
             prefixes: cut.prefixes.clone(),
             macs: cut.macs.iter().map(|mac| mac.0).collect(),
+            staged: staged(&cut.staged, id),
         };
         self.instance.cut(&tables)?;
         let paths: Vec<_> = management

@@ -23,6 +23,7 @@ pub mod million;
 pub mod quarantine;
 pub mod rules;
 pub mod sanity;
+pub mod staged;
 pub mod state;
 pub mod subject;
 pub mod tcp;
@@ -118,6 +119,9 @@ impl Passed {
 /// Judges one packet and remembers what later packets need to know.
 pub fn judge(policy: &Policy, state: &mut OracleState, event: &Event) -> Verdict {
     state.by_management = false;
+    let signed =
+        matches!(event.way, Way::Out { origin: Origin::Guarded { event }, .. } if state.signed.contains(&event));
+    state.stage = state::Meets { signed, ..state::Meets::default() };
     let outcome = match &event.way {
         Way::In { interface } => way_in::judge(policy, state, event, interface),
         Way::Out { interface, origin } => way_out::judge(policy, state, event, interface, *origin),
@@ -125,6 +129,9 @@ pub fn judge(policy: &Policy, state: &mut OracleState, event: &Event) -> Verdict
     match outcome {
         Ok(passed) => {
             if let Some(mark) = passed.mark {
+                if state.stage.listed && (state.stage.forward || matches!(mark, Mark::Forward { .. })) {
+                    state.signed.insert(event.number);
+                }
                 state.marks.insert(event.number, mark);
             }
             let reason = if state.by_management { Reason::Management } else { passed.reason };

@@ -1,10 +1,14 @@
 //! What the oracle remembers between packets, and the overlay that is not part of the policy.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sekimori::policy::model::{Mac, Place, Port};
+use sekimori::policy::model::{Mac, Place, Port, Service};
+use sekimori_ebpf::reason::Reason;
 
 use super::{
     limits::{Pace, Place as Taken},
@@ -23,6 +27,10 @@ pub struct OracleState {
     pub management: Vec<Management>,
     /// The packet under judgement passes a cut by the management path alone.
     pub by_management: bool,
+    /// What cuts that are restored in stages mean for the packet under judgement.
+    pub stage: Meets,
+    /// Events whose way in found them on the list, to be forwarded.
+    pub signed: BTreeSet<usize>,
     /// Counts switches: a view judged under another number is judged again.
     pub revision: u64,
     /// One entry a conversation and interface.
@@ -48,6 +56,46 @@ pub struct Cut {
     pub prefixes: Vec<IpNet>,
     /// MACs.
     pub macs: Vec<Mac>,
+    /// What is restored in stages; none of its prefixes lies in one above.
+    pub staged: Staged,
+}
+
+/// Cuts that stand but for what is on a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Staged {
+    /// Everything.
+    pub all: bool,
+    /// Net indices.
+    pub nets: Vec<usize>,
+    /// Hosts and prefixes.
+    pub prefixes: Vec<IpNet>,
+    /// MACs.
+    pub macs: Vec<Mac>,
+    /// The list: addresses of hosts.
+    pub addresses: Vec<IpAddr>,
+    /// The list: MACs of hosts.
+    pub list_macs: Vec<Mac>,
+    /// The list: services.
+    pub services: Vec<Service>,
+}
+
+/// What cuts that are restored in stages mean for one packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Meets {
+    /// There is such a cut, somewhere.
+    pub any: bool,
+    /// The packet meets one by itself.
+    pub reason: Option<Reason>,
+    /// The MAC beyond the interface.
+    pub mac: Option<Mac>,
+    /// The packet leaves.
+    pub leaving: bool,
+    /// The way in found it on the list.
+    pub signed: bool,
+    /// It met one and may pass.
+    pub listed: bool,
+    /// An error that its way in sends on like the conversation it is about.
+    pub forward: bool,
 }
 
 /// Hosts in quarantine.
@@ -171,6 +219,8 @@ pub struct Datagram {
     pub rule: Option<String>,
     /// Whether the first fragment's host was in quarantine.
     pub quarantined: bool,
+    /// Whether the first fragment met a cut restored in stages and passed.
+    pub listed: bool,
     /// The first fragment's mark.
     pub mark: Option<Mark>,
     /// Its end, once the last fragment was seen.

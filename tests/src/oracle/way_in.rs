@@ -12,7 +12,7 @@ use super::{
     ip::Packet,
     limits, listed, quarantine,
     rules::{Question, What, permit},
-    sanity,
+    sanity, staged,
     state::{Mark, OracleState, Role},
     transport::{self, Transport},
 };
@@ -110,7 +110,9 @@ fn conversation(
     }
 
     if errors::is_error(packet, transport) {
-        let mark = match flows::related(policy, state, port, packet, true, now)? {
+        let role = flows::related(policy, state, port, packet, true, now)?;
+        state.stage.forward = role == Role::Initiator;
+        let mark = match role {
             Role::BoxIn | Role::BoxOut => Mark::Local,
             Role::Initiator | Role::Responder => Mark::Reply,
         };
@@ -144,6 +146,9 @@ fn conversation(
         quarantined: packet.quarantined,
     };
     let permit = permit(policy, &question, now)?;
+    let ends = (packet.src, packet.dst);
+    let talk = staged::Talk { ends, what: question.what, net: permit.net, number: permit.number };
+    staged::check(policy, state, &talk)?;
     limits::admit(policy, state, &permit.rule, packet.src, key.as_ref(), now)?;
     let mark = match permit.net {
         Place::Box => Mark::Local,

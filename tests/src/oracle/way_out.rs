@@ -10,7 +10,7 @@ use super::{
     ip::Packet,
     limits, quarantine,
     rules::{Permit, Question, What, permit},
-    sanity,
+    sanity, staged,
     state::{Mark, OracleState, Role},
     transport::{self, Transport, flag},
 };
@@ -167,6 +167,7 @@ fn forwarded(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>, ma
             if packet.quarantined && !number.is_some_and(|number| policy.rules[number].quarantined) {
                 return Err(Reason::Quarantined);
             }
+            staged::leaving(state, true, (packet.src, packet.dst), What::of(packet, transport))?;
             if let Some(key) = key {
                 prove(state, key, (rule, number.unwrap_or(usize::MAX)), net, leaving);
             }
@@ -264,6 +265,8 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         if packet.quarantined && !quarantine::permits(policy, &state.views[index]) {
             return Err(Reason::Quarantined);
         }
+        let (ends, what) = ((packet.src, packet.dst), state.views[index].what);
+        staged::leaving(state, false, ends, what)?;
         return Ok(passed(Reason::Related, None));
     }
     if errors::is_error(packet, transport) {
@@ -290,6 +293,9 @@ fn own(policy: &Policy, state: &mut OracleState, leaving: &Leaving<'_>) -> Resul
         quarantined: packet.quarantined,
     };
     let permit = permit(policy, &question, now)?;
+    let ends = (packet.src, packet.dst);
+    let talk = staged::Talk { ends, what: question.what, net: permit.net, number: permit.number };
+    staged::check(policy, state, &talk)?;
     if permit.net != Place::Net(net) {
         return Err(Reason::WrongWay);
     }

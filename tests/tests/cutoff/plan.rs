@@ -265,3 +265,28 @@ fn what_makes_no_plan_is_refused_and_changes_nothing() -> Result<()> {
     assert_eq!(scene.agent.cli(words)?.code, Some(2));
     Ok(())
 }
+
+/// Nobody sits before the screen when a plan is carried out: what could not be proven is a fault until somebody has proven it.
+#[test]
+fn a_plan_that_is_not_proven_is_said_until_it_is() -> Result<()> {
+    let scene = scene()?;
+    // A program is missing from one interface, and the agent looks for such things once a minute.
+    let links = scene.agent.pins_path().join("links");
+    for link in std::fs::read_dir(&links)?.filter_map(Result::ok) {
+        if link.file_name().to_string_lossy().starts_with("wan0:out") {
+            std::fs::remove_file(link.path())?;
+        }
+    }
+    plan(&scene.agent, &ahead(1)?, &[])?;
+    let due = || Ok(recorded(&scene.agent, &["plan_due"])?.pop());
+    let due = tool::until("the plan to be carried out", SOON, due)?;
+    ensure!(due["result"]["message"].to_string().contains("NOT proven"), "{due}");
+    let faults = |scene: &Scene| -> Result<String> { Ok(asked(&scene.agent, &["status"])?.1["faults"].to_string()) };
+    ensure!(faults(&scene)?.contains("NOT proven") && metric(&scene.agent, "sekimori_faults")? >= 1.0);
+    // It looks at once when a link changes.
+    tool::must(scene.town.gateway.command("ip").args(["link", "set", "wan0", "alias", "line"]), SOON)?;
+    let verified = || Ok(scene.agent.cli(["cutoff", "verify"])?.ok().then_some(()));
+    tool::until("the cut to be proven", SOON, verified)?;
+    ensure!(!faults(&scene)?.contains("NOT proven"));
+    restore(&scene.agent, &["network", "internet"])
+}

@@ -1,11 +1,20 @@
 //! A town hall with its traffic, and the words of its administrator.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
+use nix::unistd::Group;
+use sekimori::{
+    api::{
+        client,
+        protocol::{Ask, Reply, Request},
+    },
+    cli::text::Lang,
+};
 use sekimori_tests::harness::{
     agent::{Agent, Config},
     download::Download,
@@ -37,6 +46,20 @@ pub(crate) fn scene() -> Result<Scene> {
 
 /// The same, with more in the agent's configuration.
 pub(crate) fn scene_with(extra: Vec<(&'static str, Value)>) -> Result<Scene> {
+    scene_of(extra, "")
+}
+
+/// The same, with more at the end of the policy.
+pub(crate) fn scene_of(extra: Vec<(&'static str, Value)>, ends: &str) -> Result<Scene> {
+    scene_in(Vec::new(), extra, ends)
+}
+
+/// The same, with these variables in the agent's environment.
+pub(crate) fn scene_in(
+    environment: Vec<(&'static str, OsString)>,
+    extra: Vec<(&'static str, Value)>,
+    ends: &str,
+) -> Result<Scene> {
     let town = Town::build(&[&PC_017, &ADMIN_PC, &WEB, &LGWAN_PC, &INTERNET_ROUTER, &LGWAN_ROUTER])?;
     town.translate()?;
     let policies = Policies::new()?;
@@ -48,11 +71,13 @@ pub(crate) fn scene_with(extra: Vec<(&'static str, Value)>) -> Result<Scene> {
         rule("ssh", "{zone: office, devices: [admin-pc]}", "box", "ssh"),
         rule("own", "box", "internet", "dns, ping"),
         publish.to_owned(),
+        ends.to_owned(),
     ];
     let mut config = Config::new(policies.town("policy", &rules)?);
     config.management = json!([{"interface": "lan0", "sources": ["192.168.10.18/32"], "port": 22}]);
     config.extra.push(("roles", json!({"operator": OPERATORS, "viewer": VIEWERS})));
     config.extra.extend(extra);
+    config.environment = environment;
     let agent = Agent::start(&town.gateway, &config)?;
     Ok(Scene { agent, _policies: policies, town })
 }
@@ -127,4 +152,26 @@ pub(crate) fn recorded(agent: &Agent, actions: &[&str]) -> Result<Vec<Value>> {
         .into_iter()
         .filter(|line| line["action"].as_str().is_some_and(|action| actions.contains(&action)))
         .collect())
+}
+
+/// Speaks to the control socket as this user with this group. Credentials are a thread's own on Linux.
+pub(crate) fn ask_as(agent: &Agent, uid: u32, group: &str, ask: Ask) -> Result<Reply> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let gid = Group::from_name(group)?.with_context(|| format!("no group {group}"))?.gid.as_raw();
+    let socket = agent.socket_path();
+    let folder = socket.parent().context("a socket in no folder")?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+    let request = Request { lang: Lang::En, claims_from: None, ask };
+    std::thread::spawn(move || -> Result<Reply> {
+        let keep = u32::MAX;
+        for (call, id) in [(libc::SYS_setresgid, gid), (libc::SYS_setresuid, uid)] {
+            // SAFETY: a plain system call on numbers; it changes this thread alone, which ends with the question.
+            if unsafe { libc::syscall(call, keep, id, keep) } != 0 {
+                return Err(std::io::Error::last_os_error().into());
+            }
+        }
+        Ok(client::ask(&socket, &request)?)
+    })
+    .join()
+    .map_err(|_| anyhow!("the asking thread panicked"))?
 }

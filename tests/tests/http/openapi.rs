@@ -79,6 +79,10 @@ fn close(schema: &mut Value) {
     }
 }
 
+fn in_days(days: i64) -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).to_string()
+}
+
 /// Good requests, in this order: lists are asked for while something is in them.
 fn requests() -> Vec<(&'static str, Option<Value>)> {
     let alert = |status: &str, labels: Value| json!({"status": status, "labels": labels, "annotations": {}});
@@ -96,7 +100,12 @@ fn requests() -> Vec<(&'static str, Option<Value>)> {
         ("alerts", Some(alerts)),
         ("status", None),
         ("cutoffs", None),
+        (
+            "plan",
+            Some(json!({"objects": objects, "at": in_days(3), "lasting": 7200, "reason": "work", "notice": true})),
+        ),
         ("plans", None),
+        ("unplan", Some(json!({"number": 1, "reason": "rain"}))),
         ("quarantines", None),
         ("incidents", None),
         ("incident", None),
@@ -105,6 +114,8 @@ fn requests() -> Vec<(&'static str, Option<Value>)> {
         ("release", Some(json!({"objects": [host("pc-017")], "reason": "clean"}))),
         ("restore", Some(json!({"objects": objects, "reason": "", "dry_run": true}))),
         ("restore", Some(json!({"objects": objects, "reason": "clean"}))),
+        // The number is that of the restoration before.
+        ("confirm", Some(json!({"id": 0}))),
     ]
 }
 
@@ -162,7 +173,8 @@ fn every_operation_does_what_the_document_says() -> Result<()> {
     let mut scene = Scene::build(
         json!({"listen": "127.0.0.1:9443"}),
         sekimori_tests::harness::policy::TOWN,
-        "alert_receivers:\n  ids: {token: ids-1, label: host, may_quarantine: [office], for: 2h}\n",
+        "alert_receivers:\n  ids: {token: ids-1, label: host, may_quarantine: [office], for: 2h}\n\
+         cutoff: {restore: {second_person: true}}\n",
     )?;
     scene.agent.stop()?;
     let seen = Seen {
@@ -197,8 +209,12 @@ fn every_operation_does_what_the_document_says() -> Result<()> {
     for (number, operation) in operations.iter().enumerate().filter(|(_, operation)| operation.id != "openapi") {
         refused(&document, operation, &who, &large, &format!("127.0.1.{}", number + 1))?;
     }
-    for (id, body) in requests() {
+    let mut waiting = json!(null);
+    for (id, mut body) in requests() {
         let operation = operations.iter().find(|operation| operation.id == id).context(id)?;
+        if id == "confirm" {
+            body = Some(json!({"id": waiting}));
+        }
         if let Some(body) = &body {
             let schema = &operation.it["requestBody"]["content"]["application/json"]["schema"];
             let faults = document.faults(schema, body)?;
@@ -208,11 +224,13 @@ fn every_operation_does_what_the_document_says() -> Result<()> {
         let caller = match id {
             "alerts" => &who.receiver,
             "openapi" => &who.nobody,
+            "confirm" => &who.other,
             _ => &who.operator,
         };
         let answer = send(caller, operation, body.map(|body| body.to_string()).as_deref(), &[])?;
         ensure!(answer.status == 200, "{id}: {answer:?}");
         document.check(operation, &answer)?;
+        waiting = answer.json["body"]["waiting"]["id"].clone();
     }
     // A check that nothing fails is none.
     let cutoffs = operations.iter().find(|operation| operation.id == "cutoffs").context("cutoffs")?;

@@ -23,7 +23,7 @@ fn nobody_is_known_and_each_role_may_what_it_may() -> Result<()> {
     let (viewer, operator) = (nobody.token(&view), nobody.token(&operate));
     let status = viewer.get("/v1/status")?;
     ensure!(status.status == 200 && status.json["body"]["enforcing"] == true, "{status:?}");
-    for path in ["/v1/cutoff", "/v1/restore", "/v1/quarantine", "/v1/release"] {
+    for path in ["/v1/cutoff", "/v1/restore", "/v1/plan", "/v1/quarantine", "/v1/release"] {
         let refused = viewer.post(path, &cut)?;
         ensure!((refused.status, refused.code()) == (403, "forbidden"), "{path}: {refused:?}");
     }
@@ -126,6 +126,19 @@ fn a_token_acts_on_its_objects_only() -> Result<()> {
     }
     let cut =
         |drill| json!({"objects": [{"kind": "all"}], "including_management": true, "drill": drill, "reason": "worm"});
+    // What others planned is not theirs to take back.
+    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72)).to_string();
+    let plan = |object| json!({"objects": [object], "at": at, "reason": "work"});
+    ensure!(desk.post("/v1/plan", &plan(network("internet")))?.status == 403);
+    let planned = operator.post("/v1/plan", &plan(network("internet")))?;
+    ensure!(planned.status == 200 && planned.json["body"]["plan"]["number"] == 1, "{planned:?}");
+    let back = json!({"number": 1, "reason": "rain"});
+    ensure!(desk.post("/v1/unplan", &back)?.status == 403);
+    ensure!(operator.post("/v1/unplan", &back)?.status == 200);
+    let own = json!({"kind": "zone", "name": "office"});
+    ensure!(desk.post("/v1/plan", &plan(own))?.status == 200);
+    ensure!(desk.post("/v1/unplan", &json!({"number": 2, "reason": "rain"}))?.status == 200);
+
     let refused = operator.post("/v1/cutoff", &cut(false))?;
     ensure!((refused.status, refused.code()) == (403, "forbidden"), "{refused:?}");
     ensure!(scene.reaches()?);

@@ -59,6 +59,26 @@ texts! {
     proof_unguarded(object, name) "{object}: the programs are not attached to {name}" "{object}: {name} にプログラムが接続されていません";
     proof_link_up(object, name) "{object}: {name} is up" "{object}: {name} が起動しています";
 
+    restore_two_people() "the policy demands a second person: a restore only asks, and somebody else confirms it with `sekimori restore confirm`" "方針により二人目の確認が必要です。復旧コマンドは申請となり、別の人が `sekimori restore confirm` で確認します";
+    restore_waiting(objects, id, expires) "{objects}: NOT restored yet, waiting for a second person until {expires}; from another account: `sekimori restore confirm {id}`" "{objects}: まだ復旧していません。{expires} まで二人目の確認を待ちます。別のアカウントで実行してください: `sekimori restore confirm {id}`";
+    request_failed(objects, why) "the restoration of {objects} could not be asked for, nothing was lifted: {why}" "{objects} の復旧を申請できません(何も解除していません): {why}";
+    request_full(limit) "{limit} restorations wait for a second person already; `sekimori cutoff list` shows them, and they end by themselves" "確認待ちの復旧が既に{limit}件あります。`sekimori cutoff list` で確認できます(期限で自動的に消えます)";
+    confirm_absent(id, waiting) "no restoration waits as {id}: its time is over, or what it was about was lifted or cut off again. Waiting: {waiting}. Ask again with `sekimori restore`" "{id} で待っている復旧はありません(期限切れ、または対象が復旧・再遮断されました)。確認待ち: {waiting}。`sekimori restore` でもう一度申請してください";
+    confirm_same_person(id, name) "{name} asked for restoration {id} and cannot confirm it: a second person has to, from another account, token or certificate. Nothing was lifted" "復旧 {id} は {name} の申請です。同じアカウントでは確認できません。別の人が別のアカウント・トークン・証明書で確認してください。何も解除していません";
+    confirm_alone() "--dry-run and --first go with the objects, not with `confirm`" "--dry-run と --first は `confirm` ではなく対象と一緒に指定してください";
+    restored_first(object, first) "{object}: only {first} passes again, the rest stays cut off" "{object}: {first} だけが通信可能です。その他は遮断中のままです";
+    restore_opens_first(object, first) "  {object}: {first} passes again as the policy says, nothing else does" "  {object}: {first} は方針どおり通信可能になります。その他は遮断のままです";
+    stage_other(objects, first) "{objects} is being restored in stages already (for {first}), and there is one list for all: restore it whole first, or name it as well" "{objects} は段階的に復旧中です({first})。段階復旧の一覧は全体で一つです。先に完全に復旧するか、併せて指定してください";
+    first_word(word) "`{word}` is neither host:ADDR|MAC|DEVICE nor service:NAME" "`{word}` は host:アドレス|MAC|端末名 でも service:サービス名 でもありません";
+    first_host(name) "no host {name}: name an address, a MAC or a device of the policy in force" "ホスト {name} はありません。アドレス、MAC、または適用中の方針の端末名を指定してください";
+    first_service(name) "no service {name}: name one that rules can name (https, tcp/8443, one of the policy's own)" "サービス {name} はありません。規則で使えるもの(https、tcp/8443、方針で定義したもの)を指定してください";
+    first_full(limit) "at most {limit} protocols and port ranges can be restored first; name fewer services" "先に復旧できるプロトコル・ポート範囲は{limit}件までです。サービスを減らしてください";
+    cut_list_first(first) " (restored in stages: {first} passes)" "(段階復旧中: {first} のみ通信可)";
+    proof_staged(object, first) "{object} is restored in stages: {first} passes, so that counters and test packets prove nothing; what is in the tables was compared" "{object} は段階的に復旧中です。{first} が通信するため、カウンターと試験パケットでは確認できません(表の内容は照合しました)";
+    usage_confirm() "write `sekimori restore confirm NUMBER`; `sekimori cutoff list` shows the numbers" "`sekimori restore confirm 番号` と指定してください。番号は `sekimori cutoff list` で確認できます";
+    cut_list_waiting(name, reason, id, expires) "    restore asked for by {name} ({reason}), waiting for a second person until {expires}: `sekimori restore confirm {id}`" "    復旧の申請: {name}({reason})、{expires} まで二人目の確認待ち: `sekimori restore confirm {id}`";
+    cut_list_asked(name, id) " (restore asked for by {name}, request {id})" "({name} が復旧を申請中、番号 {id})";
+
     restore_dry() "nothing was lifted; this is what a restore would do:" "何も解除していません。復旧すると次のようになります:";
     restore_opens(object, count) "  {object} passes again as the policy says; {count} conversation(s) may resume" "  {object} は方針どおり通信可能になります。{count}件の通信が再開できます";
     restore_opens_net(object, count, rules, views) "  {object} passes again by {count} rule(s): {rules}; {views} conversation(s) may resume" "  {object} は{count}件の規則で通信可能になります: {rules}。{views}件の通信が再開できます";

@@ -34,6 +34,7 @@ texts! {
     plans_not_kept(why) "planned cut-offs could not be written to disk: {why}. After a restart of the agent a plan may be carried out a second time" "計画中の遮断をディスクに書き込めません: {why}。エージェントの再起動後、同じ計画がもう一度実行されるおそれがあります";
     fault_plans_missed(numbers) "planned cut-offs were MISSED: {numbers}. See `sekimori cutoff plans`; cut off or plan anew, then put them away: sekimori cutoff unplan N --reason …"
         "計画した遮断が実行されませんでした: 計画{numbers}。`sekimori cutoff plans` で確認し、遮断または計画し直した後、`sekimori cutoff unplan 番号 --reason …` で片付けてください";
+    fault_plan_unproven(number) "planned cut-off {number} was carried out and is NOT proven: `sekimori cutoff verify` says what could not be verified" "計画した遮断 {number} は実行しましたが、確認が取れていません。`sekimori cutoff verify` で確認できない点を調べてください";
     fault_plans_failing(plans) "planned cut-offs FAIL and are tried again: {plans}. Cut off by hand: sekimori cutoff … --reason …" "計画した遮断に失敗し、再試行しています: {plans}。手動で遮断してください: sekimori cutoff … --reason …";
 
     notice_file_exists(path) "{path} exists already; name another file for the notice. Nothing was planned" "{path} は既にあります。案内文の保存先に別の名前を指定してください。計画していません";

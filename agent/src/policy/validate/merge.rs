@@ -31,6 +31,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
             alert_receivers: Named::default(),
             detection: None,
             threat_lists: Named::default(),
+            cutoff: None,
             builtin: None,
             tests: Vec::new(),
         };
@@ -41,6 +42,7 @@ pub(super) fn merge(files: Vec<File>, sink: &mut Sink) -> File {
         once(&mut all.r#box, file.r#box, "box", |section| section.span, sink);
         once(&mut all.builtin, file.builtin, "builtin", |section| section.span, sink);
         once(&mut all.detection, file.detection, "detection", |section| section.span, sink);
+        once(&mut all.cutoff, file.cutoff, "cutoff", |section| section.span, sink);
         all.holidays.extend(file.holidays);
         all.rules.extend(file.rules);
         all.publish.extend(file.publish);

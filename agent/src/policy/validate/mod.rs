@@ -23,7 +23,7 @@ use super::{
     document::{self, File},
     lists::Folder,
     load::Sources,
-    model::{Builtin, L2Control, Policy},
+    model::{Builtin, L2Control, Policy, Restoring},
     spans::Spans,
     words::{Moment, Until},
 };
@@ -80,7 +80,8 @@ pub(super) fn validate(
     }
     let (declared, groups) = groups.into_parts();
     spans.groups = declared;
-    spans.services = services.declared();
+    let (declared, services) = services.into_parts();
+    spans.services = declared;
     let (files, digests, hash) = sources.finish();
     let policy = Policy {
         organisation: document.organisation.map(|name| name.value.0).unwrap_or_default(),
@@ -91,10 +92,12 @@ pub(super) fn validate(
         devices: devices.list,
         hours: hours.list,
         groups,
+        services,
         rules,
         alert_receivers,
         detection,
         threat_lists,
+        restoring: restoring(document.cutoff.as_ref()),
         builtin: builtin(document.builtin.as_ref()),
         tests,
         files,
@@ -114,6 +117,15 @@ struct Context {
     services: Services,
     hours: hours::HoursTable,
     budget: usize,
+}
+
+fn restoring(given: Option<&document::Cutoff>) -> Restoring {
+    let Some(document::Cutoff { restore, .. }) = given else { return Restoring::default() };
+    let usual = Restoring::default();
+    Restoring {
+        second_person: restore.second_person.value,
+        seconds: restore.within.as_ref().map_or(usual.seconds, |within| within.value.0),
+    }
 }
 
 fn builtin(given: Option<&document::Builtin>) -> Builtin {

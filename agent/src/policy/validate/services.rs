@@ -1,6 +1,9 @@
 //! Services: inline entries, other services and the built-in catalogue, resolved.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use super::{
     super::{
@@ -137,8 +140,14 @@ impl Services {
         entries
     }
 
-    pub(super) fn declared(self) -> Vec<Declared> {
-        self.declared
+    /// Where they are declared, and what they are.
+    pub(super) fn into_parts(self) -> (Vec<Declared>, BTreeMap<String, Vec<Service>>) {
+        let entries = self.resolved.iter().map(|state| match state {
+            State::Done(entries) => entries.to_vec(),
+            State::Untouched | State::Active => Vec::new(),
+        });
+        let named = self.declared.iter().map(|service| service.name.clone()).zip(entries).collect();
+        (self.declared, named)
     }
 }
 

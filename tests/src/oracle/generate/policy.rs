@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan, civil::date};
 use sekimori::policy::addresses::{Addresses, Group};
 use sekimori::policy::model::{
     Builtin, Device, DeviceMode, External, Hours, L2Control, Limits, Mac, Net, NetBuiltin, NetKind, Party, Place,
-    Policy, Port, Published, Rate, Rule, Service,
+    Policy, Port, Published, Rate, Restoring, Rule, Service,
 };
 
 use super::rng::Rng;
@@ -106,6 +106,8 @@ pub fn policy(rng: &mut Rng) -> Policy {
         alert_receivers: Vec::new(),
         detection: None,
         threat_lists: Vec::new(),
+        services: std::collections::BTreeMap::new(),
+        restoring: Restoring::default(),
         builtin: builtin(rng),
         tests: Vec::new(),
         files: Vec::new(),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use jiff::{Timestamp, ToSpan};
 use sekimori::policy::model::{
-    Builtin, Device, DeviceMode, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port, Rule, Service,
+    Builtin, Device, DeviceMode, L2Control, Mac, Net, NetBuiltin, NetKind, Party, Place, Policy, Port, Restoring, Rule,
+    Service,
 };
 
 use super::{
@@ -171,6 +172,8 @@ impl Shape {
             alert_receivers: Vec::new(),
             detection: None,
             threat_lists: Vec::new(),
+            services: std::collections::BTreeMap::new(),
+            restoring: Restoring::default(),
             builtin: Builtin {
                 arp: true,
                 ndp: true,

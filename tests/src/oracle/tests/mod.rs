@@ -110,6 +110,8 @@ fn town() -> Policy {
         alert_receivers: Vec::new(),
         detection: None,
         threat_lists: Vec::new(),
+        services: std::collections::BTreeMap::new(),
+        restoring: Restoring::default(),
         builtin: Builtin {
             arp: true,
             ndp: true,

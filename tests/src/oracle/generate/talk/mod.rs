@@ -25,8 +25,8 @@ use super::{
     spoil,
 };
 use crate::oracle::{
-    Event, OracleState, Origin, Way, judge,
-    state::{Cut, Management, Quarantine},
+    Event, OracleState, Origin, Way, judge, staged,
+    state::{Cut, Management, Quarantine, Staged},
 };
 
 /// Writes one policy's history.
@@ -168,9 +168,42 @@ impl Talker<'_> {
         } else {
             Vec::new()
         };
+        if self.rng.chance(40) {
+            cut = self.in_stages(cut);
+        }
         self.state.cut = cut.clone();
         self.state.management.clone_from(&management);
         self.steps.push(Step::Overlay(cut, management));
+    }
+
+    /// The same cut, restored in stages: hosts and services of the policy first.
+    fn in_stages(&mut self, cut: Cut) -> Cut {
+        let devices = &self.policy.devices;
+        let addresses: Vec<IpAddr> = devices.iter().flat_map(|device| device.addresses.clone()).collect();
+        let macs: Vec<Mac> = devices.iter().map(|device| device.mac).collect();
+        let services: Vec<_> = self.policy.rules.iter().flat_map(|rule| rule.services.clone()).collect();
+        let mut staged =
+            Staged { all: cut.all != 0, nets: cut.nets, prefixes: cut.prefixes, macs: cut.macs, ..Staged::default() };
+        if self.rng.chance(40) {
+            staged.addresses.extend(self.rng.maybe(&addresses));
+        }
+        if self.rng.chance(20) {
+            staged.list_macs.extend(self.rng.maybe(&macs));
+        }
+        if self.rng.chance(40) {
+            staged.services.extend(self.rng.maybe(&services));
+        }
+        let mut cut = Cut { staged, ..Cut::default() };
+        if self.rng.chance(20) {
+            // Another one, cut whole.
+            cut.nets.push(self.rng.below(self.policy.nets.len()));
+            cut.staged.nets.retain(|net| !cut.nets.contains(net));
+        }
+        if !staged::exists(&cut.staged) {
+            // A list for no cut is none.
+            cut.staged = Staged::default();
+        }
+        cut
     }
 
     fn quarantine(&mut self, quarantine: Quarantine) {

@@ -244,6 +244,15 @@ impl Talker<'_> {
                     3 => cut.prefixes.push(talk.translated.dst.0.into()),
                     _ => cut.nets.push(self.rng.below(self.policy.nets.len())),
                 }
+                if self.rng.chance(50) {
+                    cut = self.in_stages(cut);
+                    match self.rng.below(4) {
+                        0 => cut.staged.addresses.push(talk.ends.src),
+                        1 => cut.staged.addresses.push(talk.translated.dst.0),
+                        2 => cut.staged.list_macs.push(talk.ends.mac),
+                        _ => {}
+                    }
+                }
                 self.cut(cut);
             }
             17..=20 => {
