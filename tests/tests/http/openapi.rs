@@ -123,6 +123,8 @@ struct Everybody {
     nobody: Caller,
     viewer: Caller,
     operator: Caller,
+    /// Plans: whoever does everything alone is slowed down.
+    planner: Caller,
     other: Caller,
     receiver: Caller,
 }
@@ -145,7 +147,11 @@ fn refused(document: &Document, operation: &Operation<'_>, who: &Everybody, larg
     let example = body.map(|_| "{}");
     let mut cases =
         vec![(401, &who.nobody, example), (403, if body.is_some() { &who.viewer } else { &who.receiver }, example)];
-    let known = if operation.id == "alerts" { &who.receiver } else { &who.other };
+    let known = match operation.id {
+        "alerts" => &who.receiver,
+        "plan" | "unplan" => &who.planner,
+        _ => &who.other,
+    };
     if body.is_some() {
         cases.extend([
             (413, known, Some(large)),
@@ -191,6 +197,7 @@ fn every_operation_does_what_the_document_says() -> Result<()> {
     let who = Everybody {
         viewer: known("view", &["--role", "viewer"])?,
         operator: known("noc", &["--role", "operator"])?,
+        planner: known("planner", &["--role", "operator"])?,
         other: known("other", &["--role", "admin"])?,
         receiver: known("ids-1", &["--receiver"])?,
         nobody: nobody.clone(),
@@ -225,6 +232,7 @@ fn every_operation_does_what_the_document_says() -> Result<()> {
             "alerts" => &who.receiver,
             "openapi" => &who.nobody,
             "confirm" => &who.other,
+            "plan" | "unplan" => &who.planner,
             _ => &who.operator,
         };
         let answer = send(caller, operation, body.map(|body| body.to_string()).as_deref(), &[])?;
