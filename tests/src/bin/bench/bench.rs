@@ -17,7 +17,9 @@ use crate::{
     opening,
     options::Options,
     ruler::Ruler,
-    sampling, stage,
+    sampling,
+    sampling::Stillness,
+    stage,
     stage::Stage,
     subject::{Floor, Ipset, Nft, NftHook, Plain, Policy, Sekimori, Subject, XdpFilter},
     table,
@@ -28,8 +30,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) cells: Cells,
-    /// Stage and how far its floors moved.
-    pub(crate) drifts: Vec<(String, f64)>,
+    /// Stage and how still the machine stood meanwhile.
+    pub(crate) stillness: Vec<(String, Stillness)>,
     pub(crate) noisy: bool,
     /// Everything that is not ns a packet.
     pub(crate) figures: Vec<Figure>,
@@ -106,10 +108,10 @@ fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()
         broken.push(ready.err().map(|error| format!("{error:#}")));
     }
     let sampled = sampling::sample(&mut ruler, &mut subjects, &broken, stage, options)?;
-    println!("floors moved by {:.1} % between the first and the last round", sampled.drift * 100.0);
-    outcome.noisy |= sampled.noisy();
-    let again = if sampled.attempts > 1 { format!(", measured {} times", sampled.attempts) } else { String::new() };
-    outcome.drifts.push((format!("{}{again}", stage.title()), sampled.drift));
+    let Stillness { drift, rounds } = sampled.stillness;
+    println!("floors of the rounds that count: {:.1} % apart; {rounds} rounds were taken", drift * 100.0);
+    outcome.noisy |= sampled.stillness.noisy();
+    outcome.stillness.push((stage.title(), sampled.stillness));
     let cells = Cells(sampled.cells);
     for (number, title) in table::titles(&cells) {
         println!("\n{}", table::render(&cells, number, &title));

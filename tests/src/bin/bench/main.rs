@@ -59,7 +59,7 @@ fn run() -> Result<()> {
         println!("{}", report::compare(old, &report)?.join("\n"));
     }
     if outcome.noisy {
-        println!("noisy: the floors moved too far between the first and the last round; nothing is judged.");
+        println!("noisy: the floors of too few rounds agree; nothing is judged.");
     }
     if options.quick {
         println!("This was --quick: fewer sizes, rounds and samples. {PAGE} is written by a full run only.");

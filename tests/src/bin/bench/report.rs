@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     bench::Outcome,
     cell::Cell,
-    figure, table,
+    figure,
+    sampling::Stillness,
+    table,
     target::{self, Target, Verdict},
 };
 
@@ -34,7 +36,8 @@ pub(crate) fn json(env: &Value, outcome: &Outcome, targets: &[Target]) -> Value 
         "goodput": group("goodput"),
         "cores": group("cores"),
         "attacks": group("attacks"),
-        "drift": outcome.drifts.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "stillness": outcome.stillness.iter().map(|(stage, still)| (stage.clone(), json!({"drift": still.drift, "rounds": still.rounds})))
+            .collect::<BTreeMap<_, _>>(),
         "skipped": outcome.skipped,
         "targets": targets.iter().map(one_target).collect::<Vec<_>>(),
     })
@@ -108,11 +111,14 @@ pub(crate) fn page(env: &Value, outcome: &Outcome, targets: &[Target]) -> String
             text.push_str(&format!("- {}: {value}\n", name.replace('_', " ")));
         }
     }
-    text.push_str("\nFloors moved between the first and the last round by: ");
-    let drifts: Vec<_> =
-        outcome.drifts.iter().map(|(stage, drift)| format!("{:.1} % ({stage})", drift * 100.0)).collect();
-    text.push_str(&drifts.join(", "));
-    text.push_str(".\n\n## Targets\n\n");
+    text.push_str(
+        "\nA stage is measured in rounds until five of them agree on both floors (xdp-drop, xdp-fwd) within 8 %; the others \
+         are thrown away by their floors alone, before anybody's figures are looked at. Floors of the rounds that count:\n\n",
+    );
+    for (stage, Stillness { drift, rounds }) in &outcome.stillness {
+        text.push_str(&format!("- {stage}: {:.1} % apart, of {rounds} rounds taken\n", drift * 100.0));
+    }
+    text.push_str("\n## Targets\n\n");
     text.push_str(&target::render(targets, outcome.noisy));
     if !outcome.skipped.is_empty() {
         text.push_str("\nNot measured:\n\n");

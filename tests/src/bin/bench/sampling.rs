@@ -1,4 +1,4 @@
-//! Takes the samples of a stage: rounds in shuffled order, the floors first and last for the noise.
+//! Takes the samples of a stage: rounds in shuffled order, until enough of them agree on the floors.
 
 use anyhow::Result;
 
@@ -16,28 +16,45 @@ use crate::{
 const AGAIN: usize = 3;
 /// How often a sample during which the host took the CPU away is taken again.
 const STOLEN_AGAIN: usize = 5;
-/// How far the floors of the first and the last round may be apart.
+/// How far the floors of the rounds of a stage may be apart.
 const NOISE: f64 = 0.08;
-/// How often a stage is measured, all of it, until its floors stand still.
-const ATTEMPTS: usize = 3;
+/// How often the rounds of a stage are taken at most, for as many as are needed to agree.
+const PATIENCE: usize = 3;
+/// The programs that do the least on each path: what moves them is the machine.
+const FLOORS: [&str; 2] = ["xdp-drop", "xdp-fwd"];
 
 /// What a stage gave.
 #[derive(Debug)]
 pub(crate) struct Sampled {
     pub(crate) cells: Vec<Cell>,
-    /// How far the floors moved, worst of them, as a share.
-    pub(crate) drift: f64,
-    /// How often it was measured: what is judged is the last time alone.
-    pub(crate) attempts: usize,
+    pub(crate) stillness: Stillness,
 }
 
-impl Sampled {
-    pub(crate) fn noisy(&self) -> bool {
+/// How still the machine stood.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Stillness {
+    /// How far the floors of the rounds that count are apart, the worse of the two, as a share.
+    pub(crate) drift: f64,
+    /// Rounds that were taken, those that do not count included.
+    pub(crate) rounds: usize,
+}
+
+impl Stillness {
+    pub(crate) fn noisy(self) -> bool {
         self.drift > NOISE
     }
 }
 
-/// A stage, measured until its floors stand still. A subject with an entry in `broken` gets no figure.
+/// One turn of every cell.
+struct Round {
+    /// The least ns of each floor.
+    floors: [u64; FLOORS.len()],
+    /// The samples of each cell.
+    samples: Vec<Vec<u64>>,
+}
+
+/// A stage: rounds until enough of them agree on both floors. What the other rounds gave is thrown away unseen, whoever it would
+/// have served: a round is chosen by its floors alone. A subject with an entry in `broken` gets no figure.
 pub(crate) fn sample(
     ruler: &mut Ruler,
     subjects: &mut [Box<dyn Subject>],
@@ -45,30 +62,8 @@ pub(crate) fn sample(
     stage: &Stage,
     options: &Options,
 ) -> Result<Sampled> {
-    let mut turn = 0;
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let (cells, drift) = rounds(ruler, subjects, broken, stage, options, &mut turn)?;
-        let sampled = Sampled { cells, drift, attempts };
-        if !sampled.noisy() || attempts == ATTEMPTS {
-            return Ok(sampled);
-        }
-        println!("floors moved by {:.1} %: measured again", sampled.drift * 100.0);
-    }
-}
-
-/// All rounds of a stage, and how far the floors moved. `turn` counts the tries of samples.
-fn rounds(
-    ruler: &mut Ruler,
-    subjects: &mut [Box<dyn Subject>],
-    broken: &[Option<String>],
-    stage: &Stage,
-    options: &Options,
-    turn: &mut u64,
-) -> Result<(Vec<Cell>, f64)> {
-    let (rounds, samples, count) = options.effort();
-    let mut random = Random::new(options.seed ^ 0x6f72_6465_7200 ^ *turn);
+    let (needed, ..) = options.effort();
+    let mut random = Random::new(options.seed ^ 0x6f72_6465_7200);
     let mut cells: Vec<(usize, Cell)> = Vec::new();
     for (index, subject) in subjects.iter().enumerate() {
         for kind in stage.kinds.iter().filter(|kind| subject.takes(**kind)) {
@@ -77,38 +72,100 @@ fn rounds(
             cells.push((index, cell));
         }
     }
-    let mut floors: Vec<(&'static str, Vec<u64>)> = vec![("xdp-drop", Vec::new()), ("xdp-fwd", Vec::new())];
-    for _ in 0..rounds {
-        let mut order: Vec<usize> = (0..cells.len()).collect();
-        random.shuffle(&mut order);
-        let mut lows: Vec<Option<u64>> = vec![None; floors.len()];
-        for position in order {
-            let Some((index, cell)) = cells.get_mut(position) else { continue };
-            let Some(subject) = subjects.get_mut(*index) else { continue };
-            for _ in 0..samples {
-                if cell.void.is_some() {
-                    break;
-                }
-                let ns = one(ruler, subject.as_mut(), cell, turn, count)?;
-                let floor = floors.iter().position(|(name, _)| *name == cell.subject);
-                if let (Some(floor), Some(ns), false) = (floor, ns, cell.kind.six || cell.kind.tagged) {
-                    let low = lows[floor].map_or(ns, |low: u64| low.min(ns));
-                    lows[floor] = Some(low);
-                }
-            }
+    let mut rounds: Vec<Round> = Vec::new();
+    let mut turn = 0;
+    let chosen = loop {
+        rounds.push(round(ruler, subjects, &mut cells, &mut random, options, &mut turn)?);
+        let chosen = still(&rounds.iter().map(|round| round.floors).collect::<Vec<_>>());
+        if chosen.len() >= needed || rounds.len() >= needed * PATIENCE {
+            break chosen;
         }
-        for ((_, of), low) in floors.iter_mut().zip(lows) {
-            of.extend(low);
+        if rounds.len() >= needed {
+            println!("{} of {} rounds agree on the floors: one more", chosen.len(), rounds.len());
+        }
+    };
+    // Too few that agree: all of them count, and say so by their drift.
+    let counted: Vec<&Round> = if chosen.len() >= needed {
+        chosen.iter().filter_map(|index| rounds.get(*index)).collect()
+    } else {
+        rounds.iter().collect()
+    };
+    for round in &counted {
+        for ((_, cell), samples) in cells.iter_mut().zip(&round.samples) {
+            cell.samples.extend(samples);
         }
     }
-    let drift = floors.iter().filter_map(|(_, lows)| drift(lows)).fold(0.0, f64::max);
-    Ok((cells.into_iter().map(|(_, cell)| cell).collect(), drift))
+    let drift = drift(&counted.iter().map(|round| round.floors).collect::<Vec<_>>());
+    let stillness = Stillness { drift, rounds: rounds.len() };
+    Ok(Sampled { cells: cells.into_iter().map(|(_, cell)| cell).collect(), stillness })
 }
 
-/// How far the last round's minimum is from the first's.
-fn drift(lows: &[u64]) -> Option<f64> {
-    let (first, last) = (*lows.first()? as f64, *lows.last()? as f64);
-    Some((last - first).abs() / first.min(last).max(1.0))
+/// One round in an order of its own. `turn` counts the tries of samples.
+fn round(
+    ruler: &mut Ruler,
+    subjects: &mut [Box<dyn Subject>],
+    cells: &mut [(usize, Cell)],
+    random: &mut Random,
+    options: &Options,
+    turn: &mut u64,
+) -> Result<Round> {
+    let (_, samples, count) = options.effort();
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    random.shuffle(&mut order);
+    let mut round = Round { floors: [u64::MAX; FLOORS.len()], samples: vec![Vec::new(); cells.len()] };
+    for position in order {
+        let Some((index, cell)) = cells.get_mut(position) else { continue };
+        let Some(subject) = subjects.get_mut(*index) else { continue };
+        for _ in 0..samples {
+            if cell.void.is_some() {
+                break;
+            }
+            let Some(ns) = one(ruler, subject.as_mut(), cell, turn, count)? else { continue };
+            if let Some(of) = round.samples.get_mut(position) {
+                of.push(ns);
+            }
+            let floor = FLOORS.iter().position(|name| *name == cell.subject);
+            if let (Some(floor), false) = (floor, cell.kind.six || cell.kind.tagged) {
+                round.floors[floor] = round.floors[floor].min(ns);
+            }
+        }
+    }
+    Ok(round)
+}
+
+/// The most rounds of which no two are further apart than the noise allows, on either floor; of as many, the quickest. A floor
+/// that was not measured agrees with itself.
+fn still(floors: &[[u64; FLOORS.len()]]) -> Vec<usize> {
+    let near = |least: u64, floor: u64| floor >= least && apart(least, floor) <= NOISE;
+    let mut best: Vec<usize> = Vec::new();
+    let mut quickest = u64::MAX;
+    for [drop, _] in floors {
+        for [_, forward] in floors {
+            let together: Vec<usize> = (0..floors.len())
+                .filter(|index| near(*drop, floors[*index][0]) && near(*forward, floors[*index][1]))
+                .collect();
+            let pace = drop.saturating_add(*forward);
+            if (together.len(), std::cmp::Reverse(pace)) > (best.len(), std::cmp::Reverse(quickest)) {
+                (best, quickest) = (together, pace);
+            }
+        }
+    }
+    best
+}
+
+/// How much more the one is than the other, as a share.
+fn apart(less: u64, more: u64) -> f64 {
+    more.saturating_sub(less) as f64 / less.max(1) as f64
+}
+
+/// How far the floors of some rounds are apart, the worse of the two.
+fn drift(floors: &[[u64; FLOORS.len()]]) -> f64 {
+    (0..FLOORS.len())
+        .filter_map(|floor| {
+            let of = || floors.iter().map(|round| round[floor]);
+            Some(apart(of().min()?, of().max()?))
+        })
+        .fold(0.0, f64::max)
 }
 
 /// One sample. Packets that went astray are a reason to take it again, and in the end to give no figure; a CPU that the host took
@@ -149,7 +206,6 @@ fn one(
             cell.void = Some(format!("{arrived} of {count} packets arrived, {expected} should have"));
             return Ok(None);
         }
-        cell.samples.push(ns);
         return Ok(Some(ns));
     }
 }
@@ -186,13 +242,26 @@ pub(crate) fn side(way: Way, delivered: crate::ruler::Delivered) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{drift, stolen_of};
+    use super::{drift, still, stolen_of};
 
     #[test]
-    fn drift_is_the_same_both_ways() {
-        assert_eq!(drift(&[100, 300, 110]), Some(0.1));
-        assert_eq!(drift(&[110, 1, 100]), Some(0.1));
-        assert_eq!(drift(&[]), None);
+    fn rounds_that_agree_on_both_floors_are_chosen_wherever_they_stand() {
+        let floors = [[100, 300], [150, 300], [104, 310], [99, 400], [107, 300]];
+        assert_eq!(still(&floors), [0, 2, 4]);
+        // The quickest alone agrees with nobody: what most say counts.
+        assert_eq!(still(&[[50, 150], [100, 300], [104, 310]]), [1, 2]);
+        // A chain of small steps is no agreement.
+        assert_eq!(still(&[[100, 300], [107, 300], [114, 300]]).len(), 2);
+        // As many here as there: the quicker ones.
+        assert_eq!(still(&[[200, 300], [100, 300]]), [1]);
+        assert_eq!(still(&[[u64::MAX, 300], [u64::MAX, 310]]), [0, 1]);
+        assert!(still(&[]).is_empty());
+    }
+
+    #[test]
+    fn drift_is_the_worse_of_the_two() {
+        assert_eq!(drift(&[[100, 300], [110, 300], [105, 390]]), 0.3);
+        assert_eq!(drift(&[]), 0.0);
     }
 
     #[test]
