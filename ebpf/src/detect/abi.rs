@@ -58,6 +58,7 @@ detectors! {
     24 Beacon "beacon" "it calls one address outside at regular times" "外部の同じ宛先に規則正しく接続している(ビーコン)";
     25 ThreatContact "threat_contact" "it tried to reach an address on a threat list" "脅威リストの宛先に接続を試みた";
     26 TrapContact "trap_contact" "it tried to reach a trap address that nobody uses" "誰も使わない囮アドレスに接続を試みた";
+    27 SlowScan "slow_scan" "it looks for hosts or services, one now and then, and nobody answers" "時間をかけて端末やサービスを探しており、応答がない(低速スキャン)";
 }
 
 /// Slots per zone and host for detectors; numbers stay below it.

@@ -25,6 +25,8 @@ use crate::{
     tables::{Addr, Tables},
 };
 
+mod office;
+
 const SECOND: u64 = 1_000_000_000;
 const ZONE: u16 = 1;
 const HOST: [u8; 4] = [192, 168, 10, 17];

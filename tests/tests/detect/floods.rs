@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
     service::Server,
-    townhall::{ADMIN_PC, CLOUD_V4, INTERNET_ROUTER, PC_017},
+    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, INTERNET_ROUTER, PC_017},
 };
 
 use super::scene::{open_rules, scene};
@@ -58,4 +58,23 @@ fn many_answered_connections_are_no_flood() -> Result<()> {
     ensure!(said.ok(), "{said:?}");
     ensure!(scene.left("syn")? >= 3_000, "{}", scene.left("syn")?);
     scene.quiet()
+}
+
+/// By IPv6, where a host may take as many addresses of its zone as it likes.
+#[test]
+fn floods_by_ipv6_are_stopped_too() -> Result<()> {
+    let block = "{action: block}";
+    let detection = format!("defaults: {{syn_flood: {block}, udp_flood: {block}, icmp_flood: {block}}}");
+    for (how, kind, detector) in [
+        ("--tcp -p 9999", "tcp6", "syn_flood"),
+        ("--udp -p 9999", "udp6", "udp_flood"),
+        ("--icmp --icmp-type 128", "icmp6", "icmp_flood"),
+    ] {
+        let scene = scene(&open_rules(), &detection)?;
+        scene.attack(&PC_017, "nping", &format!("-6 {how} --rate 10000 -c 5000 -q --no-capture {CLOUD_V6}"))?;
+        let left = scene.left(kind)?;
+        ensure!((1..=1_000).contains(&left), "{how}: {left} packets left");
+        scene.incident(detector)?;
+    }
+    Ok(())
 }
