@@ -22,7 +22,7 @@ use sekimori_ebpf::{
         Sight, Watch,
         abi::{
             Detection, ExemptKey, Host, HostKey, KEPT as KEPT_PACKETS, Kept, MAX_EXEMPT, MAX_HOSTS, MAX_STRANGERS,
-            MAX_THREATS, MAX_TRAPS, PAIRS as PAIR_SLOTS, WATCHED_SLOTS, Wanted, Watched, watched_index,
+            MAX_THREATS, MAX_TRAPS, PAIRS as PAIR_SLOTS, Reach, WATCHED_SLOTS, Wanted, Watched, watched_index,
         },
     },
     packet::Packet,
@@ -145,6 +145,8 @@ pub(crate) static STRANGERS: LruHashMap<HostKey, Host, { MAX_STRANGERS as usize 
 /// A host nobody has seen yet: too large for the stack.
 #[btf_map]
 pub(crate) static BLANK: Array<Host, 1> = Array::new();
+#[btf_map]
+pub(crate) static REACHES: Array<Reach, { MAX_NETS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static PAIRS: Array<u64, { PAIR_SLOTS as usize }> = Array::new();
 #[btf_map]
@@ -575,8 +577,8 @@ impl Watch for Maps {
         }
     }
     #[inline(always)]
-    fn proven(&self, key: &HostKey) -> bool {
-        HOSTS.get_ptr(key).is_some()
+    fn reach(&self, net: u16) -> *mut Reach {
+        REACHES.get_ptr_mut(net as u32).unwrap_or(core::ptr::null_mut())
     }
     #[inline(always)]
     fn pair(&self, hash: u64) -> *mut u64 {

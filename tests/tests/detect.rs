@@ -15,3 +15,5 @@ mod outlive;
 mod scans;
 #[path = "detect/scene.rs"]
 mod scene;
+#[path = "detect/slow.rs"]
+mod slow;

@@ -22,9 +22,10 @@ cargo xtask VERB
   demo [--keep|--stop] a town hall with its five networks, guarded, on this machine
                        --keep: leave it running and print how to use it; --stop: end that
   test [FILTER]        formatting, lints, unit tests, behaviour on real packets
-  bench [--quick] [--compare OLD.json] [CELL]
+  bench [--quick] [--resume] [--compare OLD.json] [CELL]
                        speed beside what else one could use; --quick: under five minutes, fewer sizes and rounds;
-                       CELL: only cells whose names start so; --compare: what differs from an earlier report
+                       CELL: only cells whose names start so; --resume: not again what an interrupted or noisy run of the
+                       same commit finished; --compare: what differs from an earlier report
   build [--release]    the BPF object, then the agent with the object inside
   setup [--check]      install what building and testing need; --check: only say what is missing
   fmt                  format the sources

@@ -32,6 +32,7 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
     ("faketime", "faketime"),
+    ("socat", "socat"),
 ];
 /// What the benchmark measures besides.
 pub(crate) const BENCH_TOOLS: &[Tool] = &[("iptables", "iptables"), ("ipset", "ipset"), ("xdp-filter", "xdp-tools")];

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    beacons, clock,
+    afterwards, clock,
     config::Config,
     detections, facts,
     handler::Desk,
@@ -128,7 +128,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
             None
         }
     };
-    background.spawn(beacons::watch(desk.clone()));
+    background.spawn(afterwards::watch(desk.clone()));
     background.spawn(keep_socket(config.clone(), desk.clone(), shutdown.clone()));
     tell_supervisor("READY=1");
     tracing::info!(instance = config.instance, socket = %config.socket.display(), "the agent keeps the gate");

@@ -2,9 +2,9 @@
 //!
 //! `keeper` is the instance; `apply`, `cuts`, `status`, `flows`, `counters` are what it does; `daemon` runs it.
 
+mod afterwards;
 pub mod alerts;
 pub mod apply;
-mod beacons;
 pub mod by_hand;
 pub mod capture;
 pub mod clock;

@@ -68,6 +68,7 @@ pub const NAMES: &[&str] = &[
     "HOSTS",
     "STRANGERS",
     "BLANK",
+    "REACHES",
     "PAIRS",
     "DETECTIONS",
     "KEPT",

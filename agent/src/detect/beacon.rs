@@ -6,13 +6,11 @@
 //!
 //! Memory is bounded: the pairs that were quiet longest make room.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
+
+use super::recent::Recent;
 
 /// Pairs of host and service that are followed.
 const PAIRS: usize = 50_000;
@@ -62,35 +60,26 @@ struct Calls {
 }
 
 /// The pairs under watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Beacons {
-    pairs: HashMap<Pair, Calls>,
-    /// By last call, oldest first: who makes room.
-    quiet: BTreeSet<(i64, Pair)>,
+    pairs: Recent<Pair, Calls>,
+}
+
+impl Default for Beacons {
+    fn default() -> Self {
+        Self { pairs: Recent::new(PAIRS) }
+    }
 }
 
 impl Beacons {
     /// Notes that a flow of this pair began, and says so if that makes it a beacon; once, until it becomes irregular.
     pub fn note(&mut self, pair: Pair, began: Timestamp) -> Option<Beacon> {
-        let time = began.as_microsecond();
         let seconds = began.as_duration().as_secs_f64();
-        if !self.pairs.contains_key(&pair) && self.pairs.len() >= PAIRS {
-            let (_, oldest) = self.quiet.pop_first()?;
-            self.pairs.remove(&oldest);
+        let calls = self.pairs.touch(pair, began.as_microsecond());
+        // Flows begun together are one call: a browser opens several. A clock that steps back begins nothing.
+        if calls.times.last().is_some_and(|last| seconds - last < 1.0) {
+            return None;
         }
-        let calls = self.pairs.entry(pair).or_default();
-        match calls.times.last() {
-            // Flows begun together are one call: a browser opens several.
-            Some(&last) if seconds - last < 1.0 => return None,
-            Some(&last) => {
-                self.quiet.remove(&(micros(last), pair));
-            }
-            None => {}
-        }
-        // What was stored must be what is looked for.
-        let seconds = seconds.max(calls.times.last().copied().unwrap_or(f64::MIN));
-        self.quiet.insert((micros(seconds), pair));
-        debug_assert!((micros(seconds) - time).abs() <= 1 || !calls.times.is_empty());
         calls.times.push(seconds);
         if calls.times.len() > CALLS {
             calls.times.remove(0);
@@ -101,20 +90,6 @@ impl Beacons {
         let calls = calls.times.len();
         (!told).then(|| Beacon { pair, period: Duration::from_secs_f64(period), deviation, calls })
     }
-
-    /// How many pairs are followed.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-}
-
-fn micros(seconds: f64) -> i64 {
-    (seconds * 1e6).round() as i64
 }
 
 /// The period and its deviation, if these times are regular.
@@ -177,7 +152,7 @@ mod tests {
         gaps.into_iter()
             .map(|gap| {
                 now += gap;
-                Timestamp::from_microsecond(micros(now)).expect("a time")
+                Timestamp::from_microsecond((now * 1e6).round() as i64).expect("a time")
             })
             .collect()
     }
@@ -215,30 +190,5 @@ mod tests {
     fn flows_begun_together_are_one_call() {
         let gaps = (0..120).map(|turn| if turn % 6 == 0 { 60.0 } else { 0.01 });
         assert_eq!(found(&times(gaps)).len(), 1);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_quietest_go() {
-        let mut beacons = Beacons::default();
-        for number in 0..u32::try_from(PAIRS).expect("fits") + 1_000 {
-            let pair = Pair { peer: IpAddr::V4(number.into()), ..PAIR };
-            let time = Timestamp::from_microsecond(1_800_000_000_000_000 + i64::from(number)).expect("a time");
-            beacons.note(pair, time);
-        }
-        assert_eq!(beacons.len(), PAIRS);
-        assert_eq!(beacons.quiet.len(), PAIRS);
-        assert!(!beacons.pairs.contains_key(&Pair { peer: IpAddr::V4(5.into()), ..PAIR }));
-    }
-
-    /// Clocks step back; that must not corrupt the order.
-    #[test]
-    fn a_clock_that_steps_back_is_survived() {
-        let mut beacons = Beacons::default();
-        let mut dice = Dice(7);
-        for _ in 0..2_000 {
-            let time = Timestamp::from_microsecond(1_800_000_000_000_000 + (dice.next() * 1e9) as i64).expect("a time");
-            beacons.note(PAIR, time);
-        }
-        assert_eq!((beacons.len(), beacons.quiet.len()), (1, 1));
     }
 }

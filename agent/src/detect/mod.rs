@@ -3,7 +3,8 @@
 //! `source` is the data plane as seen from here, `sighting` one event with its names, `incident` what becomes of events,
 //! `book` all incidents and their bounds, `store` keeps them on disk, `evidence` finds the packets, `pcapng` writes them,
 //! `guard` stops detectors that put too many hosts in quarantine, `window` is live capture. `beacon` finds hosts that call at
-//! regular times, `question` reads what DNS is asked for.
+//! regular times and `slow` those that scan too slowly for the data plane, both in flow records; `question` reads what DNS is
+//! asked for.
 
 pub mod beacon;
 pub mod book;
@@ -12,7 +13,9 @@ pub mod guard;
 pub mod incident;
 pub mod pcapng;
 pub mod question;
+pub mod recent;
 pub mod sighting;
+pub mod slow;
 pub mod source;
 pub mod store;
 pub mod window;

@@ -101,6 +101,7 @@ pub const fn known(detector: Detector) -> Known {
         Detector::RogueArp | Detector::RogueNdp | Detector::RogueDhcp | Detector::Land | Detector::TrapContact => {
             first(Measure::Alert)
         }
+        Detector::SlowScan => Known { measures: AFTERWARDS, ..count(8, Measure::Alert) },
         Detector::Beacon => Known { measures: AFTERWARDS, ..first(Measure::Alert) },
         Detector::SynFlood => rate(200, SECOND, 400, Measure::Throttle),
         Detector::UdpFlood => rate(500, SECOND, 800, Measure::Throttle),

@@ -58,6 +58,7 @@ detectors! {
     24 Beacon "beacon" "it calls one address outside at regular times" "外部の同じ宛先に規則正しく接続している(ビーコン)";
     25 ThreatContact "threat_contact" "it tried to reach an address on a threat list" "脅威リストの宛先に接続を試みた";
     26 TrapContact "trap_contact" "it tried to reach a trap address that nobody uses" "誰も使わない囮アドレスに接続を試みた";
+    27 SlowScan "slow_scan" "it looks for hosts or services, one now and then, and nobody answers" "時間をかけて端末やサービスを探しており、応答がない(低速スキャン)";
 }
 
 /// Slots per zone and host for detectors; numbers stay below it.
@@ -188,6 +189,8 @@ pub struct Host {
     pub pending: [u32; 2],
     /// First contacts answered in them.
     pub answered: [u32; 2],
+    /// The lines over which the pending ones went, a bit for each of [`LINES`].
+    pub tried: [u32; 2],
     /// Bits set in `spread`.
     pub spread_count: u32,
     /// The detector that last placed a block.
@@ -226,6 +229,7 @@ impl Host {
         epoch: 0,
         pending: [0; 2],
         answered: [0; 2],
+        tried: [0; 2],
         spread_count: 0,
         blamed: 0,
         refused: 0,
@@ -239,6 +243,27 @@ impl Host {
         hits: [0; DETECTORS],
     };
 }
+/// Lines whose state is kept apart; a power of two, no more than bits in [`Host::tried`].
+pub const LINES: usize = 16;
+
+/// What the hosts of a zone see of the lines to others; see `detect::reach`. Written without locks, like [`Host`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Reach {
+    /// By line: when a service that used to answer was asked first since anybody was answered, `CLOCK_BOOTTIME` nanoseconds.
+    pub asked: [u64; LINES],
+    /// Last time anybody was answered.
+    pub answered: [u64; LINES],
+    /// [`crate::detect::walk`]'s epoch in which the line was last lost; 0: never.
+    pub from: [u32; LINES],
+    /// That in which it was there again; 0: not yet.
+    pub until: [u32; LINES],
+}
+impl Reach {
+    /// Nobody has asked for anything.
+    pub const NEW: Self = Self { asked: [0; LINES], answered: [0; LINES], from: [0; LINES], until: [0; LINES] };
+}
+
 /// Indexes into [`Host::paces`].
 pub mod pace {
     /// TCP connections begun and not yet answered.
@@ -442,8 +467,9 @@ mod tests {
         assert_eq!(size_of::<HostKey>(), 20);
         assert_eq!(
             size_of::<Host>(),
-            16 + 8 * (PACES + BLOCKS + CONTACTS + SPREAD_WORDS) + 16 + 56 + 8 + 8 * DETECTORS
+            16 + 8 * (PACES + BLOCKS + CONTACTS + SPREAD_WORDS) + 16 + 64 + 8 + 8 * DETECTORS
         );
+        assert_eq!(size_of::<Reach>(), 24 * LINES);
         assert_eq!(size_of::<ExemptKey>(), 20);
         assert_eq!(size_of::<Detection>(), 128);
         assert_eq!(size_of::<Kept>(), 32 + 24 + KEPT_BYTES);

@@ -9,6 +9,7 @@ pub mod abi;
 mod act;
 mod host;
 mod pace;
+mod reach;
 mod signs;
 #[cfg(test)]
 mod tests;
@@ -126,10 +127,10 @@ pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
     }
     // A reset shows as well as an answer does that the line is up; an ICMP error may come from this side of what is down.
     if packet.contact == CONTACT_ANSWERED || packet.proto == proto::TCP {
-        let zone = tables.host(&HostKey::zone(packet.net));
-        if !zone.is_null() {
+        let lines = tables.reach(packet.net);
+        if !lines.is_null() {
             // SAFETY: as above.
-            unsafe { (*zone).seen = packet.now };
+            reach::answered(unsafe { &mut *lines }, reach::line(tables, packet, &packet.src), packet.now);
         }
     }
     // SAFETY: as above.

@@ -2,10 +2,8 @@
 
 use super::{
     CONTACT_UNANSWERED, Sight,
-    abi::{
-        ACTION_THROTTLE, Detector, Host, HostKey, Threshold, WATCHED_THREATS, WATCHED_TRAPS, Watched, pace as paces,
-    },
-    found, host as hosts, on, pace, passes, place, service,
+    abi::{ACTION_THROTTLE, Detector, Host, Reach, Threshold, WATCHED_THREATS, WATCHED_TRAPS, Watched, pace as paces},
+    found, host as hosts, on, pace, passes, place, reach, service,
     walk::{self, Known},
     watch::Watch,
 };
@@ -32,7 +30,6 @@ pub(super) fn look<T: Watch>(
     sight: &mut Sight,
     reason: u32,
 ) {
-    walk::turn(host, packet.now);
     impostors(packet, watched, sight, reason);
     if packet.family == 0 {
         if packet.ethertype == ethertype::ARP {
@@ -56,8 +53,17 @@ pub(super) fn look<T: Watch>(
     if packet.frag == FRAG_LATER || under_way(packet, reason) || !begins(packet, reason) {
         return;
     }
+    let lines = tables.reach(packet.net);
+    if lines.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let lines = unsafe { &mut *lines };
+    let line = reach::line(tables, packet, &packet.dst);
     let service = service(tables, &packet.dst, packet.proto, port(packet));
     let known = walk::known(host, service);
+    reach::asked(lines, line, packet.now, known == Known::Answered && passes(reason));
+    walk::turn(host, packet.now, lines);
     named(tables, packet, watched, sight);
     services(tables, host, packet, watched, sight, service, known);
     if sight.host.addr[0] != 0xff && on(watched, Detector::FanOut) {
@@ -69,7 +75,7 @@ pub(super) fn look<T: Watch>(
     }
     // What a flood is refused for is no contact.
     if known == Known::New && sight.detector == 0 {
-        contact(tables, host, packet, watched, sight, reason, service);
+        contact(tables, host, packet, watched, sight, reason, &Whither { service, line, lines });
     }
 }
 
@@ -374,12 +380,20 @@ fn arp<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched
     if walk::known(host, service) != Known::New {
         return;
     }
+    // Its place in the table is all that is needed: the walk stays.
     walk::fail(host, service, 0);
     // One a second goes on for ever; a neighbourhood of 64 at once is looked up by whoever comes to work.
     let threshold = Threshold { cost: 1_000_000_000, most: 64_000_000_000, hold: 0, count: 0, action: 0 };
     if pace::beyond(&mut host.paces[paces::ARP], packet.now, &threshold, 1) {
         found(sight, Detector::AddressSweep, 64);
     }
+}
+
+/// Where a first contact goes.
+struct Whither<'a> {
+    service: u64,
+    line: usize,
+    lines: &'a Reach,
 }
 
 /// A first contact: a step of the walk, or one that is not let begin.
@@ -391,7 +405,7 @@ fn contact<T: Watch>(
     watched: &Watched,
     sight: &mut Sight,
     reason: u32,
-    service: u64,
+    &Whither { service, line, lines }: &Whither<'_>,
 ) {
     let icmp = packet.proto == proto::ICMP || packet.proto == proto::ICMPV6;
     let dst = place(tables, &packet.dst);
@@ -417,25 +431,29 @@ fn contact<T: Watch>(
             if pace::beyond(&mut host.paces[paces::CONTACT], packet.now, &slow, 1) {
                 return found(sight, detector, (host.walk / walk::FAILURE) as u32);
             }
-            return walk::begin(host, service);
+            return walk::begin(host, service, line);
         }
         let ahead = walk::ahead(host);
         if acts && host.walk < most && !walk::busy(host) && ahead >= most + walk::PATIENCE * walk::FAILURE {
-            host.held += 1;
-            if host.held < walk::HELD || outage(tables, packet, sight) {
+            let up = reach::up(lines, line);
+            host.held += up as u32;
+            if !up || host.held < walk::HELD {
                 sight.action = super::act::HOLD;
                 return;
             }
             walk::restart(host);
             return found(sight, detector, (ahead / walk::FAILURE) as u32);
         }
-        walk::begin(host, service);
+        walk::begin(host, service, line);
     } else {
         // A page names dozens of servers, and programs call home all day: what an allow-list refuses of the web counts only
-        // beyond 100 at once and 20 a minute.
+        // beyond 100 at once and 20 a minute, and not while a line is down: nothing then succeeds that would count for the host.
         let calls = Threshold { cost: 3_000_000_000, most: 300_000_000_000, hold: 0, count: 0, action: 0 };
         let web = packet.dport == 443 || packet.dport == 80;
-        let weight = if web && !pace::beyond(&mut host.paces[paces::REFUSED_WEB], packet.now, &calls, 1) {
+        let weight = if web
+            && (!pace::beyond(&mut host.paces[paces::REFUSED_WEB], packet.now, &calls, 1)
+                || reach::any_down(lines, packet.now))
+        {
             0
         } else if reason == Reason::TcpNotSyn as u32 {
             walk::SLIGHT
@@ -443,13 +461,14 @@ fn contact<T: Watch>(
             walk::FAILURE
         };
         walk::fail(host, service, weight);
+        // What weighs nothing says nothing either.
+        if weight == 0 {
+            return;
+        }
     }
     host.places = places;
     host.ports = ports;
     if host.walk >= most {
-        if passes(reason) && outage(tables, packet, sight) {
-            return walk::restart(host);
-        }
         let value = (host.walk / walk::FAILURE) as u32;
         if threshold.action == ACTION_THROTTLE {
             host.walk = most;
@@ -460,27 +479,36 @@ fn contact<T: Watch>(
     }
 }
 
-/// Whether nobody in the zone is answered, this host having been before.
+/// An ICMP error by which a router says that it knows no way (RFC 792, RFC 1122: net and host unreachable or unknown; RFC 4443,
+/// 3.1: no route, address unreachable).
 #[inline(always)]
-fn outage<T: Watch>(tables: &T, packet: &Packet, sight: &Sight) -> bool {
-    let zone = tables.host(&HostKey::zone(packet.net));
-    // SAFETY: not null, so the table vouches for it until the decision returns.
-    let silent = zone.is_null() || packet.now.wrapping_sub(unsafe { (*zone).seen }) > walk::OUTAGE;
-    silent && tables.proven(&sight.host)
+fn lost(packet: &Packet) -> bool {
+    match packet.proto {
+        proto::ICMP => packet.icmp_type == 3 && matches!(packet.icmp_code, 0 | 1 | 6 | 7 | 11 | 12),
+        _ => packet.icmp_type == 1 && matches!(packet.icmp_code, 0 | 3),
+    }
 }
 
 /// The packet going to the host answers something it attempted, or refuses it.
 #[inline(always)]
 pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched) {
     debug_assert!(packet.direction != DIR_IN);
-    walk::turn(host, packet.now);
+    let lines = tables.reach(packet.net);
+    if lines.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    walk::turn(host, packet.now, unsafe { &*lines });
     let answered = packet.contact == super::CONTACT_ANSWERED;
     if packet.class == CLASS_ICMP_ERROR {
         let port = match packet.quoted_proto {
             proto::TCP | proto::UDP => packet.quoted_dport,
             _ => 0,
         };
-        walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), false);
+        // A router that has lost its line says so by ICMP; that is silence, not somebody's answer.
+        if !lost(packet) {
+            walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), false);
+        }
         return;
     }
     let port = match packet.proto {

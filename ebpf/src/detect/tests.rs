@@ -7,8 +7,8 @@ use std::{boxed::Box, cell::RefCell, collections::HashMap, vec::Vec};
 use super::{
     CONTACT_ANSWERED, CONTACT_REFUSED, CONTACT_UNANSWERED, Sight, Watch,
     abi::{
-        ACTION_ALERT, ACTION_BLOCK, ACTION_QUARANTINE, ACTION_THROTTLE, DETECTORS, Detector, Host, HostKey, Threshold,
-        WATCHED, WATCHED_EXEMPT, Watched,
+        ACTION_ALERT, ACTION_BLOCK, ACTION_QUARANTINE, ACTION_THROTTLE, DETECTORS, Detector, Host, HostKey, Reach,
+        Threshold, WATCHED, WATCHED_EXEMPT, Watched,
     },
     attempt, attempts, heard,
 };
@@ -25,6 +25,8 @@ use crate::{
     tables::{Addr, Tables},
 };
 
+mod office;
+
 const SECOND: u64 = 1_000_000_000;
 const ZONE: u16 = 1;
 const HOST: [u8; 4] = [192, 168, 10, 17];
@@ -36,9 +38,11 @@ struct Gate {
     watched: Option<Box<Watched>>,
     hosts: RefCell<HashMap<HostKey, Box<Host>>>,
     strangers: RefCell<HashMap<HostKey, Box<Host>>>,
+    reaches: RefCell<HashMap<u16, Box<Reach>>>,
     pairs: RefCell<HashMap<u64, Box<u64>>>,
     exempt: HashMap<Addr, u64>,
     owner: AddrEntry,
+    other: AddrEntry,
     sight: Sight,
     now: u64,
 }
@@ -89,7 +93,11 @@ impl Tables for Gate {
         secret() -> u64 = 0x5eed;
     }
     fn addr(&self, _: u32, addr: &Addr) -> *const AddrEntry {
-        if addr[12..14] == [192, 168] { &self.owner } else { core::ptr::null() }
+        match addr[12..14] {
+            [192, 168] => &self.owner,
+            [10, 0] => &self.other,
+            _ => core::ptr::null(),
+        }
     }
 }
 
@@ -118,8 +126,8 @@ impl Watch for Gate {
         }
         self.host(key)
     }
-    fn proven(&self, key: &HostKey) -> bool {
-        self.hosts.borrow().contains_key(key)
+    fn reach(&self, net: u16) -> *mut Reach {
+        &raw mut **self.reaches.borrow_mut().entry(net).or_insert_with(|| Box::new(Reach::NEW))
     }
     fn pair(&self, hash: u64) -> *mut u64 {
         &raw mut **self.pairs.borrow_mut().entry(hash & 0xffff).or_default()
@@ -166,7 +174,8 @@ fn thresholds(action: u32) -> Watched {
 impl Gate {
     fn new(action: u32) -> Self {
         let owner = AddrEntry { owner: ZONE, ..AddrEntry::default() };
-        Self { watched: Some(Box::new(thresholds(action))), owner, now: 1_000 * SECOND, ..Self::default() }
+        let other = AddrEntry { owner: 5, ..AddrEntry::default() };
+        Self { watched: Some(Box::new(thresholds(action))), owner, other, now: 1_000 * SECOND, ..Self::default() }
     }
 
     /// Blocks; its host was answered once, and nobody in the zone for twenty seconds since.
@@ -307,14 +316,101 @@ fn a_scan_faster_than_any_answer_is_one_before_its_contacts_time_out() {
     assert_eq!(seen, [Detector::HorizontalScan]);
 }
 
-/// The line is down: nobody is answered, and nobody is called a scanner for trying.
+/// The line is down: nobody is answered, and nobody is called a scanner for trying, from the first page on until after the
+/// line is there again.
 #[test]
 fn an_outage_is_no_scan() {
     let mut gate = Gate::answered_once();
-    for number in 2..200 {
-        gate.now += SECOND;
-        assert_eq!(gate.connects(place(number), 443).1, None, "{number}");
+    for page in 0..20 {
+        assert_eq!(gate.connects(place(1), 443).1, None, "{page}");
+        for number in 0..30 {
+            gate.now += SECOND / 20;
+            assert_eq!(gate.connects(place(100 * page + number + 2), 443).1, None, "{page} {number}");
+        }
+        gate.now += SECOND * u64::from(page);
     }
+    gate.connects(place(1), 443);
+    gate.hears(place(1), 443, CONTACT_ANSWERED);
+    for number in 0..5 {
+        gate.now += SECOND;
+        assert_eq!(gate.connects(place(10_000 + number), 443).1, None, "{number}");
+        gate.hears(place(10_000 + number), 443, CONTACT_ANSWERED);
+    }
+    // And a scan is one again.
+    gate.now += 5 * SECOND;
+    let seen = (0..30).filter_map(|number| gate.connects(place(20_000 + number), 443).1).next();
+    assert_eq!(seen, Some(Detector::HorizontalScan));
+}
+
+/// The router beside the gate lost its line, and says so for every packet.
+#[test]
+fn what_a_router_knows_no_way_to_is_no_scan() {
+    for (code, seen) in [(0, None), (1, None), (3, Some(Detector::HorizontalScan))] {
+        let mut gate = Gate::answered_once();
+        let mut first = gate.connects(place(1), 443).1;
+        for number in 2..60 {
+            gate.now += SECOND / 10;
+            first = first.or(gate.connects(place(number), 443).1);
+            let mut error = gate.packet(proto::ICMP, HOST, 0);
+            (error.direction, error.class) = (crate::abi::DIR_OUT, crate::packet::CLASS_ICMP_ERROR);
+            (error.icmp_type, error.icmp_code, error.contact) = (3, code, CONTACT_REFUSED);
+            (error.quoted_dst, error.quoted_proto, error.quoted_dport) = (mapped(place(number)), proto::TCP, 443);
+            let mut sight = gate.sight;
+            heard(&gate, &error, &mut sight);
+        }
+        assert_eq!(first, seen, "code {code}");
+    }
+}
+
+/// Silence is no outage while nobody asks what used to answer: a scan at night, by somebody who was answered once.
+#[test]
+fn a_scan_in_a_silent_zone_is_seen() {
+    for pause in [SECOND / 100, SECOND, 20 * SECOND] {
+        let mut gate = Gate::answered_once();
+        let seen = (2..40).filter_map(|number| {
+            gate.now += pause;
+            gate.connects(place(number), 443).1
+        });
+        assert_eq!(seen.take(1).collect::<Vec<_>>(), [Detector::HorizontalScan], "{pause}");
+    }
+}
+
+/// Of two networks one is down: what it leaves unanswered blames nobody, and hides no scan of the other.
+#[test]
+fn lines_are_told_apart() {
+    let other = |number: u8| [10, 0, 0, number];
+    let mut gate = Gate::answered_once();
+    gate.connects(other(1), 443);
+    gate.hears(other(1), 443, CONTACT_ANSWERED);
+    for round in 0..10_u8 {
+        gate.now += 3 * SECOND;
+        // That of `other` answers, and the one of `place` does not.
+        gate.connects(other(1), 443);
+        gate.hears(other(1), 443, CONTACT_ANSWERED);
+        assert_eq!(gate.connects(place(1), 443).1, None);
+        for number in 0..20 {
+            gate.now += SECOND / 10;
+            assert_eq!(gate.connects(place(1_000 + 20 * u32::from(round) + number), 443).1, None, "{round} {number}");
+        }
+    }
+    gate.now += 10 * SECOND;
+    let seen = (2..60).filter_map(|number| {
+        gate.now += SECOND / 2;
+        gate.connects(other(number), 443).1
+    });
+    assert_eq!(seen.take(1).collect::<Vec<_>>(), [Detector::HorizontalScan]);
+}
+
+/// What is not counted at all is no occasion either to judge what was before.
+#[test]
+fn what_is_refused_of_the_web_does_not_speak_for_others() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    for number in 0..8 {
+        gate.connects(place(number), 6_000);
+    }
+    gate.now += 5 * SECOND;
+    assert_eq!(gate.refused(place(100), 443), None);
+    assert_eq!(gate.refused(place(101), 6_000), Some(Detector::HorizontalScan));
 }
 
 #[test]

@@ -6,14 +6,18 @@
 //! walk counts in whole numbers; a threshold of 8 net failures stands for a false positive rate of 0.2^8 / 0.8^8, about
 //! 1.5e-5 a walk. It stops at two successes below zero, so that a host with a good past is not given much more rope.
 //!
-//! A contact is a failure when it is refused, or not answered within two to four seconds. Until then it is pending, and as
+//! A contact is a failure when it is refused, or not answered within two to four seconds although the line was up
+//! ([`super::reach`]). Until then it is pending, and as
 //! many may be pending as may fail, or as were answered these seconds: beyond that further first contacts are *held* (dropped;
 //! TCP and QUIC try again), after Weaver, Staniford and Paxson, "Very fast containment of scanning worms" (2004). That is how
 //! a scan stops within ten first contacts however fast it is, while a host whose contacts are answered goes on.
 //!
 //! Contacts are remembered in a small set-associative table, by hash under a secret: retries count once.
 
-use super::abi::{CONTACT_WAYS, CONTACTS, Host};
+use super::{
+    abi::{CONTACT_WAYS, CONTACTS, Host, LINES, Reach},
+    reach,
+};
 use crate::bytes::opaque;
 
 /// A failure, in the walk's units.
@@ -26,9 +30,6 @@ const FLOOR: i32 = -2 * FAILURE;
 pub const PATIENCE: i32 = 2;
 /// Contacts held without a single answer in between that are a scan, too: whoever waits for answers does not try so many.
 pub const HELD: u32 = 10;
-/// A host that was answered before, in a zone where nobody has been for so long (nanoseconds), is not scanning: the line is
-/// down.
-pub const OUTAGE: u64 = 10_000_000_000;
 
 /// A slot's tag, kept in the upper half; never 0.
 const TAG_SHIFT: u32 = 32;
@@ -49,7 +50,7 @@ pub enum Known {
 
 /// Epochs last 2^31 ns.
 #[inline(always)]
-const fn epoch(now: u64) -> u32 {
+pub(super) const fn epoch(now: u64) -> u32 {
     (now >> 31) as u32
 }
 
@@ -81,17 +82,23 @@ fn find(host: &Host, service: u64) -> (usize, u64, u64) {
     (at & (CONTACTS - 1), found, tag)
 }
 
-/// Turns what stayed unanswered too long into failures, and lets the walk come down by a unit each 34 s.
+/// Turns what stayed unanswered too long into failures, unless the line was down, and lets the walk come down by a unit each
+/// 34 s.
 #[inline(always)]
-pub(super) fn turn(host: &mut Host, now: u64) {
+pub(super) fn turn(host: &mut Host, now: u64, lines: &Reach) {
     let current = epoch(now);
     let passed = current.wrapping_sub(host.epoch);
     if passed == 0 {
         return;
     }
     let [fresh, old] = host.pending;
-    let failed = if passed == 1 { old } else { old.wrapping_add(fresh) };
+    let [lately, before] = host.tried;
+    let mut failed = if old == 0 || reach::excused(lines, before, host.epoch.wrapping_sub(1)) { 0 } else { old };
+    if passed != 1 && fresh != 0 && !reach::excused(lines, lately, host.epoch) {
+        failed = failed.wrapping_add(fresh);
+    }
     host.pending = if passed == 1 { [0, fresh] } else { [0, 0] };
+    host.tried = if passed == 1 { [0, lately] } else { [0, 0] };
     host.answered = if passed == 1 { [0, host.answered[0]] } else { [0, 0] };
     host.epoch = current;
     let down = (current >> 4).wrapping_sub(current.wrapping_sub(passed) >> 4);
@@ -128,12 +135,13 @@ pub(super) fn busy(host: &Host) -> bool {
     host.answered[0].wrapping_add(host.answered[1]) > host.pending[0].wrapping_add(host.pending[1])
 }
 
-/// A new contact whose outcome is open.
+/// A new contact over that line whose outcome is open.
 #[inline(always)]
-pub(super) fn begin(host: &mut Host, service: u64) {
+pub(super) fn begin(host: &mut Host, service: u64, line: usize) {
     let (index, _, tag) = find(host, service);
     host.contacts[opaque(index) & (CONTACTS - 1)] = tag | (host.epoch as u64 & 0xff_ffff) << 8 | PENDING;
     host.pending[0] = host.pending[0].wrapping_add(1);
+    host.tried[0] |= 1 << (line & (LINES - 1));
 }
 
 /// A new contact that failed at once.
@@ -178,6 +186,7 @@ pub(super) fn settle(host: &mut Host, service: u64, answered: bool) {
 pub(super) fn restart(host: &mut Host) {
     host.walk = 0;
     host.pending = [0, 0];
+    host.tried = [0, 0];
     host.held = 0;
     host.places = 0;
     host.ports = 0;

@@ -1,6 +1,6 @@
 //! The detectors' tables, as a trait: BPF maps in the kernel, plain memory in tests. Pointers as in [`Tables`].
 
-use super::abi::{Host, HostKey, Watched};
+use super::abi::{Host, HostKey, Reach, Watched};
 use crate::tables::{Addr, Tables};
 
 /// See the module.
@@ -13,8 +13,8 @@ pub trait Watch: Tables {
     fn host_new(&self, key: &HostKey) -> *mut Host;
     /// Moves a state among those that were answered; where it is now.
     fn host_proven(&self, key: &HostKey, host: *mut Host) -> *mut Host;
-    /// Whether the host was answered once.
-    fn proven(&self, key: &HostKey) -> bool;
+    /// What a zone's hosts see of the lines to others.
+    fn reach(&self, net: u16) -> *mut Reach;
     /// A pace kept by pair, destination or service, by hash.
     fn pair(&self, hash: u64) -> *mut u64;
     /// The number, never 0, of the threat list that holds this address; 0 for none.

@@ -16,8 +16,22 @@ table inet seen {
   counter n_icmp {}
   counter n_fragments {}
   counter n_mail {}
+  counter n_tcp6 {}
+  counter n_udp6 {}
+  counter n_icmp6 {}
   set places { type ipv4_addr; flags dynamic; size 65536; }
+  set places6 { type ipv6_addr; flags dynamic; size 65536; }
+  chain before6 { type filter hook prerouting priority -501;
+    meta nfproto != ipv6 accept
+    ip6 saddr != 2001:db8:10::/64 accept
+    meta l4proto tcp counter name n_tcp6
+    meta l4proto udp counter name n_udp6
+    meta l4proto icmpv6 icmpv6 type echo-request counter name n_icmp6
+    add @places6 { ip6 daddr }
+    fib daddr type != local drop
+  }
   chain before { type filter hook prerouting priority -500;
+    meta nfproto != ipv4 accept
     ip saddr 192.168.0.0/16 ip frag-off & 0x3fff != 0 counter name n_fragments
     ip saddr != 192.168.0.0/16 accept
     tcp flags & (syn | ack) == syn counter name n_syn
@@ -44,7 +58,7 @@ impl Outside {
         Ok(Self(ns.clone()))
     }
 
-    /// Packets that arrived: `syn`, `tcp`, `udp`, `icmp`, `fragments` or `mail`.
+    /// Packets that arrived: `syn`, `tcp`, `udp`, `icmp`, `fragments` or `mail`; of IPv6 `tcp6`, `udp6` or `icmp6`.
     pub fn packets(&self, kind: &str) -> Result<u64> {
         let said = self.list(&["counter", "inet", "seen", &format!("n_{kind}")])?;
         said.iter().find_map(|item| item["counter"]["packets"].as_u64()).context("no such counter")
@@ -52,7 +66,16 @@ impl Outside {
 
     /// Different addresses that something arrived for.
     pub fn places(&self) -> Result<usize> {
-        let said = self.list(&["set", "inet", "seen", "places"])?;
+        self.elements("places")
+    }
+
+    /// The same of IPv6.
+    pub fn places6(&self) -> Result<usize> {
+        self.elements("places6")
+    }
+
+    fn elements(&self, set: &str) -> Result<usize> {
+        let said = self.list(&["set", "inet", "seen", set])?;
         Ok(said.iter().find_map(|item| item["set"]["elem"].as_array()).map_or(0, Vec::len))
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
     service::Server,
-    townhall::{ADMIN_PC, CLOUD_V4, INTERNET_ROUTER, PC_017},
+    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, INTERNET_ROUTER, PC_017},
 };
 
 use super::scene::{open_rules, scene};
@@ -58,4 +58,26 @@ fn many_answered_connections_are_no_flood() -> Result<()> {
     ensure!(said.ok(), "{said:?}");
     ensure!(scene.left("syn")? >= 3_000, "{}", scene.left("syn")?);
     scene.quiet()
+}
+
+/// By IPv6, where a host may take as many addresses of its zone as it likes.
+#[test]
+fn floods_by_ipv6_are_stopped_too() -> Result<()> {
+    let block = "{action: block}";
+    let detection = format!("defaults: {{syn_flood: {block}, udp_flood: {block}, icmp_flood: {block}}}");
+    let syn = format!("-6 --tcp -p 9999 --rate 10000 -c 5000 -q --no-capture {CLOUD_V6}");
+    let datagrams = format!("-u -b 64 OPEN:/dev/zero,readbytes=320000 UDP6-SENDTO:[{CLOUD_V6}]:9999");
+    let echoes = format!("-6 -n -q -c 5000 -i 0.0005 -w 4 {CLOUD_V6}");
+    for (program, arguments, kind, detector) in [
+        ("nping", syn, "tcp6", "syn_flood"),
+        ("socat", datagrams, "udp6", "udp_flood"),
+        ("ping", echoes, "icmp6", "icmp_flood"),
+    ] {
+        let scene = scene(&open_rules(), &detection)?;
+        let said = scene.attack(&PC_017, program, &arguments)?;
+        let left = scene.left(kind)?;
+        ensure!((1..=1_000).contains(&left), "{program}: {left} packets left: {said:?}");
+        scene.incident(detector)?;
+    }
+    Ok(())
 }

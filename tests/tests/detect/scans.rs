@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
     policy::rule,
     town::HOST_INTERFACE,
-    townhall::{ADMIN_PC, CLOUD_V4, PC_017},
+    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, PC_017},
 };
 
 use super::scene::{open_rules, scene};
@@ -12,7 +12,7 @@ use super::scene::{open_rules, scene};
 /// The targets: a horizontal scan is stopped within ten first contacts, at any speed.
 #[test]
 fn a_horizontal_scan_is_stopped_within_ten_first_contacts() -> Result<()> {
-    for speed in ["-T5 --min-rate 2000", "-T3"] {
+    for speed in ["-T5 --min-rate 2000", "-T3", "-T2"] {
         let scene = scene(&open_rules(), "")?;
         let arguments = format!("-n -Pn -sS -p 443 --max-retries 0 {speed} 198.51.100.100-180");
         scene.attack(&PC_017, "nmap", &arguments)?;
@@ -112,4 +112,30 @@ fn an_exempt_scanner_is_left_alone() -> Result<()> {
     let places = scene.places()?;
     ensure!(places == 81, "{places} addresses were reached");
     scene.quiet()
+}
+
+/// All of it again by IPv6: scans of addresses and ports, stealthy ones, a sweep.
+#[test]
+fn scans_by_ipv6_are_stopped_too() -> Result<()> {
+    let addresses: Vec<String> = (0x100..0x128).map(|last| format!("2001:db8:c0::{last:x}")).collect();
+    let addresses = addresses.join(" ");
+    let attacks = [
+        (format!("-sS -p 443 -T4 {addresses}"), "horizontal_scan"),
+        (format!("-sS -p 1000-1100 -T4 {CLOUD_V6}"), "vertical_scan"),
+        (format!("-sX -p 80-90 {CLOUD_V6}"), "stealth_scan"),
+    ];
+    for (arguments, detector) in attacks {
+        let scene = scene(&open_rules(), "")?;
+        scene.attack(&PC_017, "nmap", &format!("-6 -n -Pn --max-retries 0 {arguments}"))?;
+        let incident = scene.incident(detector)?;
+        ensure!(incident["device"] == "pc-017", "{incident}");
+        let (places, packets) = (scene.places6()?, scene.left("tcp6")?);
+        ensure!(places <= 10 && packets <= 20, "{detector}: {places} addresses, {packets} packets left");
+        ensure!(detector != "stealth_scan" || packets == 0, "{packets} packets left");
+    }
+    let scene = scene(&open_rules(), "")?;
+    scene.attack(&PC_017, "nmap", &format!("-6 -n -sn -PE --max-retries 0 -T5 {addresses}"))?;
+    ensure!(scene.places6()? <= 10, "{} addresses were reached", scene.places6()?);
+    scene.incident("address_sweep")?;
+    Ok(())
 }

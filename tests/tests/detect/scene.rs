@@ -36,11 +36,17 @@ pub(crate) fn open_rules() -> Vec<String> {
 
 /// `detection` is the section's inside, in flow style.
 pub(crate) fn scene(rules: &[String], detection: &str) -> Result<Scene> {
+    scene_with(rules, detection, |_| {})
+}
+
+/// The same, with an agent that is set up otherwise.
+pub(crate) fn scene_with(rules: &[String], detection: &str, change: impl FnOnce(&mut Config)) -> Result<Scene> {
     let town = Town::build(&[&PC_017, &ADMIN_PC, &WEB, &INTERNET_ROUTER])?;
     let policies = Policies::new()?;
     let mut rules = rules.to_vec();
     rules.push(format!("detection: {{{detection}}}\n"));
-    let config = Config::new(policies.town("policy", &rules)?);
+    let mut config = Config::new(policies.town("policy", &rules)?);
+    change(&mut config);
     let agent = Agent::start(&town.gateway, &config)?;
     let outside = Outside::count(town.host(&INTERNET_ROUTER)?)?;
     Ok(Scene { agent, outside, town, _policies: policies })
@@ -62,6 +68,11 @@ impl Scene {
     /// Different addresses outside that something arrived for.
     pub(crate) fn places(&self) -> Result<usize> {
         self.outside.places()
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn places6(&self) -> Result<usize> {
+        self.outside.places6()
     }
 
     pub(crate) fn incidents(&self) -> Result<Vec<Value>> {

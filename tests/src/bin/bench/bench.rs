@@ -13,12 +13,13 @@ use crate::{
     figure::Figure,
     gateway::Gateway,
     goodput, idle,
+    kept::Kept,
     lists::{List, Place},
     opening,
     options::Options,
     ruler::Ruler,
     sampling,
-    sampling::Stillness,
+    sampling::{Sampled, Stillness},
     stage,
     stage::Stage,
     subject::{Floor, Ipset, Nft, NftHook, Plain, Policy, Sekimori, Subject, XdpFilter},
@@ -47,10 +48,24 @@ pub(crate) fn run(options: &Options) -> Result<(Value, Outcome)> {
     let _conntrack = Conntrack::widen(u64::from(most.max(1 << 18)).next_power_of_two())?;
     let env = environment::describe(options, Ruler::default_cpu())?;
     println!("{}", serde_json::to_string_pretty(&env)?);
+    let mut kept = Kept::open(options)?;
     for stage in &stages {
-        measure(stage, options, &mut outcome).with_context(|| format!("measuring {}", stage.title()))?;
+        println!("\n## {}\n", stage.title());
+        let sampled = match kept.stage(stage) {
+            Some(sampled) => {
+                println!("measured at {}", sampled.stillness.at);
+                sampled
+            }
+            None => {
+                let sampled =
+                    measure(stage, options, &mut outcome).with_context(|| format!("measuring {}", stage.title()))?;
+                kept.keep_stage(stage, &sampled)?;
+                sampled
+            }
+        };
+        note(stage, sampled, &mut outcome);
     }
-    others(options, &mut outcome);
+    others(options, &mut kept, &mut outcome)?;
     Ok((env, outcome))
 }
 
@@ -69,28 +84,36 @@ const OTHERS: [Other; 6] = [
     ("attacks", false, attacks::measure),
 ];
 
-fn others(options: &Options, outcome: &mut Outcome) {
+fn others(options: &Options, kept: &mut Kept, outcome: &mut Outcome) -> Result<()> {
     for (name, always, measure) in OTHERS {
         if !options.wants(name) || (options.quick && !always && options.cell.is_none()) {
             continue;
         }
         println!("\n## {name}\n");
-        match measure(options) {
-            Ok(figures) => {
-                for group in figure::groups(&figures) {
-                    println!("{}", figure::render(&figures, group));
+        let figures = match kept.other(name) {
+            Some(figures) => figures,
+            None => match measure(options) {
+                Ok(figures) => {
+                    kept.keep_other(name, &figures)?;
+                    figures
                 }
-                outcome.figures.extend(figures);
-            }
-            Err(error) => skip(outcome, format!("{name}: {error:#}")),
+                Err(error) => {
+                    skip(outcome, format!("{name}: {error:#}"));
+                    continue;
+                }
+            },
+        };
+        for group in figure::groups(&figures) {
+            println!("{}", figure::render(&figures, group));
         }
+        outcome.figures.extend(figures);
     }
+    Ok(())
 }
 
 /// One stage with subjects of its own: what an earlier list left in caches and tables is gone.
-fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()> {
+fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<Sampled> {
     let start = Instant::now();
-    println!("\n## {}\n", stage.title());
     let list = List::new(stage.prefixes, stage.six, options.seed);
     let mut ruler = Ruler::load()?;
     let mut subjects = subjects(stage, &list, &mut ruler, outcome)?;
@@ -108,7 +131,13 @@ fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()
         broken.push(ready.err().map(|error| format!("{error:#}")));
     }
     let sampled = sampling::sample(&mut ruler, &mut subjects, &broken, stage, options)?;
-    let Stillness { drift, rounds } = sampled.stillness;
+    println!("({:.0} s)", start.elapsed().as_secs_f64());
+    Ok(sampled)
+}
+
+/// Shows a stage and takes it into the outcome.
+fn note(stage: &Stage, sampled: Sampled, outcome: &mut Outcome) {
+    let Stillness { drift, rounds, .. } = sampled.stillness;
     println!("floors of the rounds that count: {:.1} % apart; {rounds} rounds were taken", drift * 100.0);
     outcome.noisy |= sampled.stillness.noisy();
     outcome.stillness.push((stage.title(), sampled.stillness));
@@ -117,8 +146,6 @@ fn measure(stage: &Stage, options: &Options, outcome: &mut Outcome) -> Result<()
         println!("\n{}", table::render(&cells, number, &title));
     }
     outcome.cells.0.extend(cells.0);
-    println!("({:.0} s)", start.elapsed().as_secs_f64());
-    Ok(())
 }
 
 fn prepare(subject: &mut dyn Subject, stage: &Stage, list: &List, ruler: &mut Ruler) -> Result<()> {

@@ -27,7 +27,7 @@ pub(crate) fn describe(options: &Options, cpu: usize) -> Result<Value> {
         "neighbours": "permanent",
         "load_average": read("/proc/loadavg"),
         "agent": said(agent::program()?.to_str().unwrap_or_default(), &["--version"]),
-        "commit": said("git", &["describe", "--always", "--dirty"]),
+        "commit": commit(),
         "nft": said("nft", &["--version"]),
         "iptables": said("iptables", &["--version"]),
         "ipset": said("ipset", &["--version"]),
@@ -40,6 +40,15 @@ pub(crate) fn describe(options: &Options, cpu: usize) -> Result<Value> {
         "packets_a_sample": packets,
         "date": jiff::Timestamp::now().to_string(),
     }))
+}
+
+/// What figures must have in common to stand in one report: the commit and the boot.
+pub(crate) fn origin() -> String {
+    format!("{} {}", commit(), read("/proc/sys/kernel/random/boot_id"))
+}
+
+fn commit() -> String {
+    said("git", &["describe", "--always", "--dirty"])
 }
 
 fn read(file: &str) -> String {

@@ -16,6 +16,7 @@ mod figure;
 mod gateway;
 mod goodput;
 mod idle;
+mod kept;
 mod lists;
 mod opening;
 mod options;
@@ -59,7 +60,9 @@ fn run() -> Result<()> {
         println!("{}", report::compare(old, &report)?.join("\n"));
     }
     if outcome.noisy {
-        println!("noisy: the floors of too few rounds agree; nothing is judged.");
+        println!(
+            "noisy: the floors of too few rounds agree; nothing is judged. `--resume` measures again what was noisy, and only that."
+        );
     }
     if options.quick {
         println!("This was --quick: fewer sizes, rounds and samples. {PAGE} is written by a full run only.");

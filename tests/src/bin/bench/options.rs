@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// Only cells whose name starts so.
     pub(crate) cell: Option<String>,
+    /// What an earlier run finished is not measured again.
+    pub(crate) resume: bool,
     /// An earlier report.
     pub(crate) compare: Option<PathBuf>,
     /// Chooses prefixes, addresses and orders.
@@ -29,11 +31,12 @@ impl Options {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--quick" => options.quick = true,
+                "--resume" => options.resume = true,
                 "--compare" => options.compare = Some(PathBuf::from(value()?)),
                 "--seed" => options.seed = value()?.parse().context("--seed takes a number")?,
                 cell if !cell.starts_with('-') && options.cell.is_none() => options.cell = Some(argument),
                 _ => bail!(
-                    "not understood: {argument}\nusage: bench [--quick] [--seed NUMBER] [--compare OLD.json] [packets | CELL]"
+                    "not understood: {argument}\nusage: bench [--quick] [--resume] [--seed NUMBER] [--compare OLD.json] [packets | CELL]"
                 ),
             }
         }

@@ -36,7 +36,7 @@ pub(crate) fn json(env: &Value, outcome: &Outcome, targets: &[Target]) -> Value 
         "goodput": group("goodput"),
         "cores": group("cores"),
         "attacks": group("attacks"),
-        "stillness": outcome.stillness.iter().map(|(stage, still)| (stage.clone(), json!({"drift": still.drift, "rounds": still.rounds})))
+        "stillness": outcome.stillness.iter().map(|(stage, still)| (stage.clone(), json!({"drift": still.drift, "rounds": still.rounds, "at": still.at.to_string()})))
             .collect::<BTreeMap<_, _>>(),
         "skipped": outcome.skipped,
         "targets": targets.iter().map(one_target).collect::<Vec<_>>(),
@@ -115,8 +115,8 @@ pub(crate) fn page(env: &Value, outcome: &Outcome, targets: &[Target]) -> String
         "\nA stage is measured in rounds until five of them agree on both floors (xdp-drop, xdp-fwd) within 8 %; the others \
          are thrown away by their floors alone, before anybody's figures are looked at. Floors of the rounds that count:\n\n",
     );
-    for (stage, Stillness { drift, rounds }) in &outcome.stillness {
-        text.push_str(&format!("- {stage}: {:.1} % apart, of {rounds} rounds taken\n", drift * 100.0));
+    for (stage, Stillness { drift, rounds, at }) in &outcome.stillness {
+        text.push_str(&format!("- {stage}: {:.1} % apart, of {rounds} rounds taken, at {at:.0}\n", drift * 100.0));
     }
     text.push_str("\n## Targets\n\n");
     text.push_str(&target::render(targets, outcome.noisy));

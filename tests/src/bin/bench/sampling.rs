@@ -1,6 +1,7 @@
 //! Takes the samples of a stage: rounds in shuffled order, until enough of them agree on the floors.
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use crate::{
     cell::Cell,
@@ -37,6 +38,8 @@ pub(crate) struct Stillness {
     pub(crate) drift: f64,
     /// Rounds that were taken, those that do not count included.
     pub(crate) rounds: usize,
+    /// When the last of them ended.
+    pub(crate) at: Timestamp,
 }
 
 impl Stillness {
@@ -96,7 +99,7 @@ pub(crate) fn sample(
         }
     }
     let drift = drift(&counted.iter().map(|round| round.floors).collect::<Vec<_>>());
-    let stillness = Stillness { drift, rounds: rounds.len() };
+    let stillness = Stillness { drift, rounds: rounds.len(), at: Timestamp::now() };
     Ok(Sampled { cells: cells.into_iter().map(|(_, cell)| cell).collect(), stillness })
 }
 

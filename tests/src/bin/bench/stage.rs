@@ -21,7 +21,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    fn new(prefixes: usize, open: &[Kind], kinds: &[Kind]) -> Self {
+    /// A stage with a list of so many prefixes.
+    pub(crate) fn new(prefixes: usize, open: &[Kind], kinds: &[Kind]) -> Self {
         let six = kinds.iter().any(|kind| kind.six);
         Self { number: 0, prefixes, six, open: open.to_vec(), kinds: kinds.to_vec(), variants: false }
     }
