@@ -9,6 +9,8 @@ mod benign;
 mod floods;
 #[path = "detect/impostors.rs"]
 mod impostors;
+#[path = "detect/office.rs"]
+mod office;
 #[path = "detect/outlive.rs"]
 mod outlive;
 #[path = "detect/scans.rs"]

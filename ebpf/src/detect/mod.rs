@@ -122,20 +122,17 @@ pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
     if packet.contact == CONTACT_ANSWERED && !found.is_null() {
         found = tables.host_proven(&sight.host, found);
     }
-    if found.is_null() {
+    let lines = tables.reach(packet.net);
+    if found.is_null() || lines.is_null() {
         return;
     }
+    // SAFETY: as above, of both.
+    let (host, lines) = unsafe { (&mut *found, &mut *lines) };
     // A reset shows as well as an answer does that the line is up; an ICMP error may come from this side of what is down.
     if packet.contact == CONTACT_ANSWERED || packet.proto == proto::TCP {
-        let lines = tables.reach(packet.net);
-        if !lines.is_null() {
-            // SAFETY: as above.
-            reach::answered(unsafe { &mut *lines }, reach::line(tables, packet, &packet.src), packet.now);
-        }
+        reach::answered(lines, reach::line(tables, packet, &packet.src), packet.now);
     }
-    // SAFETY: as above.
-    let host = unsafe { &mut *found };
-    signs::answered(tables, host, packet, watched);
+    signs::answered(tables, host, packet, watched, lines);
 }
 
 /// Whether this detector does anything here.

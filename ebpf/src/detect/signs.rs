@@ -435,9 +435,7 @@ fn contact<T: Watch>(
         }
         let ahead = walk::ahead(host);
         if acts && host.walk < most && !walk::busy(host) && ahead >= most + walk::PATIENCE * walk::FAILURE {
-            let up = reach::up(lines, line);
-            host.held += up as u32;
-            if !up || host.held < walk::HELD {
+            if !reach::up(lines, line) || !walk::hold(host, packet.now) {
                 sight.action = super::act::HOLD;
                 return;
             }
@@ -491,14 +489,9 @@ fn lost(packet: &Packet) -> bool {
 
 /// The packet going to the host answers something it attempted, or refuses it.
 #[inline(always)]
-pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched) {
+pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched, lines: &Reach) {
     debug_assert!(packet.direction != DIR_IN);
-    let lines = tables.reach(packet.net);
-    if lines.is_null() {
-        return;
-    }
-    // SAFETY: not null, so the table vouches for it until the decision returns.
-    walk::turn(host, packet.now, unsafe { &*lines });
+    walk::turn(host, packet.now, lines);
     let answered = packet.contact == super::CONTACT_ANSWERED;
     if packet.class == CLASS_ICMP_ERROR {
         let port = match packet.quoted_proto {

@@ -308,12 +308,52 @@ fn what_an_allow_list_refuses_of_the_web_is_no_scan() {
     assert!(seen > 0, "a scan is one all the same");
 }
 
-/// Nobody waits for answers who tries ten more without one.
+/// Nobody waits for answers who tries ten more without one for longer than an answer takes, or fifty in no time.
 #[test]
 fn a_scan_faster_than_any_answer_is_one_before_its_contacts_time_out() {
-    let mut gate = Gate::new(ACTION_BLOCK);
-    let seen: Vec<_> = (0..20).filter_map(|n| gate.connects(place(n), 443).1).collect();
-    assert_eq!(seen, [Detector::HorizontalScan]);
+    for (pause, expected) in [(0, 10 + 50), (SECOND / 100, 10 + 50), (SECOND / 10, 10 + 12), (SECOND / 4, 10 + 10)] {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        let (mut tried, mut left) = (0, 0);
+        let seen = loop {
+            let (reason, seen) = gate.connects(place(tried), 443);
+            (tried, left) = (tried + 1, left + u32::from(reason == Reason::Rule));
+            gate.now += pause;
+            if seen.is_some() || tried == 100 {
+                break seen;
+            }
+        };
+        assert_eq!((seen, tried, left), (Some(Detector::HorizontalScan), expected, 10), "pause {pause}");
+    }
+}
+
+/// A browser opens all its tabs again, each at another server, before the first answer can be there; so it goes on.
+#[test]
+fn many_pages_within_one_round_trip_are_no_scan() {
+    for round_trip in [SECOND / 50, SECOND / 4, SECOND] {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        for evening in 0..3 {
+            let mut waiting: Vec<u32> = (0..40).map(|number| 1_000 * evening + number).collect();
+            for turn in 0..4 {
+                let (mut sent, start) = (Vec::new(), gate.now);
+                waiting.retain(|number| {
+                    let (reason, seen) = gate.connects(place(*number), 443);
+                    assert_eq!(seen, None, "round trip {round_trip}, evening {evening}, turn {turn}");
+                    if reason == Reason::Rule {
+                        sent.push(*number);
+                    }
+                    reason != Reason::Rule
+                });
+                gate.now = start + round_trip;
+                for number in sent {
+                    gate.hears(place(number), 443, CONTACT_ANSWERED);
+                }
+                // As TCP tries again (RFC 6298): after one, two, four seconds.
+                gate.now = start + (SECOND << turn);
+            }
+            assert!(waiting.is_empty(), "round trip {round_trip}: {} still wait", waiting.len());
+            gate.now += 3_600 * SECOND;
+        }
+    }
 }
 
 /// The line is down: nobody is answered, and nobody is called a scanner for trying, from the first page on until after the
@@ -338,7 +378,7 @@ fn an_outage_is_no_scan() {
     }
     // And a scan is one again.
     gate.now += 5 * SECOND;
-    let seen = (0..30).filter_map(|number| gate.connects(place(20_000 + number), 443).1).next();
+    let seen = (0..80).filter_map(|number| gate.connects(place(20_000 + number), 443).1).next();
     assert_eq!(seen, Some(Detector::HorizontalScan));
 }
 
@@ -367,7 +407,7 @@ fn what_a_router_knows_no_way_to_is_no_scan() {
 fn a_scan_in_a_silent_zone_is_seen() {
     for pause in [SECOND / 100, SECOND, 20 * SECOND] {
         let mut gate = Gate::answered_once();
-        let seen = (2..40).filter_map(|number| {
+        let seen = (2..80).filter_map(|number| {
             gate.now += pause;
             gate.connects(place(number), 443).1
         });

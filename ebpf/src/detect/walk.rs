@@ -28,8 +28,11 @@ pub const SLIGHT: i32 = 1;
 const FLOOR: i32 = -2 * FAILURE;
 /// Contacts that may be pending beyond the failures that would make a scan.
 pub const PATIENCE: i32 = 2;
-/// Contacts held without a single answer in between that are a scan, too: whoever waits for answers does not try so many.
-pub const HELD: u32 = 10;
+/// Contacts held without a single answer in between that are a scan, too, once that has gone on for longer than any answer takes:
+/// whoever waits for answers does not try so many.
+const HELD: u32 = 10;
+/// So many are one however short the time: a browser that opens all of its tabs again does not need them within one round trip.
+const HELD_AT_ONCE: u32 = 50;
 
 /// A slot's tag, kept in the upper half; never 0.
 const TAG_SHIFT: u32 = 32;
@@ -133,6 +136,17 @@ pub(super) fn ahead(host: &Host) -> i32 {
 #[inline(always)]
 pub(super) fn busy(host: &Host) -> bool {
     host.answered[0].wrapping_add(host.answered[1]) > host.pending[0].wrapping_add(host.pending[1])
+}
+
+/// A contact is held while nothing is known to be wrong with the line; whether that makes a scan of them.
+#[inline(always)]
+pub(super) fn hold(host: &mut Host, now: u64) -> bool {
+    if host.held == 0 {
+        host.held_from = now;
+    }
+    host.held = host.held.wrapping_add(1);
+    let long = now.wrapping_sub(host.held_from) > reach::PATIENCE;
+    host.held >= HELD_AT_ONCE || long && host.held >= HELD
 }
 
 /// A new contact over that line whose outcome is open.

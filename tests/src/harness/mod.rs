@@ -12,6 +12,7 @@ pub mod gate;
 pub mod http;
 pub mod incidents;
 pub mod link;
+pub mod long_line;
 pub mod netns;
 pub mod nft;
 pub mod offload;

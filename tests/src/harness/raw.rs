@@ -7,9 +7,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{setsockopt, sockopt},
+};
 
 use super::{frame::Frame, link, netns::Ns};
+
+/// What a socket keeps of what was not read yet, in the kernel's count of bytes.
+const ROOM: usize = 16 << 20;
 
 /// An AF_PACKET socket on one interface: sends raw frames, sees every frame that comes in (not those going out).
 ///
@@ -136,6 +142,8 @@ fn open(index: u32) -> Result<OwnedFd> {
     }
     // SAFETY: `raw` was just opened and nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    // Room for what comes while the reader is busy.
+    setsockopt(&socket, sockopt::RcvBufForce, &ROOM)?;
     // The kernel keeps the outermost VLAN tag beside the frame; we want it back.
     option(&socket, libc::PACKET_AUXDATA, 1)?;
     option(&socket, libc::PACKET_IGNORE_OUTGOING, 1)?;

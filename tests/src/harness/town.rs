@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     link::{self, plug},
+    long_line::LongLine,
     netns::Ns,
     nft,
     townhall::{Host, PUBLIC_WEB_V4, Routed, Side, WEB, WEB_TLS_PORT},
@@ -26,14 +27,20 @@ pub struct Town {
     hosts: Vec<(&'static Host, Ns)>,
     /// Bridges that stand for the switch of a side with several hosts.
     _switches: Vec<Ns>,
+    _lines: Vec<LongLine>,
 }
 
 impl Town {
     /// The gateway with these hosts and the interfaces they need.
     pub fn build(hosts: &[&'static Host]) -> Result<Self> {
+        Self::build_far(hosts, None)
+    }
+
+    /// The same, with one side's only host so far away: the time that a frame takes each way.
+    pub fn build_far(hosts: &[&'static Host], far: Option<(&Host, Duration)>) -> Result<Self> {
         let gateway = Ns::new("gateway")?;
         gateway.forward()?;
-        let mut town = Self { gateway, hosts: Vec::new(), _switches: Vec::new() };
+        let mut town = Self { gateway, hosts: Vec::new(), _switches: Vec::new(), _lines: Vec::new() };
         let mut sides: Vec<&'static Side> = Vec::new();
         for host in hosts {
             if !sides.iter().any(|side| side.interface == host.side.interface) {
@@ -42,7 +49,8 @@ impl Town {
         }
         for side in sides {
             let here: Vec<_> = hosts.iter().filter(|host| host.side.interface == side.interface).copied().collect();
-            town.lay(side, &here).with_context(|| format!("building the side of {}", side.interface))?;
+            let far = far.filter(|(host, _)| host.side.interface == side.interface).map(|(_, delay)| delay);
+            town.lay(side, &here, far).with_context(|| format!("building the side of {}", side.interface))?;
         }
         Ok(town)
     }
@@ -86,15 +94,22 @@ impl Town {
         Ok(super::tool::run(&mut ping, Duration::from_secs(5))?.ok())
     }
 
-    fn lay(&mut self, side: &'static Side, hosts: &[&'static Host]) -> Result<()> {
+    fn lay(&mut self, side: &'static Side, hosts: &[&'static Host], far: Option<Duration>) -> Result<()> {
         let near = plug(&self.gateway, side.interface).mac(side.mac);
         let mut machines = Vec::new();
         for host in hosts {
             machines.push(Ns::new(host.name)?);
         }
         match (hosts, machines.as_slice()) {
-            ([host], [machine]) => link::veth(near, plug(machine, HOST_INTERFACE).mac(host.mac))?,
+            ([host], [machine]) => {
+                let there = plug(machine, HOST_INTERFACE).mac(host.mac);
+                match far {
+                    None => link::veth(near, there)?,
+                    Some(delay) => self._lines.push(LongLine::lay(near, there, delay)?),
+                }
+            }
             _ => {
+                ensure!(far.is_none(), "several hosts share {}: none of them can be far away", side.interface);
                 let switch = Ns::new(&format!("{}-switch", side.interface))?;
                 // The switch itself says nothing on the wire.
                 switch.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;

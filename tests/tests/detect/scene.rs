@@ -19,6 +19,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// An attack's tool may run so long.
 pub(crate) const ATTACK: Duration = Duration::from_secs(60);
 
+/// Who is in it.
+pub(crate) static HOSTS: [&Host; 4] = [&PC_017, &ADMIN_PC, &WEB, &INTERNET_ROUTER];
+
 pub(crate) struct Scene {
     pub(crate) agent: Agent,
     outside: Outside,
@@ -41,7 +44,16 @@ pub(crate) fn scene(rules: &[String], detection: &str) -> Result<Scene> {
 
 /// The same, with an agent that is set up otherwise.
 pub(crate) fn scene_with(rules: &[String], detection: &str, change: impl FnOnce(&mut Config)) -> Result<Scene> {
-    let town = Town::build(&[&PC_017, &ADMIN_PC, &WEB, &INTERNET_ROUTER])?;
+    scene_in(Town::build(&HOSTS)?, rules, detection, change)
+}
+
+/// The same in a town that was built otherwise, of [`HOSTS`] at least.
+pub(crate) fn scene_in(
+    town: Town,
+    rules: &[String],
+    detection: &str,
+    change: impl FnOnce(&mut Config),
+) -> Result<Scene> {
     let policies = Policies::new()?;
     let mut rules = rules.to_vec();
     rules.push(format!("detection: {{{detection}}}\n"));

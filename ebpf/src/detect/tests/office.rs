@@ -1,7 +1,7 @@
 //! Two hours of an office, large or small, replayed at its own times: what everybody does all day raises no alarm.
 //!
 //! Made up, and varied by seed: browsers that open dozens of connections a page to servers some of which are gone, names, the
-//! time, updates of all machines within minutes, video calls, a backup, logins, a monitoring system with an exemption, a branch
+//! time, updates of all machines within minutes, all tabs of yesterday opened at once, video calls, a backup, logins, a monitoring system with an exemption, a branch
 //! of ten people behind one address. Nothing is answered for a quarter of an hour, when the line is down, and again for
 //! twenty seconds; in every second office the router before it says so by ICMP.
 
@@ -64,6 +64,8 @@ enum Deed {
     Every { host: u8, proto: u8, peers: (u32, u32), port: u16, period: u64, silent: u8 },
     /// Updates.
     Update { host: u8 },
+    /// A browser opens all the tabs of yesterday at once.
+    Tabs { host: u8 },
 }
 
 const ANSWERS: u8 = 0;
@@ -127,6 +129,8 @@ impl Day {
             self.plan(first, Deed::Page { host, again: 60 * SECOND });
             let when = 20 * MINUTE + self.dice.below(15 * MINUTE);
             self.plan(when, Deed::Update { host });
+            let when = 3 * MINUTE + self.dice.below(100 * MINUTE);
+            self.plan(when, Deed::Tabs { host });
             let every = [
                 // The time, from four servers; mail; a printer; the file server; the next terminal's name.
                 Deed::Every { host, proto: proto::UDP, peers: (10, 4), port: 123, period: 1_024 * SECOND, silent: 0 },
@@ -222,6 +226,12 @@ impl Day {
                 self.try_out(at, host, proto, peer, port, if off { IS_SILENT } else { ANSWERS });
                 let jitter = self.dice.below(period / 5);
                 self.plan(at + period - period / 10 + jitter, deed);
+            }
+            Deed::Tabs { host } => {
+                for _ in 0..20 + self.dice.below(20) {
+                    let (when, peer, fate) = (at + self.dice.below(50 * MS), 4_000 + self.dice.site(), self.fate());
+                    self.try_out(when, host, proto::TCP, peer, 443, fate);
+                }
             }
             Deed::Update { host } => {
                 for number in 0..60 {
