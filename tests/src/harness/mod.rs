@@ -23,6 +23,7 @@ pub mod policy;
 pub mod raw;
 pub mod service;
 pub mod stream;
+pub mod tap;
 pub mod tool;
 pub mod town;
 pub mod townhall;

@@ -95,14 +95,32 @@ impl RawPort {
 
     /// The next frame, or `None` at the deadline.
     pub fn next(&self, deadline: Instant) -> Result<Option<Frame>> {
+        Ok(if self.wait(deadline)? { Some(self.receive()?) } else { None })
+    }
+
+    /// Reads as much of the next frame as `frame` has room for, without its VLAN tag: for whoever counts many. False at the deadline.
+    pub fn read_head(&self, frame: &mut Frame, deadline: Instant) -> Result<bool> {
+        if !self.wait(deadline)? {
+            return Ok(false);
+        }
+        // SAFETY: the pointer and length describe the buffer, which outlives the call.
+        let read = unsafe { libc::recv(self.socket.as_raw_fd(), frame.0.as_mut_ptr().cast(), frame.0.len(), 0) };
+        if read < 0 {
+            return Err(io::Error::last_os_error()).with_context(|| format!("reading a frame on {}", self.place));
+        }
+        Ok(true)
+    }
+
+    /// Whether there is a frame before the deadline.
+    fn wait(&self, deadline: Instant) -> Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up: a wait of no time at all would turn the last millisecond into a busy loop.
         let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
         let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, timeout) {
-            Ok(0) => Ok(None),
-            Ok(_) => Ok(Some(self.receive()?)),
-            Err(nix::errno::Errno::EINTR) => self.next(deadline),
+            Ok(0) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(nix::errno::Errno::EINTR) => self.wait(deadline),
             Err(error) => Err(error).with_context(|| format!("waiting for frames on {}", self.place)),
         }
     }

@@ -61,7 +61,7 @@ impl Dice {
         let number = self.below(range) as u16;
         let [high, low] = number.to_be_bytes();
         if number.is_multiple_of(3) {
-            Ipv6Addr::new(0x2001, 0xdb8, 0xc1, 0, 0, 0, 0, number).into()
+            Ipv6Addr::new(0x2001, 0xdb8, 0xc1, 0, 0, 0, 1, number).into()
         } else {
             Ipv4Addr::new(198, 51, high, low).into()
         }

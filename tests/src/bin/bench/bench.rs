@@ -69,24 +69,40 @@ pub(crate) fn run(options: &Options) -> Result<(Value, Outcome)> {
     Ok((env, outcome))
 }
 
-/// A measurement that is not ns a packet.
-type Other = (&'static str, bool, fn(&Options) -> Result<Vec<Figure>>);
+/// When something is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// In a full run, or by name.
+    Full,
+    /// By name only.
+    Asked,
+}
 
-/// The rest: name, whether `--quick` does it unasked, how.
-const OTHERS: [Other; 6] = [
-    ("apply", true, |options| {
+/// A measurement that is not ns a packet.
+type Other = (&'static str, When, fn(&Options) -> Result<Vec<Figure>>);
+
+/// The rest: name, when, how.
+const OTHERS: [Other; 7] = [
+    ("apply", When::Always, |options| {
         apply::measure(options, if options.quick && options.cell.is_none() { 100_000 } else { 1_000_000 })
     }),
-    ("agent", true, idle::scrapes),
-    ("cutoff", false, cutoff::measure),
-    ("goodput", false, goodput::measure),
-    ("cores", false, cores::measure),
-    ("attacks", false, attacks::measure),
+    ("agent", When::Always, idle::scrapes),
+    ("cutoff", When::Full, cutoff::measure),
+    ("goodput", When::Full, goodput::measure),
+    ("cores", When::Full, cores::measure),
+    ("attacks", When::Full, attacks::measure),
+    ("paranoid", When::Asked, attacks::paranoid),
 ];
 
 fn others(options: &Options, kept: &mut Kept, outcome: &mut Outcome) -> Result<()> {
-    for (name, always, measure) in OTHERS {
-        if !options.wants(name) || (options.quick && !always && options.cell.is_none()) {
+    for (name, when, measure) in OTHERS {
+        let unasked = match when {
+            When::Always => true,
+            When::Full => !options.quick,
+            When::Asked => false,
+        };
+        if !options.wants(name) || options.cell.is_none() && !unasked {
             continue;
         }
         println!("\n## {name}\n");

@@ -22,6 +22,7 @@ mod opening;
 mod options;
 mod plan;
 mod process;
+mod psad;
 mod random;
 mod replace;
 mod report;
