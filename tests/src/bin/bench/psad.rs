@@ -70,7 +70,7 @@ impl Psad {
     /// [`HeardByAll`] must live meanwhile.
     pub(crate) fn start(ns: &Ns, inside: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("DROP-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("DROP-{}:", NUMBER.fetch_add(1, Ordering::Relaxed));
         for rule in [
             "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT".to_owned(),
             format!("-i lan0 -j LOG --log-level 7 --log-tcp-options --log-prefix {prefix}"),
