@@ -356,6 +356,27 @@ fn many_pages_within_one_round_trip_are_no_scan() {
     }
 }
 
+/// The table of contacts is full of what was answered; what waits for its answer is not thrown out for more of that.
+#[test]
+fn what_waits_for_an_answer_is_not_forgotten() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.watched.as_mut().expect("set").thresholds[Detector::FanOut as usize].action = 0;
+    let mut forgotten = 0;
+    for page in 0..500 {
+        for number in 0..9 {
+            assert_eq!(gate.connects(place(9 * page + number), 443), (Reason::Rule, None), "page {page}");
+        }
+        gate.now += SECOND / 50;
+        for number in 0..9 {
+            gate.hears(place(9 * page + number), 443, CONTACT_ANSWERED);
+        }
+        forgotten += gate.hosts.borrow().values().map(|host| host.pending[0] + host.pending[1]).sum::<u32>();
+        gate.now += 5 * SECOND;
+    }
+    // More than four at once of the same hash are too many for the table.
+    assert!(forgotten <= 3, "{forgotten} of 4,500");
+}
+
 /// The line is down: nobody is answered, and nobody is called a scanner for trying, from the first page on until after the
 /// line is there again.
 #[test]

@@ -64,21 +64,34 @@ fn set(service: u64) -> (usize, u64) {
     (set * CONTACT_WAYS, (service >> 32) << TAG_SHIFT | 1 << TAG_SHIFT)
 }
 
-/// Where the contact is, or where a new one goes: an unused slot, else one that luck chooses. And what is there.
+/// 1 if `a < b`, else 0, by arithmetic: the compiler makes jumps of comparisons. `a` is small.
+#[inline(always)]
+fn less(a: u64, b: u64) -> u64 {
+    // The first is the borrow unless `b` has its highest bit, which the second is.
+    (opaque((a.wrapping_sub(b) >> 63) as usize) | opaque((b >> 63) as usize)) as u64
+}
+
+/// Where the contact is, or where a new one goes: an unused slot, else one whose outcome is known, else one that luck chooses.
+/// And what is there.
 #[inline(always)]
 fn find(host: &Host, service: u64) -> (usize, u64, u64) {
     let (first, tag) = set(service);
-    let mut at = first + (opaque((service >> 16) as usize) & (CONTACT_WAYS - 1));
-    let mut found = 0;
-    let mut way = 0;
+    let luck = opaque((service >> 16) as usize);
+    let mut at = first;
+    let (mut found, mut best, mut way) = (0, 0, 0);
     // Without branches, or the verifier follows each way apart.
     while way < CONTACT_WAYS {
-        let index = opaque(first + way) & (CONTACTS - 1);
+        let index = (first + (opaque(luck + way) & (CONTACT_WAYS - 1))) & (CONTACTS - 1);
         let entry = host.contacts[index];
-        let same = (entry & (u64::MAX << TAG_SHIFT) == tag) as u64;
-        let free = (entry == 0) as u64 & (found == 0) as u64;
-        let take = (same | free) as usize;
-        at = at * (1 - take) + index * take;
+        let same = 1 - less(0, entry & (u64::MAX << TAG_SHIFT) ^ tag);
+        let free = 1 - less(0, entry);
+        // What is still pending after two epochs has failed already.
+        let age = host.epoch.wrapping_sub((entry >> 8) as u32) & 0xff_ffff;
+        let over = less(0, entry & 3 ^ PENDING) | less(1, age as u64);
+        let worth = 1 + over + 2 * free + 4 * same;
+        let take = less(best, worth);
+        at = at * (1 - take as usize) + index * take as usize;
+        best = best * (1 - take) + worth * take;
         found |= entry * same;
         way += 1;
     }
