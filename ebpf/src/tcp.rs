@@ -131,6 +131,10 @@ fn opening_initiator(view: &mut View, packet: &Packet) -> u32 {
         return if again { PASS } else { Reason::TcpState as u32 };
     }
     if f & tcp::RST != 0 {
+        // Ends what the other side still holds of an earlier conversation; the SYN is sent again.
+        if s.flags & SIDE_KNOCKS != 0 && packet.seq == view.knock {
+            return PASS;
+        }
         if packet.seq != s.end {
             return Reason::TcpState as u32;
         }
@@ -141,6 +145,7 @@ fn opening_initiator(view: &mut View, packet: &Packet) -> u32 {
     if !completes {
         return Reason::TcpState as u32;
     }
+    s.flags &= !SIDE_KNOCKS;
     view.state = STATE_ESTABLISHED;
     CONTINUE
 }
@@ -156,6 +161,14 @@ fn opening_other(view: &mut View, packet: &Packet) -> u32 {
             return Reason::TcpState as u32;
         }
         view.state = STATE_CLOSED;
+        return PASS;
+    }
+    // An earlier conversation of the same ports, which is over here and not there: the other side says what it waits for, and our
+    // initiator resets it (RFC 9293 §3.5.1, "half-open connections").
+    let challenges = f & (tcp::SYN | tcp::ACK | tcp::FIN) == tcp::ACK && packet.payload == 0 && packet.ack != s.end;
+    if challenges && r.flags & SIDE_SEEN == 0 {
+        s.flags |= SIDE_KNOCKS;
+        view.knock = packet.ack;
         return PASS;
     }
     let answers = f & tcp::SYN != 0 && f & tcp::ACK != 0 && packet.ack == s.end && packet.payload == 0;

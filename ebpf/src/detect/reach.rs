@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long an answer may take (nanoseconds): round trips around the world and by satellite take less.
-pub(super) const PATIENCE: u64 = 1_000_000_000;
+const PATIENCE: u64 = 1_000_000_000;
 
 /// The line to this address: lines are as many as [`LINES`], by number of the network; that of addresses which no network
 /// owns is 0.

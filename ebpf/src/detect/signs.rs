@@ -424,6 +424,7 @@ fn contact<T: Watch>(
     let threshold = &watched.thresholds[detector as usize];
     let most = (threshold.count & 0xffff) as i32 * walk::FAILURE;
     let acts = threshold.action >= ACTION_THROTTLE;
+    let web = packet.dport == 443 || packet.dport == 80;
     if passes(reason) {
         let slow = Threshold { cost: 1_000_000_000, most: 1_000_000_000, hold: 0, count: 0, action: 0 };
         if threshold.action == ACTION_THROTTLE && host.walk >= most {
@@ -435,7 +436,7 @@ fn contact<T: Watch>(
         }
         let ahead = walk::ahead(host);
         if acts && host.walk < most && !walk::busy(host) && ahead >= most + walk::PATIENCE * walk::FAILURE {
-            if !reach::up(lines, line) || !walk::hold(host, packet.now) {
+            if !reach::up(lines, line) || !walk::hold(host, web) {
                 sight.action = super::act::HOLD;
                 return;
             }
@@ -444,16 +445,15 @@ fn contact<T: Watch>(
         }
         walk::begin(host, service, line);
     } else {
-        // A page names dozens of servers, and programs call home all day: what an allow-list refuses of the web counts only
+        // A page names dozens of servers, and programs call home all day: what an allow-list refuses of the web counts little, only
         // beyond 100 at once and 20 a minute, and not while a line is down: nothing then succeeds that would count for the host.
         let calls = Threshold { cost: 3_000_000_000, most: 300_000_000_000, hold: 0, count: 0, action: 0 };
-        let web = packet.dport == 443 || packet.dport == 80;
         let weight = if web
             && (!pace::beyond(&mut host.paces[paces::REFUSED_WEB], packet.now, &calls, 1)
                 || reach::any_down(lines, packet.now))
         {
             0
-        } else if reason == Reason::TcpNotSyn as u32 {
+        } else if web || reason == Reason::TcpNotSyn as u32 {
             walk::SLIGHT
         } else {
             walk::FAILURE

@@ -22,17 +22,17 @@ use crate::bytes::opaque;
 
 /// A failure, in the walk's units.
 pub const FAILURE: i32 = 4;
-/// What a stale connection sends after its state is gone: a quarter of a failure.
+/// What a stale connection sends after its state is gone, and what is refused of the web: a quarter of a failure.
 pub const SLIGHT: i32 = 1;
 /// Where the walk stops going down: two successes.
 const FLOOR: i32 = -2 * FAILURE;
 /// Contacts that may be pending beyond the failures that would make a scan.
 pub const PATIENCE: i32 = 2;
-/// Contacts held without a single answer in between that are a scan, too, once that has gone on for longer than any answer takes:
-/// whoever waits for answers does not try so many.
-const HELD: u32 = 10;
-/// So many are one however short the time: a browser that opens all of its tabs again does not need them within one round trip.
-const HELD_AT_ONCE: u32 = 50;
+/// What is held without a single answer in between is a scan, too: ten contacts, or fifty of the web, of which a browser that opens
+/// all of its tabs again asks dozens of servers within one round trip.
+const HELD: u32 = 50;
+/// What one of others counts where one of the web counts 1.
+const HELD_OTHER: u32 = 5;
 
 /// A slot's tag, kept in the upper half; never 0.
 const TAG_SHIFT: u32 = 32;
@@ -137,12 +137,14 @@ pub(super) fn known(host: &Host, service: u64) -> Known {
     if entry & 3 == ANSWERED { Known::Answered } else { Known::Tried }
 }
 
-/// How far the walk has got if all that is pending fails.
+/// How far the walk has got if all that is pending fails, in whole failures: what time took off meanwhile lets nobody try more.
 #[inline(always)]
 pub(super) fn ahead(host: &Host) -> i32 {
     let pending = host.pending[0].wrapping_add(host.pending[1]);
     let pending = if pending > 1_000 { 1_000 } else { pending as i32 };
-    host.walk + pending * FAILURE
+    let ahead = host.walk + pending * FAILURE;
+    // Up to the next whole one, also below zero.
+    ahead + (-ahead & (FAILURE - 1))
 }
 
 /// Whether as many were answered these seconds as wait for an answer: somebody busy, not somebody searching.
@@ -153,13 +155,9 @@ pub(super) fn busy(host: &Host) -> bool {
 
 /// A contact is held while nothing is known to be wrong with the line; whether that makes a scan of them.
 #[inline(always)]
-pub(super) fn hold(host: &mut Host, now: u64) -> bool {
-    if host.held == 0 {
-        host.held_from = now;
-    }
-    host.held = host.held.wrapping_add(1);
-    let long = now.wrapping_sub(host.held_from) > reach::PATIENCE;
-    host.held >= HELD_AT_ONCE || long && host.held >= HELD
+pub(super) fn hold(host: &mut Host, web: bool) -> bool {
+    host.held = host.held.wrapping_add(if web { 1 } else { HELD_OTHER });
+    host.held >= HELD
 }
 
 /// A new contact over that line whose outcome is open.

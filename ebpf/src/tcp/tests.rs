@@ -44,6 +44,25 @@ fn nothing_is_established_before_the_third_segment() {
     assert_eq!(view.state, STATE_OPENING);
 }
 
+/// RFC 9293 §3.5.1, figure 9: the other side never learned that the last conversation of these ports is over.
+#[test]
+fn a_half_open_conversation_is_reset_and_the_next_begins() {
+    let mut view = opening();
+    assert_eq!(track(&mut view, &segment(RST, 900, 0, 0), 0), STATE, "nothing to reset yet");
+    assert_eq!(track(&mut view, &segment(ACK | PSH, 500, 900, 5), 1), STATE, "data is no challenge");
+    assert_eq!(track(&mut view, &segment(ACK, 500, 900, 0), 1), PASSED, "what the other side waits for");
+    assert_eq!(track(&mut view, &segment(ACK, 901, 501, 0), 0), STATE, "the handshake is no further");
+    assert_eq!(track(&mut view, &segment(RST, 901, 0, 0), 0), STATE, "another reset");
+    assert_eq!(track(&mut view, &segment(RST, 900, 0, 0), 0), PASSED);
+    assert_eq!(view.state, STATE_OPENING, "it was of the old one");
+    assert_eq!(track(&mut view, &segment(SYN, A, 0, 0), 0), PASSED, "the SYN again");
+    assert_eq!(track(&mut view, &segment(SYN | ACK, B, A.wrapping_add(1), 0), 1), PASSED);
+    assert_eq!(track(&mut view, &segment(ACK, 500, 900, 0), 1), STATE, "it has answered by now");
+    assert_eq!(track(&mut view, &segment(ACK, A.wrapping_add(1), B + 1, 0), 0), PASSED);
+    assert_eq!(view.state, STATE_ESTABLISHED);
+    assert_eq!(view.tcp[0].flags & SIDE_KNOCKS, 0);
+}
+
 #[test]
 fn a_refusal_must_acknowledge_the_syn() {
     let mut view = opening();

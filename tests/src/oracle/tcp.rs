@@ -63,6 +63,8 @@ pub struct Track {
     sides: [Side; 2],
     /// The initiator's last SYN since the handshake: number, window, scale.
     knock: Option<Syn>,
+    /// What the other end, which remembers an earlier conversation, says in answer to the SYN that it waits for.
+    waits_for: Option<u32>,
 }
 
 /// `a` is after `b` in sequence space.
@@ -77,7 +79,7 @@ impl Track {
     /// A flow whose first packet just passed: a SYN, but where a view only proves replies.
     pub fn open(syn: &Tcp) -> Self {
         let phase = if syn.has(flag::SYN) { Phase::Opening } else { Phase::Established };
-        let mut track = Self { phase, sides: [Side::default(); 2], knock: None };
+        let mut track = Self { phase, sides: [Side::default(); 2], knock: None, waits_for: None };
         track.first_words(0, Syn::of(syn));
         track
     }
@@ -143,6 +145,9 @@ impl Track {
             if tcp.is_bare_syn() && tcp.seq == self.sides[0].isn {
                 return Ok(());
             }
+            if tcp.has(flag::RST) && !tcp.has(flag::SYN) && self.waits_for == Some(tcp.seq) {
+                return Ok(());
+            }
             if tcp.has(flag::RST) && tcp.seq == self.sides[0].end {
                 self.phase = Phase::Closed;
                 return Ok(());
@@ -168,6 +173,11 @@ impl Track {
             self.phase = Phase::Closed;
             return Ok(());
         }
+        let only_ack = tcp.has(flag::ACK) && !tcp.has(flag::SYN) && !tcp.has(flag::RST) && !tcp.has(flag::FIN);
+        if only_ack && tcp.data == 0 && !answers_syn && !self.sides[1].spoke {
+            self.waits_for = Some(tcp.ack);
+            return Ok(());
+        }
         let syn_ack = tcp.has(flag::SYN | flag::ACK) && !tcp.has(flag::FIN) && !tcp.has(flag::RST);
         if syn_ack && answers_syn {
             self.answer(tcp);
@@ -187,7 +197,7 @@ impl Track {
         }
         match self.knock {
             Some(syn) if tcp.ack == syn.seq.wrapping_add(1) => {
-                *self = Self { phase: Phase::Opening, sides: [Side::default(); 2], knock: None };
+                *self = Self { phase: Phase::Opening, sides: [Side::default(); 2], knock: None, waits_for: None };
                 self.first_words(0, syn);
                 self.answer(tcp);
                 Ok(())

@@ -120,7 +120,7 @@ fn scans_by_ipv6_are_stopped_too() -> Result<()> {
     let addresses: Vec<String> = (0x100..0x128).map(|last| format!("2001:db8:c0::{last:x}")).collect();
     let addresses = addresses.join(" ");
     let attacks = [
-        (format!("-sS -p 443 -T4 {addresses}"), "horizontal_scan"),
+        (format!("-sS -p 22 -T4 {addresses}"), "horizontal_scan"),
         (format!("-sS -p 1000-1100 -T4 {CLOUD_V6}"), "vertical_scan"),
         (format!("-sX -p 80-90 {CLOUD_V6}"), "stealth_scan"),
     ];

@@ -248,8 +248,10 @@ impl Day {
             let when = at + self.dice.below(SECOND);
             self.try_out(when, host, proto::UDP, 53, 53, ANSWERS);
         }
+        // Some pages name all at once, others as their scripts come in.
+        let spread = if self.dice.in_hundred(50) { 10 * MS } else { 2 * SECOND };
         for _ in 0..5 + self.dice.below(20) {
-            let (when, peer) = (at + 50 * MS + self.dice.below(2 * SECOND), self.dice.site());
+            let (when, peer) = (at + 50 * MS + self.dice.below(spread), self.dice.site());
             let quic = self.dice.in_hundred(30);
             let fate = self.fate();
             self.try_out(when, host, if quic { proto::UDP } else { proto::TCP }, peer, 443, fate);
@@ -312,18 +314,32 @@ fn address(host: u8) -> [u8; 4] {
     [192, 168, 10, host]
 }
 
+/// With `SEKIMORI_OFFICES=N` so many are replayed of each size instead, and one alarm in a hundred is let pass: the figures of the
+/// detectors' page come from 60.
 #[test]
 fn hours_of_an_office_raise_no_alarm() {
-    for (seed, terminals) in [(1, 40), (2, 40), (3, 3), (4, 3), (5, 1), (6, 1)] {
+    let given = std::env::var("SEKIMORI_OFFICES").map(|number| number.parse::<u64>().expect("SEKIMORI_OFFICES=N"));
+    let (offices, most): (Vec<_>, usize) = match given {
+        Ok(number) => {
+            let seeds = 100..100 + number;
+            (seeds.flat_map(|seed| [40, 8, 3, 1].map(|terminals| (seed, terminals))).collect(), number as usize / 25)
+        }
+        Err(_) => (std::vec![(1, 40), (2, 40), (3, 3), (4, 3), (5, 1), (6, 1)], 0),
+    };
+    let (mut tried, mut held, mut alarms) = (0, 0, Vec::new());
+    for (seed, terminals) in offices {
         let mut day = Day::new(seed, terminals);
         day.run();
         assert!(day.tried > 2_000 * u64::from(terminals), "{} contacts", day.tried);
-        let named: Vec<_> =
-            day.alarms.iter().map(|((host, number), count)| (*host, Detector::from_number(*number), *count)).collect();
-        assert!(named.is_empty(), "seed {seed}, {terminals} terminals: {named:?}");
-        // What is held is tried again a second later, and is rare when the line is up.
-        assert!(day.held * 50 < day.tried, "seed {seed}: {} of {} held", day.held, day.tried);
+        // What is held is tried again a second later: of pages that name two dozen servers at once, the last ones.
+        assert!(day.held * 16 < day.tried, "seed {seed}: {} of {} held", day.held, day.tried);
+        for ((host, number), count) in &day.alarms {
+            alarms.push((seed, terminals, *host, Detector::from_number(*number), *count));
+        }
+        (tried, held) = (tried + day.tried, held + day.held);
     }
+    std::println!("{tried} contacts, {held} held, alarms {alarms:?}");
+    assert!(alarms.len() <= most, "seed, terminals, host: {alarms:?}");
 }
 
 /// These are hours in which attacks are seen: the same offices, and a terminal that looks for others.

@@ -128,6 +128,22 @@ fn tcp_opening() {
     assert_eq!(wire.client(1_000, 5_000, flag::ACK, 0), "flow");
 }
 
+/// The server never learned that the last conversation of these ports is over (RFC 9293, 3.5.1).
+#[test]
+fn tcp_half_open() {
+    let mut wire = Wire { court: Court::new() };
+    assert_eq!(wire.client(999, 0, flag::SYN, 0), "rule");
+    assert_eq!(wire.client(500, 0, flag::RST, 0), "tcp_state");
+    assert_eq!(wire.server(7_000, 500, flag::ACK, 1), "tcp_state");
+    assert_eq!(wire.server(7_000, 500, flag::ACK, 0), "flow");
+    assert_eq!(wire.client(501, 0, flag::RST, 0), "tcp_state");
+    assert_eq!(wire.client(500, 0, flag::RST, 0), "flow");
+    assert_eq!(wire.client(999, 0, flag::SYN, 0), "flow");
+    assert_eq!(wire.server(4_999, 1_000, flag::SYN | flag::ACK, 0), "flow");
+    assert_eq!(wire.server(7_000, 500, flag::ACK, 0), "tcp_state");
+    assert_eq!(wire.client(1_000, 5_000, flag::ACK, 0), "flow");
+}
+
 #[test]
 fn tcp_windows() {
     let mut wire = Wire::open();
