@@ -277,6 +277,34 @@ fn a_syn_in_the_middle_of_a_conversation_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// RFC 9293 §3.5.1, figure 9: the server never learned that the last conversation of these ports is over.
+///
+/// ```text
+///  client   SYN →
+///  server          ← ACK of what it waits for
+///  client   RST of exactly that →
+///  client   SYN, again →
+///  server          ← SYN ACK
+/// ```
+#[test]
+fn a_half_open_conversation_is_reset_and_the_next_begins() -> Result<()> {
+    let gate = gate()?;
+    let (out, back) = (gate.way_out()?, gate.way_in()?);
+    let mut talk = Talk::new(&out, &back, 4005);
+    talk.syn()?;
+    let client = talk.next.0;
+    gate.refuses(&out, &[talk.client(RST, 77, 0, POISON).frame()], &[("office in tcp_state", 1)])?;
+    gate.refuses(&back, &[talk.server(ACK, 5, 77, POISON).frame()], &[("office out tcp_state", 1)])?;
+    gate.drops(&[], || {
+        deliver(&back, &talk.server(ACK, 5, 77, &[]))?;
+        deliver(&out, &talk.client(RST, 77, 0, &[]))?;
+        deliver(&out, &talk.client(SYN, client - 1, 0, &[]))?;
+        talk.answer()?;
+        deliver(&out, &talk.client(ACK, client, talk.next.1, &[]))?;
+        talk.go_on()
+    })
+}
+
 /// A server that takes [`LONG`] bytes and then gives as many.
 fn long_server(town: &Town) -> Result<Server> {
     Server::tcp(town.host(&INTERNET_ROUTER)?, (CLOUD_V4, 443), |mut stream| {
