@@ -201,12 +201,14 @@ pub struct Host {
     pub mac_changes: u32,
     /// [`crate::abi::tick`] of the first of them.
     pub mac_tick: u32,
-    /// First contacts held since anything was answered, weighted; see `detect::walk`.
+    /// Services held since anything was answered, those of the web apart, a bit for each; see `detect::walk`.
     pub held: u32,
     /// Packets kept as evidence: [`crate::abi::tick`] and how many in it.
     pub kept_tick: u32,
     /// See there.
     pub kept: u32,
+    /// The same of the web.
+    pub held_web: u64,
     /// Its MAC; zero before the first packet.
     pub mac: u64,
     /// By detector: [`crate::abi::tick`] of the last event.
@@ -238,6 +240,7 @@ impl Host {
         held: 0,
         kept_tick: 0,
         kept: 0,
+        held_web: 0,
         mac: 0,
         told: [0; DETECTORS],
         hits: [0; DETECTORS],
@@ -467,7 +470,7 @@ mod tests {
         assert_eq!(size_of::<HostKey>(), 20);
         assert_eq!(
             size_of::<Host>(),
-            16 + 8 * (PACES + BLOCKS + CONTACTS + SPREAD_WORDS) + 16 + 64 + 8 + 8 * DETECTORS
+            16 + 8 * (PACES + BLOCKS + CONTACTS + SPREAD_WORDS) + 16 + 64 + 16 + 8 * DETECTORS
         );
         assert_eq!(size_of::<Reach>(), 24 * LINES);
         assert_eq!(size_of::<ExemptKey>(), 20);

@@ -436,7 +436,7 @@ fn contact<T: Watch>(
         }
         let ahead = walk::ahead(host);
         if acts && host.walk < most && !walk::busy(host) && ahead >= most + walk::PATIENCE * walk::FAILURE {
-            if !reach::up(lines, line) || !walk::hold(host, web) {
+            if !reach::up(lines, line) || !walk::hold(host, service, web) {
                 sight.action = super::act::HOLD;
                 return;
             }

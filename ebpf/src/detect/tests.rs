@@ -311,7 +311,7 @@ fn what_an_allow_list_refuses_of_the_web_is_no_scan() {
 /// Nobody waits for answers who tries ten more without one, or fifty of the web; and what waits for four seconds is not answered.
 #[test]
 fn a_scan_faster_than_any_answer_is_one_before_its_contacts_time_out() {
-    let cases = [(22, 0, 20), (22, SECOND / 10, 20), (443, 0, 60), (443, SECOND / 100, 60), (443, SECOND / 10, 45)];
+    let cases = [(22, 0, 25), (22, SECOND / 10, 25), (443, 0, 75), (443, SECOND / 100, 75), (443, SECOND / 10, 45)];
     for (port, pause, most) in cases {
         let mut gate = Gate::new(ACTION_BLOCK);
         let (mut tried, mut left) = (0, 0);
@@ -325,6 +325,18 @@ fn a_scan_faster_than_any_answer_is_one_before_its_contacts_time_out() {
         };
         assert_eq!((seen, left), (Some(Detector::HorizontalScan), 10), "port {port}, pause {pause}: {tried} tried");
         assert!(tried <= most, "port {port}, pause {pause}: {tried} tried");
+    }
+}
+
+/// Six connections at once to each of twenty servers, as browsers open them, and each of them tried again.
+#[test]
+fn parallel_connections_and_retries_count_once() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    for turn in 0..4 {
+        for number in 0..120 {
+            assert_eq!(gate.connects(place(number / 6), 443).1, None, "turn {turn}, {number}");
+        }
+        gate.now += SECOND / 4;
     }
 }
 

@@ -28,11 +28,11 @@ pub const SLIGHT: i32 = 1;
 const FLOOR: i32 = -2 * FAILURE;
 /// Contacts that may be pending beyond the failures that would make a scan.
 pub const PATIENCE: i32 = 2;
-/// What is held without a single answer in between is a scan, too: ten contacts, or fifty of the web, of which a browser that opens
-/// all of its tabs again asks dozens of servers within one round trip.
-const HELD: u32 = 50;
-/// What one of others counts where one of the web counts 1.
-const HELD_OTHER: u32 = 5;
+/// Services held without a single answer in between are a scan, too: about ten, counted in a word of bits (linear counting, Whang
+/// et al. 1990), so that retries and parallel connections to one of them count once.
+const HELD: u32 = 9;
+/// Of the web about fifty: a browser that opens all of its tabs again asks dozens of servers within one round trip.
+const HELD_WEB: u32 = 35;
 
 /// A slot's tag, kept in the upper half; never 0.
 const TAG_SHIFT: u32 = 32;
@@ -155,9 +155,14 @@ pub(super) fn busy(host: &Host) -> bool {
 
 /// A contact is held while nothing is known to be wrong with the line; whether that makes a scan of them.
 #[inline(always)]
-pub(super) fn hold(host: &mut Host, web: bool) -> bool {
-    host.held = host.held.wrapping_add(if web { 1 } else { HELD_OTHER });
-    host.held >= HELD
+pub(super) fn hold(host: &mut Host, service: u64, web: bool) -> bool {
+    if web {
+        host.held_web |= 1 << (service & 63);
+        host.held_web.count_ones() >= HELD_WEB
+    } else {
+        host.held |= 1 << (service & 31);
+        host.held.count_ones() >= HELD
+    }
 }
 
 /// A new contact over that line whose outcome is open.
@@ -199,6 +204,7 @@ pub(super) fn settle(host: &mut Host, service: u64, answered: bool) {
     if answered {
         host.answered[0] = host.answered[0].wrapping_add(1);
         host.held = 0;
+        host.held_web = 0;
         walk -= if late { 2 * FAILURE } else { FAILURE };
     } else if !late {
         walk += FAILURE;
@@ -213,6 +219,7 @@ pub(super) fn restart(host: &mut Host) {
     host.pending = [0, 0];
     host.tried = [0, 0];
     host.held = 0;
+    host.held_web = 0;
     host.places = 0;
     host.ports = 0;
 }
