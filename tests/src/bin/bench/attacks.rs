@@ -123,18 +123,18 @@ fn patient_attacks() -> Vec<Attack> {
 /// What one would write by hand: rates by source for what floods, and for new connections.
 const NFT: &str = "
 table inet limits {
-  set syn { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
-  set udp { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
-  set icmp { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
-  set new { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
+  set syns { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
+  set udps { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
+  set icmps { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
+  set news { type ipv4_addr; flags dynamic; timeout 1m; size 65536; }
   chain forward { type filter hook forward priority 0; policy drop;
     ct state established,related accept
     ct state invalid drop
     iifname lan0 ip saddr != 192.168.10.0/24 drop
-    iifname lan0 tcp flags & (fin | syn | rst | ack) == syn update @syn { ip saddr limit rate over 200/second burst 400 packets } drop
-    iifname lan0 meta l4proto udp update @udp { ip saddr limit rate over 500/second burst 800 packets } drop
-    iifname lan0 meta l4proto icmp update @icmp { ip saddr limit rate over 50/second burst 200 packets } drop
-    iifname lan0 ct state new update @new { ip saddr limit rate over 20/second burst 100 packets } drop
+    iifname lan0 tcp flags & (fin | syn | rst | ack) == syn update @syns { ip saddr limit rate over 200/second burst 400 packets } drop
+    iifname lan0 meta l4proto udp update @udps { ip saddr limit rate over 500/second burst 800 packets } drop
+    iifname lan0 meta l4proto icmp update @icmps { ip saddr limit rate over 50/second burst 200 packets } drop
+    iifname lan0 ct state new update @news { ip saddr limit rate over 20/second burst 100 packets } drop
     iifname lan0 oifname wan0 tcp flags & (fin | syn | rst | ack) != syn ct state new drop
     iifname lan0 oifname wan0 accept
   }
