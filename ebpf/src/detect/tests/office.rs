@@ -1,8 +1,8 @@
 //! Two hours of an office, large or small, replayed at its own times: what everybody does all day raises no alarm.
 //!
 //! Made up, and varied by seed: browsers that open dozens of connections a page to servers some of which are gone, names, the
-//! time, updates of all machines within minutes, all tabs of yesterday opened at once, video calls, a backup, logins, a monitoring system with an exemption, a branch
-//! of ten people behind one address. Nothing is answered for a quarter of an hour, when the line is down, and again for
+//! time, updates of all machines within minutes, all tabs of yesterday opened at once, video calls, a backup, logins, a
+//! monitoring system with an exemption, a branch of ten people behind one address. Nothing is answered for a quarter of an hour, when the line is down, and again for
 //! twenty seconds; in every second office the router before it says so by ICMP.
 
 #![expect(clippy::expect_used, reason = "tests")]

@@ -55,7 +55,7 @@ impl Attack {
 
     /// A scan for one port by nmap, of at most ten addresses if it goes well.
     fn scan(name: &'static str, how: &str) -> Self {
-        Self::new(name, "nmap", format!("-n -Pn --max-retries 0 {how}"), Left::Places, 10.0)
+        Self::new(name, "nmap", nmap(how), Left::Places, 10.0)
     }
 
     fn patient(self) -> Self {
@@ -63,10 +63,15 @@ impl Attack {
     }
 }
 
+/// Each probe once, and no questions before them.
+fn nmap(how: &str) -> String {
+    format!("-n -Pn --max-retries 0 {how}")
+}
+
 fn attacks() -> Vec<Attack> {
     let many = "-p 443 198.51.100.100-180";
-    let ports = |how: &str| format!("-n -Pn {how} --max-retries 0 -p 1000-1200 -T4 {CLOUD_V4}");
-    let stealth = |how: &str| format!("-n -Pn {how} --max-retries 0 -p 80-90 {CLOUD_V4}");
+    let ports = |how: &str| nmap(&format!("{how} -p 1000-1200 -T4 {CLOUD_V4}"));
+    let stealth = |how: &str| nmap(&format!("{how} -p 80-90 {CLOUD_V4}"));
     let hping = |how: &str| format!("-q {how} -i u20 -c 20000 {CLOUD_V4}");
     let (udp, tcp) = (Left::Packets("udp"), Left::Packets("tcp"));
     let masscan = format!(
