@@ -5,6 +5,8 @@
 mod abuse;
 #[path = "detect/benign.rs"]
 mod benign;
+#[path = "detect/crowds.rs"]
+mod crowds;
 #[path = "detect/floods.rs"]
 mod floods;
 #[path = "detect/impostors.rs"]

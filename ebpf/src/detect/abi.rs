@@ -145,6 +145,11 @@ impl HostKey {
     pub const fn zone(net: u16) -> Self {
         Self { addr: [0; 16], net: net as u32 }
     }
+    /// What all of a zone share who have no state of their own. No host has this address (it is the loopback's).
+    #[inline(always)]
+    pub const fn crowd(net: u16) -> Self {
+        Self { addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], net: net as u32 }
+    }
     /// That of the MAC a packet came from.
     #[inline(always)]
     pub const fn sender(packet: &crate::packet::Packet) -> Self {

@@ -2,9 +2,7 @@
 
 use super::{
     Sight,
-    abi::{
-        ACTION_QUARANTINE, ACTION_THROTTLE, BLOCKS, DETECTORS, Detector, Host, HostKey, WATCHED_EXEMPT, Watched, block,
-    },
+    abi::{ACTION_QUARANTINE, ACTION_THROTTLE, BLOCKS, DETECTORS, Detector, Host, WATCHED_EXEMPT, Watched, block},
     refused, service,
     walk::{self, Known},
     watch::Watch,
@@ -189,37 +187,4 @@ pub(super) fn act<T: Watch>(
     host.blamed = sight.detector;
     sight.until = until;
     refused(reason, Reason::Blocked)
-}
-
-/// A newcomer that gets no state, because its MAC shows too many addresses or too many MACs are made up.
-#[inline(always)]
-pub(super) fn refuse_newcomer<T: Watch>(
-    tables: &T,
-    packet: &Packet,
-    watched: &Watched,
-    sight: &mut Sight,
-    reason: u32,
-) -> u32 {
-    let detector = sight.detector;
-    if exempt(tables, packet, watched, sight, detector) {
-        sight.detector = 0;
-        return reason;
-    }
-    let made_up = detector == Detector::RandomMac as u32;
-    let whose = if made_up { HostKey::zone(packet.net) } else { HostKey::sender(packet) };
-    let host = tables.host(&whose);
-    if host.is_null() {
-        return reason;
-    }
-    // SAFETY: not null, so the table vouches for it until the decision returns.
-    let host = unsafe { &mut *host };
-    sight.host = whose;
-    sight.action = watched.thresholds[index(detector)].action;
-    host.hits[index(detector)] += 1;
-    sight.keep = super::host::keep(host, packet.now) as u32;
-    tell(host, packet, sight);
-    if sight.action < ACTION_THROTTLE || cut::managed(tables, packet) {
-        return reason;
-    }
-    refused(reason, Reason::Throttled)
 }

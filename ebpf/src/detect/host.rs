@@ -2,12 +2,12 @@
 //!
 //! An address is believed only where the decision (or the tables) found it to be the sender's; all else is laid at the door of
 //! the MAC that sent it. A host gets a state of its own with its first attempt, unless its MAC has shown too many addresses
-//! lately or newcomers arrive faster than any network of real machines lets them; then only the detector of forged sources
-//! speaks. States of hosts that were answered once are kept apart, so that newcomers cannot push them out.
+//! lately: then it shares that of its MAC; or made-up MACs are too many, or newcomers arrive faster than any network of real
+//! machines lets them: then it shares one with all such of the zone. Nobody passes unwatched. States of hosts that were answered once are kept apart, so that newcomers cannot push them out.
 
 use super::{
     abi::{Detector, Host, HostKey, KEPT_OF_HOST, SPREAD_BITS, Threshold, Watched, pace::CONTACT},
-    found, mix, on, pace, passes,
+    mix, on, pace, passes,
     watch::Watch,
 };
 use crate::{
@@ -58,22 +58,14 @@ fn verified<T: Tables>(tables: &T, packet: &Packet, reason: u32) -> bool {
     !mac.is_null() && unsafe { (*mac).device == bound || (*mac).flags & MAC_ROUTER != 0 }
 }
 
-/// The host's state, an old or a new one. Null, and the detector of forged sources or made-up MACs, if it gets none.
+/// Gives a newcomer a state of its own, or says which one it shares and, if a detector tells, why; `sight.host` is then the MAC or
+/// the zone. `sight.state` is its key.
 #[inline(always)]
-pub(super) fn find<T: Watch>(
-    tables: &T,
-    packet: &Packet,
-    watched: &Watched,
-    sight: &mut super::Sight,
-    own: bool,
-) -> *mut Host {
-    let known = tables.host(&sight.host);
-    if !known.is_null() {
-        return known;
-    }
+pub(super) fn newcomer<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &mut super::Sight, own: bool) {
+    sight.state = sight.host;
     let zone = state(tables, &HostKey::zone(packet.net), true);
     if zone.is_null() {
-        return core::ptr::null_mut();
+        return;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let zone = unsafe { &mut *zone };
@@ -90,21 +82,37 @@ pub(super) fn find<T: Watch>(
             if is_v4(&packet.src)
                 && crowded(sender, packet, super::place(tables, &packet.src), watched, Detector::SpoofedSource)
             {
-                found(sight, Detector::SpoofedSource, sender.spread_count);
+                sight.why = Detector::SpoofedSource as u32;
+                sight.count = sender.spread_count;
                 sight.host.addr = quarantine_mac(&packet.src_mac);
-                return core::ptr::null_mut();
+                sight.state = sight.host;
+                return;
             }
         }
     }
     // Locally administered (IEEE 802c): made up by somebody.
     if packet.src_mac[0] & 2 != 0 && crowded(zone, packet, mix(tables.secret(), mac, 0), watched, Detector::RandomMac) {
-        found(sight, Detector::RandomMac, zone.spread_count);
-        return core::ptr::null_mut();
+        sight.why = Detector::RandomMac as u32;
+        sight.count = zone.spread_count;
+        return crowd(tables, packet, sight);
     }
     if pace::beyond(&mut zone.paces[CONTACT], packet.now, &NEWCOMERS, 1) {
-        return core::ptr::null_mut();
+        return crowd(tables, packet, sight);
     }
-    tables.host_new(&sight.host)
+    tables.host_new(&sight.host);
+}
+
+/// What those without a state share.
+#[inline(always)]
+fn crowd<T: Watch>(tables: &T, packet: &Packet, sight: &mut super::Sight) {
+    sight.host = HostKey::zone(packet.net);
+    sight.state = HostKey::crowd(packet.net);
+    let crowd = state(tables, &sight.state, true);
+    if !crowd.is_null() {
+        // Its members have MACs of their own; that is no change of anybody's.
+        // SAFETY: not null, so the table vouches for it until the decision returns.
+        unsafe { (*crowd).mac = mac_number(&packet.src_mac) };
+    }
 }
 
 /// The state of a MAC or a zone.

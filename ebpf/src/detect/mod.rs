@@ -48,6 +48,12 @@ pub struct Sight {
     pub keep: u32,
     /// Until when the host is blocked.
     pub until: u64,
+    /// Where the state of a newcomer is: its own, its MAC's or the crowd's.
+    pub state: HostKey,
+    /// The detector that says why it has none of its own; 0 if it has, or none says so.
+    pub why: u32,
+    /// What that counted.
+    pub count: u32,
 }
 
 /// No part of a conversation under way.
@@ -89,19 +95,29 @@ pub fn attempt<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason:
         return reason;
     }
     let own = host::key(tables, packet, reason, &mut sight.host);
-    let found = host::find(tables, packet, watched, sight, own);
-    if found.is_null() {
-        // No room for its state, or too many newcomers: what is permitted goes on, counted by the agent.
-        return if sight.detector != 0 { act::refuse_newcomer(tables, packet, watched, sight, reason) } else { reason };
+    sight.why = 0;
+    let mut state = tables.host(&sight.host);
+    if state.is_null() {
+        // By way of memory, so that the verifier follows what comes after once only.
+        host::newcomer(tables, packet, watched, sight, own);
+        state = tables.host(&sight.state);
+    }
+    if state.is_null() {
+        return reason;
     }
     // SAFETY: as above.
-    let host = unsafe { &mut *found };
+    let host = unsafe { &mut *state };
     host.seen = packet.now;
     sight.keep = host::keep(host, packet.now) as u32;
     if act::blocked(tables, host, packet, reason) {
         return act::still(tables, host, packet, watched, sight, reason);
     }
     signs::look(tables, host, packet, watched, sight, reason);
+    // What it does says more than why it has no state of its own.
+    if sight.why != 0 && sight.detector == 0 && sight.action != act::HOLD {
+        sight.detector = sight.why;
+        sight.value = sight.count;
+    }
     act::act(tables, host, packet, watched, sight, reason)
 }
 
@@ -117,22 +133,34 @@ pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
     if watched.flags & WATCHED == 0 {
         return;
     }
-    sight.host = HostKey { addr: packet.dst, net: packet.net as u32 };
-    let mut found = tables.host(&sight.host);
-    if packet.contact == CONTACT_ANSWERED && !found.is_null() {
-        found = tables.host_proven(&sight.host, found);
-    }
     let lines = tables.reach(packet.net);
-    if found.is_null() || lines.is_null() {
+    if lines.is_null() {
         return;
     }
-    // SAFETY: as above, of both.
-    let (host, lines) = unsafe { (&mut *found, &mut *lines) };
+    // SAFETY: as above.
+    let lines = unsafe { &mut *lines };
     // A reset shows as well as an answer does that the line is up; an ICMP error may come from this side of what is down.
     if packet.contact == CONTACT_ANSWERED || packet.proto == proto::TCP {
         reach::answered(lines, reach::line(tables, packet, &packet.src), packet.now);
     }
-    signs::answered(tables, host, packet, watched, lines);
+    sight.host = HostKey { addr: packet.dst, net: packet.net as u32 };
+    let mut own = tables.host(&sight.host);
+    if packet.contact == CONTACT_ANSWERED && !own.is_null() {
+        own = tables.host_proven(&sight.host, own);
+    }
+    if !own.is_null() {
+        // SAFETY: as above.
+        return signs::answered(tables, unsafe { &mut *own }, packet, watched, lines);
+    }
+    // Whoever shares a state shares its answers; which one it is, only the contact itself tells.
+    let key = HostKey { addr: crate::abi::quarantine_mac(&packet.dst_mac), net: packet.net as u32 };
+    for key in [key, HostKey::crowd(packet.net)] {
+        let shared = tables.host(&key);
+        if !shared.is_null() {
+            // SAFETY: as above.
+            signs::answered(tables, unsafe { &mut *shared }, packet, watched, lines);
+        }
+    }
 }
 
 /// Whether this detector does anything here.

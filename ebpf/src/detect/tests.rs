@@ -625,6 +625,70 @@ fn many_addresses_behind_one_mac_get_no_state() {
     assert!(gate.strangers.borrow().len() <= 20, "{}", gate.strangers.borrow().len());
 }
 
+/// Who shows too many addresses, or comes in a crowd of made-up MACs or of newcomers, is watched all the same: together.
+#[test]
+fn nobody_passes_unwatched_for_want_of_a_state() {
+    let scan = |change: fn(&mut Packet, u32), port: u16, protocol: u8, pace: u64| {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        gate.watched.as_mut().expect("set").thresholds[Detector::RandomMac as usize].action = ACTION_ALERT;
+        gate.watched.as_mut().expect("set").thresholds[Detector::SpoofedSource as usize].action = ACTION_ALERT;
+        let mut left = 0;
+        for number in 0..20_000_u32 {
+            let scanned = if port == 0 { place(1) } else { place(number) };
+            let mut packet = gate.packet(protocol, scanned, if port == 0 { 4_000 } else { port });
+            change(&mut packet, number);
+            left += u32::from(gate.sends(&packet, Reason::Rule).0 == Reason::Rule);
+            gate.now += pace;
+        }
+        left
+    };
+    let addresses: fn(&mut Packet, u32) =
+        |packet, number| packet.src[14..].copy_from_slice(&(number as u16).to_be_bytes());
+    let macs: fn(&mut Packet, u32) = |packet, number| {
+        packet.src[14..].copy_from_slice(&(number as u16).to_be_bytes());
+        packet.src_mac = [2, 0, 0, 1, (number >> 8) as u8, number as u8];
+    };
+    let six: fn(&mut Packet, u32) = |packet, number| {
+        packet.family = 6;
+        packet.src = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, (number >> 8) as u8, number as u8];
+    };
+    // Each with a state of its own tries once, or a few times; then all of them together ten times.
+    let cases = [
+        (addresses, 445, proto::TCP, SECOND / 400, 16 + 10),
+        (macs, 445, proto::TCP, SECOND / 1_000, 70 + 10),
+        (addresses, 0, proto::UDP, SECOND / 8_000, 16 + 860),
+        (macs, 0, proto::UDP, SECOND / 8_000, 70 + 860),
+        // 2,000 newcomers at once, and 200 a second.
+        (six, 0, proto::UDP, SECOND / 8_000, 2_000 + 600 + 860),
+    ];
+    for (number, (change, port, protocol, pause, most)) in cases.into_iter().enumerate() {
+        let left = scan(change, port, protocol, pause);
+        assert!(left <= most, "case {number}: {left} left, not {most}");
+    }
+}
+
+/// Many behind one MAC who are answered, as behind a router that the policy does not know: none of them is blocked.
+#[test]
+fn many_behind_one_mac_who_are_answered_go_on() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.watched.as_mut().expect("set").thresholds[Detector::SpoofedSource as usize].action = ACTION_ALERT;
+    for number in 0..2_000_u32 {
+        let host = mapped([192, 168, 10, (number % 50) as u8]);
+        let mut packet = gate.packet(proto::TCP, place(number), 443);
+        packet.src = host;
+        assert_eq!(gate.sends(&packet, Reason::Rule).0, Reason::Rule, "{number}");
+        gate.now += SECOND / 50;
+        let mut answer = gate.packet(proto::TCP, place(number), 443);
+        answer.direction = crate::abi::DIR_OUT;
+        (answer.src, answer.dst) = (answer.dst, host);
+        (answer.sport, answer.dport) = (answer.dport, answer.sport);
+        (answer.dst_mac, answer.contact) = (MAC, CONTACT_ANSWERED);
+        let mut sight = gate.sight;
+        heard(&gate, &answer, &mut sight);
+        gate.now += SECOND / 20;
+    }
+}
+
 #[test]
 fn named_destinations_are_told_apart() {
     let mut gate = Gate::new(ACTION_BLOCK);
