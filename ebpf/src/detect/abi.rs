@@ -196,6 +196,8 @@ pub struct Host {
     pub answered: [u32; 2],
     /// The lines over which the pending ones went, a bit for each of [`LINES`].
     pub tried: [u32; 2],
+    /// Addresses whose answers brought the walk down in this time, a bit for each; see `detect::walk`.
+    pub credited: [u64; SPREAD_WORDS],
     /// Bits set in `spread`.
     pub spread_count: u32,
     /// The detector that last placed a block.
@@ -237,6 +239,7 @@ impl Host {
         pending: [0; 2],
         answered: [0; 2],
         tried: [0; 2],
+        credited: [0; SPREAD_WORDS],
         spread_count: 0,
         blamed: 0,
         refused: 0,
@@ -475,7 +478,7 @@ mod tests {
         assert_eq!(size_of::<HostKey>(), 20);
         assert_eq!(
             size_of::<Host>(),
-            16 + 8 * (PACES + BLOCKS + CONTACTS + SPREAD_WORDS) + 16 + 64 + 16 + 8 * DETECTORS
+            16 + 8 * (PACES + BLOCKS + CONTACTS + 2 * SPREAD_WORDS) + 16 + 64 + 16 + 8 * DETECTORS
         );
         assert_eq!(size_of::<Reach>(), 24 * LINES);
         assert_eq!(size_of::<ExemptKey>(), 20);

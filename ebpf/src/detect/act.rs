@@ -109,7 +109,7 @@ pub(super) fn still<T: Watch>(
     sight: &mut Sight,
     reason: u32,
 ) -> u32 {
-    if cut::managed(tables, packet) || exempt(tables, packet, watched, sight, host.blamed) {
+    if cut::managed(tables, packet) || exempt(sight, host.blamed) {
         return reason;
     }
     host.refused += 1;
@@ -120,15 +120,19 @@ pub(super) fn still<T: Watch>(
     refused(reason, Reason::Blocked)
 }
 
-/// Whether the policy exempts the packet's sender from this detector.
+/// The detectors that the policy exempts the packet's sender from, a bit for each.
 #[inline(always)]
-fn exempt<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &Sight, detector: u32) -> bool {
+pub(super) fn spared<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &Sight) -> u64 {
     if watched.flags & WATCHED_EXEMPT == 0 {
-        return false;
+        return 0;
     }
-    let mut mask = tables.exempt(packet.generation, &sight.host.addr);
-    mask |= tables.exempt(packet.generation, &quarantine_mac(&packet.src_mac));
-    mask >> index(detector) & 1 != 0
+    tables.exempt(packet.generation, &sight.host.addr)
+        | tables.exempt(packet.generation, &quarantine_mac(&packet.src_mac))
+}
+
+#[inline(always)]
+fn exempt(sight: &Sight, detector: u32) -> bool {
+    sight.spared >> index(detector) & 1 != 0
 }
 
 /// Lets the agent hear of it, once a second.
@@ -152,18 +156,12 @@ pub(super) fn act<T: Watch>(
     sight: &mut Sight,
     reason: u32,
 ) -> u32 {
-    if sight.detector == 0 {
-        if sight.action != HOLD {
-            return reason;
-        }
-        sight.action = 0;
-        if cut::managed(tables, packet) || exempt(tables, packet, watched, sight, Detector::HorizontalScan as u32) {
-            return reason;
-        }
-        return refused(reason, Reason::Held);
+    let mut reason = reason;
+    if sight.action == HOLD && !exempt(sight, Detector::HorizontalScan as u32) && !cut::managed(tables, packet) {
+        reason = refused(reason, Reason::Held);
     }
-    if exempt(tables, packet, watched, sight, sight.detector) {
-        sight.detector = 0;
+    sight.action = 0;
+    if sight.detector == 0 {
         return reason;
     }
     let index = index(sight.detector);

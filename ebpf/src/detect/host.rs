@@ -22,8 +22,11 @@ use crate::{
 
 /// How long distinct things are counted, nanoseconds: 2^36, 69 s.
 const WINDOW: u64 = 1 << 36;
-/// New hosts a zone may show: 200 a second, 2,000 at once.
-const NEWCOMERS: Threshold = Threshold { cost: 5_000_000, most: 10_000_000_000, hold: 0, count: 0, action: 0 };
+/// New hosts a zone may show: 20 a second, 2,000 at once.
+const NEWCOMERS: Threshold = Threshold { cost: 50_000_000, most: 100_000_000_000, hold: 0, count: 0, action: 0 };
+
+/// How many IPv6 addresses one MAC may show for each of IPv4.
+const IPV6_TIMES: u32 = 4;
 
 /// Writes whose state the packet belongs to; true if that is a host by its address.
 #[inline(always)]
@@ -78,10 +81,10 @@ pub(super) fn newcomer<T: Watch>(tables: &T, packet: &Packet, watched: &Watched,
             // SAFETY: as above.
             let sender = unsafe { &mut *sender };
             sender.seen = packet.now;
-            // IPv4 only: a host has one or two of those, but of IPv6 as many as it likes (RFC 8981).
-            if is_v4(&packet.src)
-                && crowded(sender, packet, super::place(tables, &packet.src), watched, Detector::SpoofedSource)
-            {
+            // A host has one or two IPv4 addresses, but a new one of IPv6 now and then (RFC 8981).
+            let times = if is_v4(&packet.src) { 1 } else { IPV6_TIMES };
+            let hash = super::place(tables, &packet.src);
+            if crowded(sender, packet, hash, watched, Detector::SpoofedSource, times) {
                 sight.why = Detector::SpoofedSource as u32;
                 sight.count = sender.spread_count;
                 sight.host.addr = quarantine_mac(&packet.src_mac);
@@ -91,7 +94,7 @@ pub(super) fn newcomer<T: Watch>(tables: &T, packet: &Packet, watched: &Watched,
         }
     }
     // Locally administered (IEEE 802c): made up by somebody.
-    if packet.src_mac[0] & 2 != 0 && crowded(zone, packet, mix(tables.secret(), mac, 0), watched, Detector::RandomMac) {
+    if packet.src_mac[0] & 2 != 0 && crowded(zone, packet, mix(tables.secret(), mac, 0), watched, Detector::RandomMac, 1) {
         sight.why = Detector::RandomMac as u32;
         sight.count = zone.spread_count;
         return crowd(tables, packet, sight);
@@ -126,14 +129,21 @@ fn state<T: Watch>(tables: &T, key: &HostKey, lasting: bool) -> *mut Host {
     if host.is_null() || !lasting { host } else { tables.host_proven(key, host) }
 }
 
-/// Adds to what was seen lately; true if that is more than the detector allows and it does anything here.
+/// Adds to what was seen lately; true if that is more than so many times what the detector allows, and it does anything here.
 #[inline(always)]
-fn crowded(host: &mut Host, packet: &Packet, hash: u64, watched: &Watched, detector: Detector) -> bool {
+fn crowded(
+    host: &mut Host,
+    packet: &Packet,
+    hash: u64,
+    watched: &Watched,
+    detector: Detector,
+    times: u32,
+) -> bool {
     let threshold = &watched.thresholds[detector as usize];
     if !on(watched, detector) {
         return false;
     }
-    if host.spread_count >= threshold.count && packet.now.wrapping_sub(host.window) <= WINDOW {
+    if host.spread_count >= threshold.count.saturating_mul(times) && packet.now.wrapping_sub(host.window) <= WINDOW {
         return true;
     }
     spread(host, packet.now, hash);

@@ -16,7 +16,7 @@ mod tests;
 pub mod walk;
 pub mod watch;
 
-use abi::{ACTION_OFF, Detector, HostKey, WATCHED, Watched};
+use abi::{ACTION_OFF, ACTION_THROTTLE, Detector, HostKey, WATCHED, Watched};
 
 use crate::{
     abi::proto,
@@ -54,6 +54,10 @@ pub struct Sight {
     pub why: u32,
     /// What that counted.
     pub count: u32,
+    /// How much what was found so far weighs; see [`found`].
+    pub weight: u32,
+    /// Bits of the detectors the sender is exempt from.
+    pub spared: u64,
 }
 
 /// No part of a conversation under way.
@@ -96,6 +100,8 @@ pub fn attempt<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason:
     }
     let own = host::key(tables, packet, reason, &mut sight.host);
     sight.why = 0;
+    sight.weight = 0;
+    sight.spared = act::spared(tables, packet, watched, sight);
     let mut state = tables.host(&sight.host);
     if state.is_null() {
         // By way of memory, so that the verifier follows what comes after once only.
@@ -114,9 +120,11 @@ pub fn attempt<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason:
     }
     signs::look(tables, host, packet, watched, sight, reason);
     // What it does says more than why it has no state of its own.
-    if sight.why != 0 && sight.detector == 0 && sight.action != act::HOLD {
-        sight.detector = sight.why;
-        sight.value = sight.count;
+    let count = sight.count;
+    if sight.why == Detector::SpoofedSource as u32 {
+        found(sight, watched, Detector::SpoofedSource, count);
+    } else if sight.why == Detector::RandomMac as u32 {
+        found(sight, watched, Detector::RandomMac, count);
     }
     act::act(tables, host, packet, watched, sight, reason)
 }
@@ -169,13 +177,34 @@ fn on(watched: &Watched, detector: Detector) -> bool {
     watched.thresholds[detector as usize].action != ACTION_OFF
 }
 
-/// Notes what was found, unless something was before.
+/// Notes what was found. The strongest action is heard; of two equals the first, who says more of a single packet. Else what
+/// only alerts would hide what blocks.
 #[inline(always)]
-fn found(sight: &mut Sight, detector: Detector, value: u32) {
-    if sight.detector == 0 {
+fn found(sight: &mut Sight, watched: &Watched, detector: Detector, value: u32) {
+    weigh(sight, watched, detector, value, 0);
+}
+
+/// The same of what is seldom found, because it took many packets: it goes before its equals.
+#[inline(always)]
+fn concluded(sight: &mut Sight, watched: &Watched, detector: Detector, value: u32) {
+    weigh(sight, watched, detector, value, 1);
+}
+
+#[inline(always)]
+fn weigh(sight: &mut Sight, watched: &Watched, detector: Detector, value: u32, seldom: u32) {
+    let spared = (sight.spared >> detector as u32) as u32 & 1;
+    let weight = (2 * watched.thresholds[detector as usize].action + seldom) * (1 - spared);
+    if weight > sight.weight {
+        sight.weight = weight;
         sight.detector = detector as u32;
         sight.value = value;
     }
+}
+
+/// Whether what was found so far refuses the packet.
+#[inline(always)]
+fn refuses(sight: &Sight) -> bool {
+    sight.weight >= 2 * ACTION_THROTTLE
 }
 
 /// An address as two numbers.

@@ -2,8 +2,8 @@
 
 use super::{
     CONTACT_UNANSWERED, Sight,
-    abi::{ACTION_THROTTLE, Detector, Host, Reach, Threshold, WATCHED_THREATS, WATCHED_TRAPS, Watched, pace as paces},
-    found, host as hosts, on, pace, passes, place, reach, service,
+    abi::{ACTION_THROTTLE, Detector, Host, PAIRS, Reach, Threshold, WATCHED_THREATS, WATCHED_TRAPS, Watched, pace as paces},
+    concluded, found, host as hosts, on, pace, passes, place, reach, refuses, service,
     walk::{self, Known},
     watch::Watch,
 };
@@ -12,11 +12,15 @@ use crate::{
     bytes::mac_number,
     packet::{CLASS_DHCP_REPLY, CLASS_ICMP_ERROR, CLASS_NDP, FRAG_LATER, FRAG_NONE, Packet, ethertype, tcp},
     reason::Reason,
-    tables::Tables,
+    tables::{Addr, Tables},
 };
 
 /// Bytes of a DNS message that nobody wonders at: a header, a name of 32 bytes, and what EDNS adds.
 pub(super) const DNS_PLAIN: u32 = 8 + 12 + 32 + 4 + 12;
+/// The half of the table of pairs that is for destinations, and the bit that makes it the other, which is for logins: neither
+/// may use up what the other counts.
+const LOWER: u64 = PAIRS as u64 / 2 - 1;
+const UPPER: u64 = PAIRS as u64 / 2;
 /// MAC changes are counted within so many ticks.
 const MAC_TICKS: u32 = 60;
 
@@ -70,11 +74,11 @@ pub(super) fn look<T: Watch>(
         hosts::spread(host, packet.now, place(tables, &packet.dst));
         let threshold = &watched.thresholds[Detector::FanOut as usize];
         if host.spread_count > threshold.count {
-            found(sight, Detector::FanOut, host.spread_count);
+            found(sight, watched, Detector::FanOut, host.spread_count);
         }
     }
     // What a flood is refused for is no contact.
-    if known == Known::New && sight.detector == 0 {
+    if known == Known::New && !refuses(sight) {
         contact(tables, host, packet, watched, sight, reason, &Whither { service, line, lines });
     }
 }
@@ -133,7 +137,7 @@ fn impostors(packet: &Packet, watched: &Watched, sight: &mut Sight, reason: u32)
     let other = forged || reason == Reason::MacMismatch as u32;
     if packet.ethertype == ethertype::ARP {
         if other && !self_assigned(packet) && on(watched, Detector::RogueArp) {
-            found(sight, Detector::RogueArp, 1);
+            found(sight, watched, Detector::RogueArp, 1);
         }
         return;
     }
@@ -141,23 +145,23 @@ fn impostors(packet: &Packet, watched: &Watched, sight: &mut Sight, reason: u32)
         // Advertisements of routers (134) and neighbours (136), redirects (137): refused ones only.
         let speaks = packet.icmp_type == 134 || packet.icmp_type == 136 && other;
         if speaks && !passes(reason) && on(watched, Detector::RogueNdp) {
-            found(sight, Detector::RogueNdp, packet.icmp_type as u32);
+            found(sight, watched, Detector::RogueNdp, packet.icmp_type as u32);
         }
         return;
     }
     if packet.class == CLASS_DHCP_REPLY && !passes(reason) && on(watched, Detector::RogueDhcp) {
-        return found(sight, Detector::RogueDhcp, 1);
+        return found(sight, watched, Detector::RogueDhcp, 1);
     }
     if forged && !self_assigned(packet) {
         if amplifier(packet) && on(watched, Detector::Amplification) {
-            found(sight, Detector::Amplification, packet.dport as u32);
+            found(sight, watched, Detector::Amplification, packet.dport as u32);
         }
         if on(watched, Detector::SpoofedSource) {
-            found(sight, Detector::SpoofedSource, 1);
+            found(sight, watched, Detector::SpoofedSource, 1);
         }
     }
     if reason == Reason::MacMismatch as u32 && on(watched, Detector::IdentityChange) {
-        found(sight, Detector::IdentityChange, 1);
+        found(sight, watched, Detector::IdentityChange, 1);
     }
 }
 
@@ -178,7 +182,7 @@ fn amplifier(packet: &Packet) -> bool {
 #[inline(always)]
 fn single(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight, reason: u32) {
     if reason == Reason::Land as u32 && on(watched, Detector::Land) {
-        found(sight, Detector::Land, 1);
+        found(sight, watched, Detector::Land, 1);
     }
     if packet.proto == proto::TCP && !passes(reason) {
         let f = packet.tcp_flags & 0x3f;
@@ -186,7 +190,7 @@ fn single(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight
         // NULL, FIN, XMAS, SYN+FIN: a real end of a conversation has ACK (RFC 9293, 3.10.4).
         let stealth = reason == Reason::TcpFlags as u32 && (f == 0 || fin || f & tcp::SYN != 0);
         if stealth && on(watched, Detector::StealthScan) {
-            found(sight, Detector::StealthScan, f as u32);
+            found(sight, watched, Detector::StealthScan, f as u32);
         }
     }
     // Reasons 30 to 58 are those of the parser.
@@ -202,7 +206,7 @@ fn single(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight
         && !(reason == Reason::Ipv4Options as u32 && packet.dst[12] >> 4 == 0xe)
         && !self_assigned(packet);
     if contradicts && rate(host, packet, watched, Detector::Malformed, paces::MALFORMED, 1) {
-        found(sight, Detector::Malformed, reason);
+        found(sight, watched, Detector::Malformed, reason);
     }
     let mac = mac_number(&packet.src_mac);
     let changed = host.mac != 0 && host.mac != mac && passes(reason);
@@ -217,7 +221,7 @@ fn single(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight
         }
         host.mac_changes += 1;
         if host.mac_changes >= watched.thresholds[Detector::IdentityChange as usize].count {
-            found(sight, Detector::IdentityChange, host.mac_changes);
+            found(sight, watched, Detector::IdentityChange, host.mac_changes);
         }
     }
 }
@@ -234,7 +238,7 @@ fn rate(host: &mut Host, packet: &Packet, watched: &Watched, detector: Detector,
 fn floods<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight, reason: u32) {
     let units = packet.segments as u64;
     if packet.frag != FRAG_NONE && rate(host, packet, watched, Detector::FragmentFlood, paces::FRAGMENT, units) {
-        found(sight, Detector::FragmentFlood, 0);
+        found(sight, watched, Detector::FragmentFlood, 0);
     }
     if packet.frag == FRAG_LATER {
         return;
@@ -245,18 +249,18 @@ fn floods<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watc
         _ => (Detector::UdpFlood, paces::UDP),
     };
     if rate(host, packet, watched, detector, index, units) {
-        found(sight, detector, 0);
+        found(sight, watched, detector, 0);
     }
     if amplifier(packet)
         && packet.dport != 53
         && rate(host, packet, watched, Detector::Amplification, paces::AMPLIFIER, units)
     {
-        found(sight, Detector::Amplification, packet.dport as u32);
+        found(sight, watched, Detector::Amplification, packet.dport as u32);
     }
-    if sight.detector == 0 && passes(reason) && on(watched, Detector::DestinationFlood) {
+    if !refuses(sight) && passes(reason) && on(watched, Detector::DestinationFlood) {
         // Two places each, as in a count-min sketch (Cormode and Muthukrishnan 2005): both must be used up.
         let hash = place(tables, &packet.dst);
-        let (first, second) = (tables.pair(hash), tables.pair(hash >> 32 ^ 0x5bd1_e995));
+        let (first, second) = (tables.pair(hash & LOWER), tables.pair((hash >> 32 ^ 0x5bd1_e995) & LOWER));
         if first.is_null() || second.is_null() {
             return;
         }
@@ -264,7 +268,7 @@ fn floods<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watc
         // SAFETY: not null, so the table vouches for them until the decision returns.
         unsafe {
             if pace::would(*first, packet.now, threshold) && pace::would(*second, packet.now, threshold) {
-                found(sight, Detector::DestinationFlood, 0);
+                found(sight, watched, Detector::DestinationFlood, 0);
             } else {
                 let _used = pace::beyond(&mut *first, packet.now, threshold, units);
                 let _used = pace::beyond(&mut *second, packet.now, threshold, units);
@@ -282,7 +286,7 @@ fn dns(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight) {
     }
     let more = (length - DNS_PLAIN) as u64;
     if rate(host, packet, watched, Detector::DnsTunnel, paces::DNS, more) {
-        found(sight, Detector::DnsTunnel, length);
+        found(sight, watched, Detector::DnsTunnel, length);
     }
 }
 
@@ -290,12 +294,12 @@ fn dns(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight) {
 #[inline(always)]
 fn named<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &mut Sight) {
     if watched.flags & WATCHED_TRAPS != 0 && on(watched, Detector::TrapContact) && tables.trap(&packet.dst) {
-        found(sight, Detector::TrapContact, 1);
+        found(sight, watched, Detector::TrapContact, 1);
     }
     if watched.flags & WATCHED_THREATS != 0 && on(watched, Detector::ThreatContact) {
         let list = tables.threat(&packet.dst);
         if list != 0 {
-            found(sight, Detector::ThreatContact, list);
+            found(sight, watched, Detector::ThreatContact, list);
         }
     }
 }
@@ -318,18 +322,18 @@ fn services<T: Watch>(
         && outside(tables, packet)
         && rate(host, packet, watched, Detector::WormPort, paces::WORM, 1)
     {
-        found(sight, Detector::WormPort, packet.dport as u32);
+        found(sight, watched, Detector::WormPort, packet.dport as u32);
     }
     if opens && packet.dport == 25 && rate(host, packet, watched, Detector::SmtpBurst, paces::SMTP, 1) {
-        found(sight, Detector::SmtpBurst, 25);
+        found(sight, watched, Detector::SmtpBurst, 25);
     }
     if opens && login(packet.dport) && on(watched, Detector::BruteForce) {
         let (high, low) = super::halves(&packet.src);
-        let pair = tables.pair(super::mix(service, high, low));
+        let pair = tables.pair(super::mix(service, high, low) & LOWER | UPPER);
         let threshold = &watched.thresholds[Detector::BruteForce as usize];
         // SAFETY: not null, so the table vouches for it until the decision returns.
         if !pair.is_null() && unsafe { pace::beyond(&mut *pair, packet.now, threshold, 1) } {
-            found(sight, Detector::BruteForce, packet.dport as u32);
+            found(sight, watched, Detector::BruteForce, packet.dport as u32);
         }
     }
 }
@@ -371,7 +375,7 @@ fn arp<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched
         return;
     }
     if watched.flags & WATCHED_TRAPS != 0 && on(watched, Detector::TrapContact) && tables.trap(&packet.dst) {
-        found(sight, Detector::TrapContact, 2);
+        found(sight, watched, Detector::TrapContact, 2);
     }
     if !on(watched, Detector::AddressSweep) {
         return;
@@ -385,7 +389,7 @@ fn arp<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched
     // One a second goes on for ever; a neighbourhood of 64 at once is looked up by whoever comes to work.
     let threshold = Threshold { cost: 1_000_000_000, most: 64_000_000_000, hold: 0, count: 0, action: 0 };
     if pace::beyond(&mut host.paces[paces::ARP], packet.now, &threshold, 1) {
-        found(sight, Detector::AddressSweep, 64);
+        found(sight, watched, Detector::AddressSweep, 64);
     }
 }
 
@@ -430,7 +434,7 @@ fn contact<T: Watch>(
         if threshold.action == ACTION_THROTTLE && host.walk >= most {
             // One new contact a second, until successes or time bring the walk down again.
             if pace::beyond(&mut host.paces[paces::CONTACT], packet.now, &slow, 1) {
-                return found(sight, detector, (host.walk / walk::FAILURE) as u32);
+                return concluded(sight, watched, detector, (host.walk / walk::FAILURE) as u32);
             }
             return walk::begin(host, service, line);
         }
@@ -441,7 +445,7 @@ fn contact<T: Watch>(
                 return;
             }
             walk::restart(host);
-            return found(sight, detector, (ahead / walk::FAILURE) as u32);
+            return concluded(sight, watched, detector, (ahead / walk::FAILURE) as u32);
         }
         walk::begin(host, service, line);
     } else {
@@ -473,7 +477,7 @@ fn contact<T: Watch>(
         } else {
             walk::restart(host);
         }
-        found(sight, detector, value);
+        concluded(sight, watched, detector, value);
     }
 }
 
@@ -485,6 +489,13 @@ fn lost(packet: &Packet) -> bool {
         proto::ICMP => packet.icmp_type == 3 && matches!(packet.icmp_code, 0 | 1 | 6 | 7 | 11 | 12),
         _ => packet.icmp_type == 1 && matches!(packet.icmp_code, 0 | 3),
     }
+}
+
+/// An address for which there is one owner, as a number: of IPv6 the first 64 bits.
+#[inline(always)]
+fn neighbourhood<T: Tables>(tables: &T, addr: &Addr) -> u64 {
+    let (high, low) = super::halves(addr);
+    super::mix(tables.secret(), high, if crate::parse::is_v4(addr) { low } else { 0 })
 }
 
 /// The packet going to the host answers something it attempted, or refuses it.
@@ -500,7 +511,7 @@ pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, w
         };
         // A router that has lost its line says so by ICMP; that is silence, not somebody's answer.
         if !lost(packet) {
-            walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), false);
+            walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), 0, false);
         }
         return;
     }
@@ -508,7 +519,7 @@ pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, w
         proto::TCP | proto::UDP => packet.sport,
         _ => 0,
     };
-    walk::settle(host, service(tables, &packet.src, packet.proto, port), answered);
+    walk::settle(host, service(tables, &packet.src, packet.proto, port), neighbourhood(tables, &packet.src), answered);
     if answered && packet.proto == proto::TCP {
         pace::refund(&mut host.paces[paces::SYN], &watched.thresholds[Detector::SynFlood as usize]);
     }

@@ -652,19 +652,130 @@ fn nobody_passes_unwatched_for_want_of_a_state() {
         packet.family = 6;
         packet.src = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, (number >> 8) as u8, number as u8];
     };
+    let hardware: fn(&mut Packet, u32) = |packet, number| {
+        packet.src[14..].copy_from_slice(&(number as u16).to_be_bytes());
+        packet.src_mac = [0, 0x16, 0x3e, 1, (number >> 8) as u8, number as u8];
+    };
     // Each with a state of its own tries once, or a few times; then all of them together ten times.
     let cases = [
         (addresses, 445, proto::TCP, SECOND / 400, 16 + 10),
         (macs, 445, proto::TCP, SECOND / 1_000, 70 + 10),
         (addresses, 0, proto::UDP, SECOND / 8_000, 16 + 860),
         (macs, 0, proto::UDP, SECOND / 8_000, 70 + 860),
-        // 2,000 newcomers at once, and 200 a second.
-        (six, 0, proto::UDP, SECOND / 8_000, 2_000 + 600 + 860),
+        // IPv6: four times as many.
+        (six, 0, proto::UDP, SECOND / 8_000, 64 + 860),
+        (six, 445, proto::TCP, SECOND / 400, 64 + 10),
+        // 2,000 newcomers at once, and 20 a second.
+        (hardware, 0, proto::UDP, SECOND / 8_000, 2_000 + 60 + 860),
     ];
     for (number, (change, port, protocol, pause, most)) in cases.into_iter().enumerate() {
         let left = scan(change, port, protocol, pause);
         assert!(left <= most, "case {number}: {left} left, not {most}");
     }
+}
+
+/// What only alerts does not keep another detector from stopping what it sees in the same packet.
+#[test]
+fn an_alert_hides_no_block() {
+    // Each packet has a new MAC (identity_change), or goes on after hundreds of destinations (fan_out).
+    let gate = |alerts: Detector| {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        gate.watched.as_mut().expect("set").thresholds[alerts as usize].action = ACTION_ALERT;
+        gate
+    };
+    let many_macs = |port: fn(u32) -> u16, to: fn(u32) -> [u8; 4], protocol: u8| {
+        let mut gate = gate(Detector::IdentityChange);
+        let mut left = 0;
+        for number in 0..5_000 {
+            let mut packet = gate.packet(protocol, to(number), port(number));
+            packet.src_mac = [0, 0x16, 0x3e, 1, (number >> 8) as u8, number as u8];
+            left += u32::from(gate.sends(&packet, Reason::Rule).0 == Reason::Rule);
+        }
+        left
+    };
+    assert_eq!(many_macs(|_| 8_080, place, proto::TCP), 10);
+    assert_eq!(many_macs(|number| number as u16, |_| place(1), proto::TCP), 10);
+    assert_eq!(many_macs(|_| 8_080, |_| place(1), proto::TCP), 400);
+    assert_eq!(many_macs(|_| 8_080, |_| place(1), proto::UDP), 800);
+    let mut gate = gate(Detector::FanOut);
+    let mut loud = false;
+    for number in 0..600 {
+        let seen = gate.connects(place(number), 443).1;
+        loud |= seen == Some(Detector::FanOut);
+        gate.hears(place(number), 443, CONTACT_ANSWERED);
+    }
+    assert!(loud, "{:?}", gate.sight);
+    let left = (1_000..3_000).filter(|number| gate.connects(place(*number), 8_080).0 == Reason::Rule).count();
+    assert!(left <= 600 + 10, "{left}");
+    gate.now += 5 * SECOND;
+    let left = (3_000..5_000).filter(|number| gate.connects(place(*number), 8_080).0 == Reason::Rule).count();
+    assert_eq!(left, 0);
+}
+
+/// Whoever is exempt from one detector is not from all.
+#[test]
+fn an_exemption_is_for_its_detector_only() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.watched.as_mut().expect("set").flags |= WATCHED_EXEMPT;
+    gate.exempt.insert(mapped(HOST), 1 << Detector::IdentityChange as u32 | 1 << Detector::UdpFlood as u32);
+    let mut left = 0;
+    for number in 0..1_000 {
+        let mut packet = gate.packet(proto::UDP, place(number), 8_080);
+        packet.src_mac = [0, 0x16, 0x3e, 1, (number >> 8) as u8, number as u8];
+        left += u32::from(gate.sends(&packet, Reason::Rule).0 == Reason::Rule);
+    }
+    assert_eq!(left, 10);
+}
+
+/// Whoever owns a server that answers at many ports buys no contacts with its answers.
+#[test]
+fn answers_of_one_address_buy_one_contact() {
+    for six in [false, true] {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        let mut left = 0;
+        for number in 0..1_000_u32 {
+            for port in [number * 2, number * 2 + 1] {
+                let mut open = gate.packet(proto::TCP, place(1), 1_024 + port as u16);
+                if six {
+                    open.family = 6;
+                    open.src = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
+                    open.dst = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, (port >> 8) as u8, port as u8];
+                }
+                gate.sends(&open, Reason::Rule);
+                let mut answer = open;
+                answer.direction = crate::abi::DIR_OUT;
+                (answer.src, answer.dst) = (open.dst, open.src);
+                (answer.sport, answer.dport) = (open.dport, open.sport);
+                answer.contact = CONTACT_ANSWERED;
+                let mut sight = gate.sight;
+                heard(&gate, &answer, &mut sight);
+            }
+            let mut probe = gate.packet(proto::TCP, place(1_000 + number), 22);
+            if six {
+                probe.family = 6;
+                probe.src = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
+                probe.dst = [0x20, 1, 0xd, 0xb8, 1, 0, (number >> 8) as u8, number as u8, 0, 0, 0, 0, 0, 0, 0, 1];
+            }
+            left += u32::from(gate.sends(&probe, Reason::Rule).0 == Reason::Rule);
+            gate.now += SECOND / 20;
+        }
+        assert!(left <= 12, "six {six}: {left}");
+    }
+}
+
+/// Login attempts use up nothing of what is counted by destination.
+#[test]
+fn logins_leave_the_counts_of_destinations_alone() {
+    let mut gate = Gate::new(ACTION_THROTTLE);
+    for off in [Detector::SynFlood, Detector::HorizontalScan, Detector::VerticalScan, Detector::FanOut] {
+        gate.watched.as_mut().expect("set").thresholds[off as usize].action = 0;
+    }
+    for number in 0..200_000 {
+        gate.connects(place(number), 22);
+        gate.now += SECOND / 8_000;
+    }
+    let left = (0..2_000).filter(|number| gate.connects(place(300_000 + number), 443).0 == Reason::Rule).count();
+    assert!(left >= 1_990, "{left}");
 }
 
 /// Many behind one MAC who are answered, as behind a router that the policy does not know: none of them is blocked.

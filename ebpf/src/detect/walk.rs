@@ -15,7 +15,7 @@
 //! Contacts are remembered in a small set-associative table, by hash under a secret: retries count once.
 
 use super::{
-    abi::{CONTACT_WAYS, CONTACTS, Host, LINES, Reach},
+    abi::{CONTACT_WAYS, CONTACTS, Host, LINES, Reach, SPREAD_WORDS},
     reach,
 };
 use crate::bytes::opaque;
@@ -33,6 +33,9 @@ pub const PATIENCE: i32 = 2;
 const HELD: u32 = 9;
 /// Of the web about fifty: a browser that opens all of its tabs again asks dozens of servers within one round trip.
 const HELD_WEB: u32 = 35;
+
+/// Bits of a word of addresses that answered before it is begun anew: 96 to 128 addresses in all.
+const CREDITED: u32 = 16;
 
 /// A slot's tag, kept in the upper half; never 0.
 const TAG_SHIFT: u32 = 32;
@@ -118,6 +121,9 @@ pub(super) fn turn(host: &mut Host, now: u64, lines: &Reach) {
     host.answered = if passed == 1 { [0, host.answered[0]] } else { [0, 0] };
     host.epoch = current;
     let down = (current >> 4).wrapping_sub(current.wrapping_sub(passed) >> 4);
+    if down != 0 {
+        host.credited = [0; SPREAD_WORDS];
+    }
     let down = if down > 1_000 { 1_000 } else { down as i32 };
     let mut walk = host.walk;
     if walk > 0 {
@@ -182,9 +188,12 @@ pub(super) fn fail(host: &mut Host, service: u64, weight: i32) {
     host.walk += weight;
 }
 
-/// The contact was answered, or refused by the other end.
+/// The contact was answered, or refused by the other end, which is at `place`.
+///
+/// An address that was heard of these 34 s, one of the last hundred, brings the walk down no further, or whoever owns one that answers at many ports
+/// would buy a contact with each.
 #[inline(always)]
-pub(super) fn settle(host: &mut Host, service: u64, answered: bool) {
+pub(super) fn settle(host: &mut Host, service: u64, place: u64, answered: bool) {
     let (index, entry, tag) = find(host, service);
     if entry & 3 != PENDING {
         return;
@@ -202,10 +211,17 @@ pub(super) fn settle(host: &mut Host, service: u64, answered: bool) {
     host.contacts[opaque(index) & (CONTACTS - 1)] = tag | if answered { ANSWERED } else { FAILED };
     let mut walk = host.walk;
     if answered {
-        host.answered[0] = host.answered[0].wrapping_add(1);
         host.held = 0;
         host.held_web = 0;
-        walk -= if late { 2 * FAILURE } else { FAILURE };
+        let word = opaque((place >> 6) as usize) & (SPREAD_WORDS - 1);
+        let before = host.credited[word];
+        // Who hears of very many is not remembered so long, or most of them would look known.
+        let kept = before * (before.count_ones() < CREDITED) as u64;
+        host.credited[word] = kept | 1 << (place & 63);
+        let fresh = (before >> (place & 63) & 1) ^ 1;
+        host.answered[0] = host.answered[0].wrapping_add(fresh as u32);
+        // What was taken for a failure before is made good in any case.
+        walk -= FAILURE * (fresh as i32 + late as i32);
     } else if !late {
         walk += FAILURE;
     }
