@@ -120,6 +120,8 @@ fn packets_are_exported_and_a_changed_file_is_noticed() -> Result<()> {
     assert_eq!(fs::read(&path)?, fs::read(&kept)?);
     assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
     ensure!(said["records"].as_array().is_some_and(|lines| !lines.is_empty()), "{said}");
+    let piped = agent.cli(["incidents", "export", "1", "--pcapng", "-"])?;
+    assert_eq!((piped.code, piped.out.as_str()), (Some(0), &*String::from_utf8_lossy(&fs::read(&kept)?)));
     let (code, said) = agent.json(["incidents", "export", "2"])?;
     assert_eq!((code, &said["evidence"]), (Some(0), &Value::Null));
     let mut bytes = fs::read(&kept)?;

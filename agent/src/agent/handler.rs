@@ -385,8 +385,9 @@ fn incidents(keeper: &mut Keeper, ask: Ask, caller: &Caller) -> Reply {
     }
 }
 
-/// A reason that says something.
+/// A reason that says something, on one line: what would move a cursor or begin another line becomes a space.
 fn spoken(reason: String, lang: Lang) -> Result<String, Reply> {
+    let reason = reason.replace(char::is_control, " ");
     let reason = reason.trim();
     if reason.is_empty() {
         Err(Reply::usage(text::reason_needed(lang)))
@@ -496,6 +497,7 @@ mod tests {
     #[test]
     fn a_reason_has_to_say_something() {
         assert_eq!(spoken("  worm \n".into(), Lang::En).unwrap(), "worm");
+        assert_eq!(spoken("worm\r\n  7 \u{1b}[2Kall is well".into(), Lang::En).unwrap(), "worm    7  [2Kall is well");
         assert_eq!(spoken(" \t".into(), Lang::En).unwrap_err().exit, 2);
         assert!(spoken("あ".repeat(MAX_REASON / 3 + 1), Lang::Ja).is_err());
     }

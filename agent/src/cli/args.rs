@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 
 use super::text::Lang;
 use crate::{cutoff::Level, flows::query::Verdict, tokens::Right};
@@ -30,6 +30,11 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Numbers of rows: none is a slip, and its answer would look as if there was nothing.
+fn rows() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// How to answer.
@@ -183,7 +188,7 @@ pub struct Flows {
     #[arg(long, conflicts_with_all = ["host", "peer", "port", "proto", "since", "until", "rule", "verdict"])]
     pub live: bool,
     /// Most rows.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = rows())]
     pub limit: usize,
 }
 
@@ -211,7 +216,7 @@ pub struct Records {
     #[command(subcommand)]
     pub what: Option<RecordsCommand>,
     /// Most lines.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = rows())]
     pub limit: usize,
 }
 
@@ -221,7 +226,7 @@ pub enum RecordsCommand {
     /// The last lines, newest last.
     List {
         /// Most lines.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = rows())]
         limit: usize,
         /// Not before: 2026-12-01T09:00:00+09:00.
         #[arg(long, value_name = "TIME")]
@@ -260,7 +265,7 @@ pub enum IncidentsCommand {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
         /// Most rows.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = rows())]
         limit: usize,
     },
     /// One incident, in full.

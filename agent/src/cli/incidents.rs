@@ -212,7 +212,7 @@ fn line(incident: &OpenIncident, lang: Lang) -> String {
     text::incident_line(lang, incident.id, host, &incident.detector, age, incident.packets, extra)
 }
 
-/// The JSON to standard output, the packets into a file.
+/// The JSON to standard output, the packets into a file; into standard output alone if the file is `-`.
 pub(super) fn export(mut reply: Reply, path: &Path, lang: Lang, format: Format) -> u8 {
     let Ok(export) = serde_json::from_value::<Export>(reply.body.clone()) else {
         return run::show(&reply, Asked::Document, lang, format);
@@ -227,9 +227,14 @@ pub(super) fn export(mut reply: Reply, path: &Path, lang: Lang, format: Format) 
                 reply = Reply::failed(text::evidence_changed(lang, id));
                 return run::show(&reply, Asked::Document, lang, format);
             }
-            if let Err(error) = write(path, &bytes) {
+            let piped = path == Path::new("-");
+            let written = if piped { io::stdout().lock().write_all(&bytes) } else { write(path, &bytes) };
+            if let Err(error) = written {
                 reply = Reply::failed(text::capture_file(lang, path.display(), error));
                 return run::show(&reply, Asked::Document, lang, format);
+            }
+            if piped {
+                return reply.exit;
             }
             eprintln!("sekimori: {}", text::evidence_written(lang, path.display(), bytes.len(), sha256));
         }

@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn no_rows_at_all_is_a_slip() {
+        for list in ["incidents list", "records", "records list", "flows"] {
+            assert!(order(&format!("sekimori {list} --limit 1")).is_ok(), "{list}");
+            assert!(order(&format!("sekimori {list} --limit 0")).is_err(), "{list}");
+        }
+    }
+
+    #[test]
     fn a_cutoff_needs_its_object_and_its_reason() {
         let cut = order("sekimori cutoff network internet --reason worm").unwrap();
         let Work::Ask(Ask::Cutoff(ask)) = cut else { unreachable!() };

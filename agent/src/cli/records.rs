@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::protocol::Ask,
+    policy::diagnostic::printable,
     record::{
         Line, Verified,
         reader::Filter,
@@ -50,12 +51,16 @@ pub(super) fn list(out: &mut impl Write, lines: &[Line], lang: Lang) -> io::Resu
                 let action = serde_json::to_value(entry.action).ok();
                 let action = action.as_ref().and_then(Value::as_str).unwrap_or("?").to_owned();
                 let mark = if entry.result.ok { "" } else { " FAILED:" };
-                let reason = entry.reason.as_deref().map(|reason| format!(" \"{reason}\"")).unwrap_or_default();
+                let reason =
+                    entry.reason.as_deref().map(|reason| format!(" \"{}\"", printable(reason))).unwrap_or_default();
                 let objects = entry.objects.join(", ");
                 writeln!(
                     out,
                     "{:>5} {}{clock} {} {action} {objects}{reason}{mark} {}",
-                    entry.n, entry.time, entry.actor.name, entry.result.message
+                    entry.n,
+                    entry.time,
+                    entry.actor.name,
+                    printable(&entry.result.message)
                 )?;
             }
         }

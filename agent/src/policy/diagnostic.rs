@@ -227,14 +227,19 @@ impl Report<'_> {
     }
 }
 
-/// At most [`TEXT_LIMIT`] characters, control characters shown as `\u{…}` so that a terminal stays sane.
+/// At most [`TEXT_LIMIT`] characters, [`printable`].
 pub fn shorten(text: &str) -> String {
-    let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == TEXT_LIMIT {
-            out.push('…');
-            break;
-        }
+    let mut out: String = text.chars().take(TEXT_LIMIT).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    printable(&out)
+}
+
+/// Control characters shown as `\u{…}`, so that a terminal stays sane and a line stays one.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out

@@ -94,7 +94,9 @@ pub(super) fn newcomer<T: Watch>(tables: &T, packet: &Packet, watched: &Watched,
         }
     }
     // Locally administered (IEEE 802c): made up by somebody.
-    if packet.src_mac[0] & 2 != 0 && crowded(zone, packet, mix(tables.secret(), mac, 0), watched, Detector::RandomMac, 1) {
+    if packet.src_mac[0] & 2 != 0
+        && crowded(zone, packet, mix(tables.secret(), mac, 0), watched, Detector::RandomMac, 1)
+    {
         sight.why = Detector::RandomMac as u32;
         sight.count = zone.spread_count;
         return crowd(tables, packet, sight);
@@ -131,14 +133,7 @@ fn state<T: Watch>(tables: &T, key: &HostKey, lasting: bool) -> *mut Host {
 
 /// Adds to what was seen lately; true if that is more than so many times what the detector allows, and it does anything here.
 #[inline(always)]
-fn crowded(
-    host: &mut Host,
-    packet: &Packet,
-    hash: u64,
-    watched: &Watched,
-    detector: Detector,
-    times: u32,
-) -> bool {
+fn crowded(host: &mut Host, packet: &Packet, hash: u64, watched: &Watched, detector: Detector, times: u32) -> bool {
     let threshold = &watched.thresholds[detector as usize];
     if !on(watched, detector) {
         return false;

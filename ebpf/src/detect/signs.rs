@@ -2,7 +2,10 @@
 
 use super::{
     CONTACT_UNANSWERED, Sight,
-    abi::{ACTION_THROTTLE, Detector, Host, PAIRS, Reach, Threshold, WATCHED_THREATS, WATCHED_TRAPS, Watched, pace as paces},
+    abi::{
+        ACTION_THROTTLE, Detector, Host, PAIRS, Reach, Threshold, WATCHED_THREATS, WATCHED_TRAPS, Watched,
+        pace as paces,
+    },
     concluded, found, host as hosts, on, pace, passes, place, reach, refuses, service,
     walk::{self, Known},
     watch::Watch,
