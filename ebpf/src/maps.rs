@@ -577,6 +577,18 @@ impl Watch for Maps {
         }
     }
     #[inline(always)]
+    fn whose(&self, packet: &Packet, sight: &mut Sight, reason: u32) -> u32 {
+        steps::sekimori_whose(packet, sight, reason)
+    }
+    #[inline(always)]
+    fn newcomer(&self, packet: &Packet, sight: &mut Sight, whose: u32) {
+        steps::sekimori_newcomer(packet, sight, whose);
+    }
+    #[inline(always)]
+    fn look(&self, packet: &Packet, sight: &mut Sight, reason: u32) -> u32 {
+        steps::sekimori_look(packet, sight, reason)
+    }
+    #[inline(always)]
     fn reach(&self, net: u16) -> *mut Reach {
         REACHES.get_ptr_mut(net as u32).unwrap_or(core::ptr::null_mut())
     }

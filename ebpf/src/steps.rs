@@ -274,10 +274,30 @@ pub(crate) extern "C" fn sekimori_held(place: *const Seat, key: *const ViewKey, 
 /// What the detectors make of a packet that came in.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn sekimori_attempt(packet: *const Packet, sight: *mut Sight, reason: u32) -> u32 {
+pub(crate) extern "C" fn sekimori_look(packet: *const Packet, sight: *mut Sight, reason: u32) -> u32 {
     // SAFETY: as above.
     let (Some(packet), Some(sight)) = (unsafe { (packet.as_ref(), sight.as_mut()) }) else { return reason };
-    detect::attempt(&Maps, packet, sight, reason)
+    detect::look(&Maps, packet, sight, reason)
+}
+
+/// Whose state a packet belongs to.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_whose(packet: *const Packet, sight: *mut Sight, reason: u32) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(sight)) = (unsafe { (packet.as_ref(), sight.as_mut()) }) else { return 0 };
+    detect::host::whose(&Maps, packet, sight, reason)
+}
+
+/// Which state somebody gets who has none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sekimori_newcomer(packet: *const Packet, sight: *mut Sight, whose: u32) -> u32 {
+    // SAFETY: as above.
+    if let (Some(packet), Some(sight)) = unsafe { (packet.as_ref(), sight.as_mut()) } {
+        detect::host::newcomer(&Maps, packet, sight, whose);
+    }
+    0
 }
 
 /// What an answer tells them.

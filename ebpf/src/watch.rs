@@ -10,7 +10,7 @@ use sekimori_ebpf::{
     atomic,
     bytes::opaque,
     detect::{
-        Sight,
+        self, Sight,
         abi::{Detection, KEPT as KEPT_PACKETS, KEPT_BYTES, Kept, Wanted, watched_index},
     },
     packet::Packet,
@@ -18,7 +18,7 @@ use sekimori_ebpf::{
 
 use crate::{
     count::budget,
-    maps::{CAPTURED, DETECTIONS, KEPT, KEPT_NEXT, SIGHT, Scratch, WANTED, WATCHED, private},
+    maps::{CAPTURED, DETECTIONS, KEPT, KEPT_NEXT, Maps, SIGHT, Scratch, WANTED, WATCHED, private},
     steps,
 };
 
@@ -44,9 +44,9 @@ pub(crate) fn looked_at(packet: &Packet) -> bool {
 #[inline(never)]
 pub(crate) fn attempt(md: *mut xdp_md, scratch: &mut Scratch, reason: u32) -> u32 {
     let Some(sight) = SIGHT.get_ptr_mut(0) else { return reason };
-    let reason = steps::sekimori_attempt(&raw const scratch.packet, sight, reason);
     // SAFETY: this CPU's own; softirqs do not nest.
-    let sight = unsafe { &*sight };
+    let sight = unsafe { &mut *sight };
+    let reason = detect::attempt(&Maps, &scratch.packet, sight, reason);
     if sight.keep != 0 {
         keep(md, &scratch.packet, sight, reason);
     }

@@ -14,7 +14,8 @@ use nix::{
 use sekimori_ebpf::abi::Schedule;
 use tokio::sync::mpsc;
 
-use crate::record::durable;
+use super::state::boot_id;
+use crate::{cutoff::Now, record::durable};
 
 /// A step back smaller than this is a correction, not a way to reopen a rule.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
@@ -24,6 +25,11 @@ const PERSIST_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// RFC 3339, UTC, whole seconds: for people.
 pub fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
+}
+
+/// What all clocks say.
+pub fn all() -> Now {
+    Now { wall: Timestamp::now(), boot: boot_id(), since_boot: boottime_ns() }
 }
 
 /// Nanoseconds since boot, sleep included.

@@ -9,7 +9,10 @@ use sekimori_ebpf::{
 };
 use serde::Serialize;
 
-use super::keeper::{Keeper, report};
+use super::{
+    clock,
+    keeper::{Keeper, report},
+};
 use crate::cutoff::{Object, PlanState};
 
 /// One counter of a zone or network.
@@ -93,7 +96,7 @@ impl Keeper {
             )
         };
         let nets = self.live.iter().flat_map(|live| &live.policy.nets);
-        let overdue = self.overlay.next_end().map(|until| Timestamp::now().duration_since(until));
+        let overdue = self.overlay.next_end(&clock::all()).map(|left| -left);
         Gauges {
             events_lost: self.dataplane.as_ref().ok().and_then(|dataplane| dataplane.lost_events().ok()),
             apply_time: self.apply_time,

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     by_hand,
-    clock::seconds,
+    clock::{self, seconds},
     evaluator::instant,
     fault::Fault,
     keeper::{Caller, Keeper, report},
@@ -21,7 +21,7 @@ use crate::{
         report::Detached,
     },
     cli::text::{self, Lang},
-    cutoff::{Covers, Cut, Level, Object, Overlay, Placed, Proof, Thrown, dates, resolve, switch},
+    cutoff::{Covers, Cut, End, Level, Object, Overlay, Placed, Proof, Thrown, dates, resolve, switch},
     dataplane,
     record::{Action, Draft, Outcome},
 };
@@ -90,7 +90,7 @@ pub struct Step {
 /// What a cut-off asks for, checked.
 struct Wish {
     objects: Vec<Object>,
-    until: Option<Timestamp>,
+    until: Option<End>,
 }
 
 impl Keeper {
@@ -120,7 +120,8 @@ impl Keeper {
             // This very command threw it before the instance was opened, which then found it.
             overlay.cuts.retain(|cut| cut.recorded || !wish.objects.iter().any(|object| cut.object.is(object)));
         }
-        let placed: Vec<Placed> = cuts.iter().map(|cut| overlay.place(cut.clone())).collect();
+        let now = clock::all();
+        let placed: Vec<Placed> = cuts.iter().map(|cut| overlay.place(cut.clone(), &now)).collect();
         let before = std::mem::replace(&mut self.overlay, overlay);
         let names: Vec<String> = wish.objects.iter().map(ToString::to_string).collect();
         let unknown = match self.write_cut() {
@@ -197,7 +198,7 @@ impl Keeper {
                 done: if *placed == Placed::New { "cut" } else { "cut_again" }.to_owned(),
                 in_force: in_force(object),
                 level: cut.map_or(ask.level, |cut| cut.level),
-                until: cut.and_then(|cut| cut.until).map(seconds),
+                until: cut.and_then(|cut| cut.until.as_ref()).map(|end| seconds(end.wall(&now))),
                 forgotten: *forgotten,
                 links: cut.map(|cut| cut.links.clone()).unwrap_or_default(),
             }
@@ -230,15 +231,12 @@ impl Keeper {
         if ask.including_management && objects != [Object::All] {
             return Err(Reply::usage(text::management_only_all(lang)));
         }
-        let now = Timestamp::now();
+        let now = clock::all();
         let until = match (ask.lasting, &ask.until) {
             (None, None) => None,
-            (Some(lasting @ 1..=MAX_SECONDS), None) => {
-                let span = SignedDuration::from_secs(i64::try_from(lasting).unwrap_or(i64::MAX));
-                now.checked_add(span).ok()
-            }
-            (None, Some(text)) => match self.until(text, now) {
-                Some(until) if until > now => Some(until),
+            (Some(lasting @ 1..=MAX_SECONDS), None) => End::after(Duration::from_secs(lasting), &now),
+            (None, Some(text)) => match self.until(text, now.wall) {
+                Some(until) if until > now.wall => Some(End::At(until)),
                 Some(_) => return Err(Reply::usage(text::cut_until_past(lang, text))),
                 None => return Err(Reply::usage(text::cut_until_what(lang, text))),
             },
@@ -269,7 +267,7 @@ impl Keeper {
                 let (by, at) = (caller.actor.clone(), seconds(Timestamp::now()));
                 let cut = Cut::new(object.clone(), ask.including_management, covers, ask.reason.clone(), by, at);
                 let refused_before = self.refused_as_net(object, &refused);
-                Ok(Cut { level: ask.level, until: wish.until, refused_before, ..cut })
+                Ok(Cut { level: ask.level, until: wish.until.clone(), refused_before, ..cut })
             })
             .collect()
     }
@@ -322,7 +320,7 @@ impl Keeper {
     /// Every step of a cut but the one that matters.
     fn drill(&mut self, ask: &CutoffAsk, cuts: &[Cut], caller: &Caller) -> Reply {
         let lang = caller.lang;
-        let now = Timestamp::now();
+        let now = clock::all();
         let mut steps = Vec::new();
         let mut time = |step: &str, began: Instant, problem: Option<String>| {
             steps.push(Step { step: step.to_owned(), ms: began.elapsed().as_secs_f64() * 1e3, problem });
@@ -331,7 +329,7 @@ impl Keeper {
         let objects: Vec<Object> = cuts.iter().map(|cut| cut.object.clone()).collect();
         let mut overlay = Overlay::default();
         for cut in cuts {
-            overlay.place(cut.clone());
+            overlay.place(cut.clone(), &now);
         }
         let (_, unknown) = overlay.tables(|name| self.numbers.as_ref().and_then(|numbers| numbers.net(name)));
         time("resolve", began, unknown.first().map(|object| text::cut_without_number(lang, object)));
@@ -350,9 +348,9 @@ impl Keeper {
         let proof = self.rehearse(&objects, &counts, lang);
         time("watch", began, proof.unverified.first().cloned());
 
-        let started = match ask.started.as_deref().map(|text| (text, self.started(text, now))) {
+        let started = match ask.started.as_deref().map(|text| (text, self.started(text, now.wall))) {
             None => None,
-            Some((_, Some(at))) => Some(now.duration_since(at).as_secs()),
+            Some((_, Some(at))) => Some(now.wall.duration_since(at).as_secs()),
             Some((text, None)) => return Reply::usage(text::cut_started_what(lang, text)),
         };
         let good = steps.iter().all(|step| step.problem.is_none());
@@ -369,8 +367,8 @@ impl Keeper {
             ..draft
         });
         if unrecorded.is_none() {
-            self.drilled = Some(now);
-            let kept = self.state.set_drilled(now).map_err(|error| error.to_string());
+            self.drilled = Some(now.wall);
+            let kept = self.state.set_drilled(now.wall).map_err(|error| error.to_string());
             self.faults.track(kept, |why| Fault::State("last drill", why));
         }
         let object = |object: &Object| ObjectDone {
@@ -454,14 +452,16 @@ impl Keeper {
     /// When the next cut lifts itself, or the next request for a restoration ends.
     pub fn cut_due(&self) -> Option<Duration> {
         let requests = self.requests.iter().map(|request| request.expires);
-        let left = self.overlay.next_end().into_iter().chain(requests).min()?.duration_since(Timestamp::now());
+        let now = clock::all();
+        let requests = requests.map(|expires| expires.duration_since(now.wall));
+        let left = self.overlay.next_end(&now).into_iter().chain(requests).min()?;
         Some(left.try_into().unwrap_or(Duration::ZERO))
     }
 
     /// Lifts cuts whose time is over, and ends requests nobody confirmed.
     pub fn expire_cuts(&mut self) {
         self.end_requests();
-        let ended = self.overlay.ended(Timestamp::now());
+        let ended = self.overlay.ended(&clock::all());
         if ended.is_empty() {
             return;
         }

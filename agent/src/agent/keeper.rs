@@ -350,7 +350,8 @@ impl Keeper {
             tracing::error!(%object, "is cut off without a note on disk; it stays cut");
             let reason = "in force without a note on disk".to_owned();
             let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
-            self.overlay.place(cutoff::Cut::new(object, including_management, covers, reason, agent, now));
+            self.overlay
+                .place(cutoff::Cut::new(object, including_management, covers, reason, agent, now), &clock::all());
         }
         self.keep_overlay();
     }
@@ -381,7 +382,7 @@ impl Keeper {
                 let result = Outcome { ok: true, message };
                 let reason = Some(note.reason.clone());
                 cut.recorded = self.note(&caller, Action::Cutoff, reason, names, None, result).is_none();
-                self.overlay.place(cut);
+                self.overlay.place(cut, &clock::all());
             }
         }
         self.notes_taken = true;
@@ -685,7 +686,7 @@ fn unreadable_cut(store: &cutoff::Store, why: &str, faults: &mut Faults) -> Over
     let mut overlay = Overlay::default();
     let reason = format!("the cut-off state could not be read: {why}");
     let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
-    overlay.place(cutoff::Cut::new(Object::All, false, cutoff::Covers::default(), reason, agent, now));
+    overlay.place(cutoff::Cut::new(Object::All, false, cutoff::Covers::default(), reason, agent, now), &clock::all());
     if let Err(error) = store.save(&overlay) {
         faults.raise(Fault::CutNotKept(error.to_string()));
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    clock::seconds,
+    clock::{self, seconds},
     cuts::ObjectDone,
     fault::Fault,
     keeper::{Caller, Keeper},
@@ -390,7 +390,7 @@ fn object_done(cut: &Cut, done: &str) -> ObjectDone {
         done: done.to_owned(),
         in_force: done != "restored",
         level: cut.level,
-        until: cut.until.map(seconds),
+        until: cut.until.as_ref().map(|end| seconds(end.wall(&clock::all()))),
         links: cut.links.clone(),
         forgotten: 0,
     }

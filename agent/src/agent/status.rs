@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    clock::seconds,
+    clock::{all, seconds},
     detection::watched,
     keeper::{Keeper, report},
     timeouts::Timeouts,
@@ -165,8 +165,8 @@ impl Keeper {
         let number = |name: &str| self.numbers.as_ref().and_then(|numbers| numbers.net(name));
         let (_, unknown) = self.overlay.tables(number);
         let written = self.dataplane.is_ok();
-        let now = Timestamp::now();
-        let age = |at: &str| at.parse::<Timestamp>().map_or(0, |at| now.duration_since(at).as_secs().max(0));
+        let now = all();
+        let age = |at: &str| at.parse::<Timestamp>().map_or(0, |at| now.wall.duration_since(at).as_secs().max(0));
         let counters = if self.overlay.cuts.is_empty() { Vec::new() } else { self.refused_by_net() };
         self.overlay
             .cuts
@@ -182,11 +182,11 @@ impl Keeper {
                     including_management: cut.including_management,
                     in_force: written && !unknown.contains(&cut.object),
                     level: cut.level,
-                    until: cut.until.map(seconds),
+                    until: cut.until.as_ref().map(|end| seconds(end.wall(&now))),
                     refused_packets,
                     refused_bytes,
                     first: self.first_of(cut),
-                    waiting: self.waiting_for(&cut.object, now),
+                    waiting: self.waiting_for(&cut.object, now.wall),
                 }
             })
             .collect()

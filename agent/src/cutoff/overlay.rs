@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    end::{End, Now},
     first::First,
     level::Level,
     object::{Object, mac_text, read_mac},
@@ -68,9 +69,9 @@ pub struct Cut {
     /// How deep.
     #[serde(default)]
     pub level: Level,
-    /// When it lifts itself, RFC 3339 UTC.
+    /// When it lifts itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
+    pub until: Option<End>,
     /// What the network's counters had refused before, packets and bytes.
     #[serde(default)]
     pub refused_before: (u64, u64),
@@ -145,14 +146,14 @@ pub struct Overlay {
 
 impl Overlay {
     /// Adds a cut. A second cut of the same object never narrows the first.
-    pub fn place(&mut self, cut: Cut) -> Placed {
+    pub fn place(&mut self, cut: Cut, now: &Now) -> Placed {
         match self.cuts.iter_mut().find(|placed| placed.object.is(&cut.object)) {
             Some(placed) => {
                 placed.including_management |= cut.including_management;
                 placed.covers.widen(&cut.covers);
                 placed.level = placed.level.max(cut.level);
                 // No end is later than any.
-                placed.until = placed.until.zip(cut.until).map(|(its, new)| its.max(new));
+                placed.until = placed.until.take().zip(cut.until).map(|(its, new)| its.later(new, now));
                 placed.reason = cut.reason;
                 placed.placed_by = cut.placed_by;
                 placed.again = placed.again.saturating_add(1);
@@ -202,14 +203,14 @@ impl Overlay {
     }
 
     /// Those whose time is over.
-    pub fn ended(&self, now: Timestamp) -> Vec<Object> {
-        let over = |cut: &&Cut| cut.until.is_some_and(|until| until <= now);
+    pub fn ended(&self, now: &Now) -> Vec<Object> {
+        let over = |cut: &&Cut| cut.until.as_ref().is_some_and(|end| !end.left(now).is_positive());
         self.cuts.iter().filter(over).map(|cut| cut.object.clone()).collect()
     }
 
-    /// When the next one lifts itself.
-    pub fn next_end(&self) -> Option<Timestamp> {
-        self.cuts.iter().filter_map(|cut| cut.until).min()
+    /// How long until the next one lifts itself; negative if it is late.
+    pub fn next_end(&self, now: &Now) -> Option<SignedDuration> {
+        self.cuts.iter().filter_map(|cut| Some(cut.until.as_ref()?.left(now))).min()
     }
 
     /// The tables for the data plane. `net` gives the stable id of a zone or network that any policy ever named.
@@ -325,8 +326,8 @@ pub(super) mod tests {
         let mut overlay = Overlay::default();
         let mut first = cut(Object::All, "worm");
         first.including_management = true;
-        assert_eq!(overlay.place(first), Placed::New);
-        assert_eq!(overlay.place(cut(Object::All, "still there")), Placed::Again);
+        assert_eq!(overlay.place(first, &Now::default()), Placed::New);
+        assert_eq!(overlay.place(cut(Object::All, "still there"), &Now::default()), Placed::Again);
         assert_eq!(overlay.tables(|_| None).0.all, 2);
         assert_eq!(overlay.cuts[0].reason, "still there");
         assert_eq!(overlay.cuts.len(), 1);
@@ -335,7 +336,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_in_force_without_a_note_is_named_and_can_be_lifted() {
         let mut overlay = Overlay::default();
-        overlay.place(cut(network("internet"), "a"));
+        overlay.place(cut(network("internet"), "a"), &Now::default());
         let ids = |name: &str| [("internet", 1), ("office", 2)].iter().find(|(n, _)| *n == name).map(|(_, id)| *id);
         let names = |id: u16| (id == 2).then(|| "office".to_owned());
         let found = CutTables {
@@ -346,7 +347,7 @@ pub(super) mod tests {
             ..CutTables::default()
         };
         for (object, covers, including_management) in overlay.missing(&found, ids, names) {
-            overlay.place(Cut { covers, including_management, ..cut(object, "found") });
+            overlay.place(Cut { covers, including_management, ..cut(object, "found") }, &Now::default());
         }
         assert_eq!(overlay.tables(ids), (found, Vec::new()));
         assert_eq!(overlay.missing(&overlay.tables(ids).0, ids, names), []);
@@ -359,8 +360,8 @@ pub(super) mod tests {
     fn a_stage_widens_and_ends_with_its_last_cut_or_with_a_new_one() {
         let mut overlay = Overlay::default();
         let ids = |name: &str| [("internet", 1), ("office", 2)].iter().find(|(n, _)| *n == name).map(|(_, id)| *id);
-        overlay.place(cut(network("internet"), "worm"));
-        overlay.place(cut(network("office"), "worm"));
+        overlay.place(cut(network("internet"), "worm"), &Now::default());
+        overlay.place(cut(network("office"), "worm"), &Now::default());
         let list = |address: &str| Stage {
             first: vec![First::Host { name: address.into() }],
             covers: Covers::new(vec![address.parse().unwrap()], []),
@@ -375,13 +376,13 @@ pub(super) mod tests {
         // Without a note of it, it is cut whole.
         let names = |id: u16| (id == 1).then(|| "internet".to_owned());
         let mut lost = Overlay::default();
-        lost.place(cut(network("office"), "worm"));
+        lost.place(cut(network("office"), "worm"), &Now::default());
         let missing = lost.missing(&tables, ids, names);
         assert_eq!(missing, [(network("internet"), Covers::default(), false)]);
         assert_eq!(overlay.missing(&tables, ids, names), []);
         // So it is when it is cut off again.
         let mut again = overlay.clone();
-        again.place(cut(network("internet"), "again"));
+        again.place(cut(network("internet"), "again"), &Now::default());
         assert_eq!(again.tables(ids).0.nets, [1, 2]);
         assert_eq!(again.stage, Stage::default());
         overlay.lift(&network("internet"));
@@ -394,10 +395,10 @@ pub(super) mod tests {
         let host = Object::Host { name: "192.0.2.9".into() };
         let mut staged = cut(host.clone(), "a");
         staged.covers = Covers::new(vec!["192.0.2.9".parse().unwrap()], []);
-        overlay.place(staged);
+        overlay.place(staged, &Now::default());
         overlay.restore_first(&[host], Stage { services: vec![(5, 9)], ..Stage::default() });
         assert_eq!(overlay.tables(|_| None).0.staged.prefixes.len(), 1);
-        overlay.place(cut(Object::prefix("192.0.2.0/24").unwrap(), "b"));
+        overlay.place(cut(Object::prefix("192.0.2.0/24").unwrap(), "b"), &Now::default());
         let (tables, _) = overlay.tables(|_| None);
         // The longest prefix decides: the wide one alone says that it is cut.
         assert_eq!((tables.staged.prefixes.len(), tables.prefixes.len()), (0, 1));
@@ -406,8 +407,8 @@ pub(super) mod tests {
     #[test]
     fn lifting_one_leaves_the_others() {
         let mut overlay = Overlay::default();
-        overlay.place(cut(network("internet"), "a"));
-        overlay.place(cut(network("lgwan"), "b"));
+        overlay.place(cut(network("internet"), "a"), &Now::default());
+        overlay.place(cut(network("lgwan"), "b"), &Now::default());
         assert!(overlay.lift(&Object::All).is_none());
         assert!(overlay.lift(&network("internet")).is_some());
         let (tables, unknown) = overlay.tables(|name| (name == "lgwan").then_some(7));
@@ -422,8 +423,8 @@ pub(super) mod tests {
             vec![IpAddr::from([192, 168, 10, 17]), IpAddr::from([192, 168, 10, 17])],
             [[2, 0, 0, 0, 16, 23]],
         );
-        overlay.place(host);
-        overlay.place(cut(network("gone"), "x"));
+        overlay.place(host, &Now::default());
+        overlay.place(cut(network("gone"), "x"), &Now::default());
         let (tables, unknown) = overlay.tables(|_| None);
         assert_eq!(tables.prefixes, [IpNet::from(IpAddr::from([192, 168, 10, 17]))]);
         assert_eq!(tables.macs, [[2, 0, 0, 0, 16, 23]]);

@@ -97,16 +97,16 @@ mod tests {
     fn a_cut_placed_again_or_lifted_ends_the_request() {
         let internet = Object::Network { name: "internet".into() };
         let mut overlay = Overlay::default();
-        overlay.place(cut(internet.clone(), "worm"));
+        overlay.place(cut(internet.clone(), "worm"), &crate::cutoff::Now::default());
         let by = Actor::process(1001, "sato", "operator", 7);
         let times = ("2026-11-22T11:00:00Z".to_owned(), Timestamp::UNIX_EPOCH);
         let request = Request::of(12, (&overlay.cuts, Vec::new()), "clean".into(), by, times);
         assert!(request.stands(&overlay) && request.is_over(Timestamp::now()));
         assert_eq!(request.objects(), std::slice::from_ref(&internet));
         let mut other = overlay.clone();
-        other.place(cut(Object::All, "more"));
+        other.place(cut(Object::All, "more"), &crate::cutoff::Now::default());
         assert!(request.stands(&other), "another cut does not matter");
-        other.place(cut(internet.clone(), "again"));
+        other.place(cut(internet.clone(), "again"), &crate::cutoff::Now::default());
         assert!(!request.stands(&other));
         overlay.lift(&internet);
         assert!(!request.stands(&overlay));

@@ -98,8 +98,8 @@ mod tests {
         let store = Store::new(dir.path());
         assert_eq!(store.load().unwrap(), Overlay::default());
         let mut overlay = Overlay::default();
-        overlay.place(cut(Object::Network { name: "internet".into() }, "不審な通信"));
-        overlay.place(cut(Object::prefix("2001:db8::/32").unwrap(), "scan"));
+        overlay.place(cut(Object::Network { name: "internet".into() }, "不審な通信"), &crate::cutoff::Now::default());
+        overlay.place(cut(Object::prefix("2001:db8::/32").unwrap(), "scan"), &crate::cutoff::Now::default());
         store.save(&overlay).unwrap();
         assert_eq!(Store::new(dir.path()).load().unwrap(), overlay);
     }

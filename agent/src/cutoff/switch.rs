@@ -176,7 +176,7 @@ impl Switch {
                 return None;
             }
             let covers = resolve::covers(&object, policy).ok()?;
-            overlay.place(Cut::bare(object, including_management, covers));
+            overlay.place(Cut::bare(object, including_management, covers), &clock::all());
         }
         let (tables, unknown) = overlay.tables(|name| hand.names.nets.get(name).copied());
         if !unknown.is_empty() {

@@ -145,10 +145,24 @@ impl HostKey {
     pub const fn zone(net: u16) -> Self {
         Self { addr: [0; 16], net: net as u32 }
     }
-    /// What all of a zone share who have no state of their own. No host has this address (it is the loopback's).
+    /// What all of a zone share who have no state of their own. No host has this address, nor those of the next two.
     #[inline(always)]
     pub const fn crowd(net: u16) -> Self {
-        Self { addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], net: net as u32 }
+        Self::shared(net, 1)
+    }
+    /// Where newcomers are counted: those whose address is theirs apart from those whom nobody knows, or these would use up what
+    /// is for the others.
+    #[inline(always)]
+    pub const fn newcomers(net: u16, own: bool) -> Self {
+        Self::shared(net, 2 * (1 - own as u8))
+    }
+    /// What those of the zone share whom nobody knows and who have no state of their own.
+    #[inline(always)]
+    pub const fn unknown(net: u16) -> Self {
+        Self::shared(net, 3)
+    }
+    const fn shared(net: u16, number: u8) -> Self {
+        Self { addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number], net: net as u32 }
     }
     /// That of the MAC a packet came from.
     #[inline(always)]
@@ -301,9 +315,11 @@ pub mod pace {
     pub const CONTACT: usize = 10;
     /// Web that the policy refused.
     pub const REFUSED_WEB: usize = 11;
+    /// Answers of addresses that were heard of already.
+    pub const ANSWERS: usize = 12;
 }
 /// Length of [`Host::paces`].
-pub const PACES: usize = 12;
+pub const PACES: usize = 13;
 /// Indexes into [`Host::blocks`].
 pub mod block {
     /// Everything it begins anew.
@@ -331,7 +347,7 @@ pub const BLOCKS: usize = 16;
 /// Hosts that were answered once, with a state of their own that no newcomer takes.
 pub const MAX_HOSTS: u32 = 8_192;
 /// Hosts that never were: the oldest makes room.
-pub const MAX_STRANGERS: u32 = 4_096;
+pub const MAX_STRANGERS: u32 = 8_192;
 /// Slots of the paces kept by pair and by destination; a power of two.
 pub const PAIRS: u32 = 1 << 16;
 /// Addresses on threat lists.

@@ -2,13 +2,13 @@
 
 use super::{
     Sight,
-    abi::{ACTION_QUARANTINE, ACTION_THROTTLE, BLOCKS, DETECTORS, Detector, Host, WATCHED_EXEMPT, Watched, block},
+    abi::{ACTION_QUARANTINE, ACTION_THROTTLE, BLOCKS, DETECTORS, Detector, Host, Watched, block},
     refused, service,
     walk::{self, Known},
     watch::Watch,
 };
 use crate::{
-    abi::{proto, quarantine_mac, tick},
+    abi::{proto, tick},
     bytes::opaque,
     decide::cut,
     packet::{FRAG_NONE, Packet, tcp},
@@ -109,7 +109,7 @@ pub(super) fn still<T: Watch>(
     sight: &mut Sight,
     reason: u32,
 ) -> u32 {
-    if cut::managed(tables, packet) || exempt(sight, host.blamed) {
+    if cut::managed(tables, packet) {
         return reason;
     }
     host.refused += 1;
@@ -120,18 +120,9 @@ pub(super) fn still<T: Watch>(
     refused(reason, Reason::Blocked)
 }
 
-/// The detectors that the policy exempts the packet's sender from, a bit for each.
+/// Whether the sender is exempt from this detector.
 #[inline(always)]
-pub(super) fn spared<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &Sight) -> u64 {
-    if watched.flags & WATCHED_EXEMPT == 0 {
-        return 0;
-    }
-    tables.exempt(packet.generation, &sight.host.addr)
-        | tables.exempt(packet.generation, &quarantine_mac(&packet.src_mac))
-}
-
-#[inline(always)]
-fn exempt(sight: &Sight, detector: u32) -> bool {
+pub(super) fn exempt(sight: &Sight, detector: u32) -> bool {
     sight.spared >> index(detector) & 1 != 0
 }
 
@@ -157,7 +148,7 @@ pub(super) fn act<T: Watch>(
     reason: u32,
 ) -> u32 {
     let mut reason = reason;
-    if sight.action == HOLD && !exempt(sight, Detector::HorizontalScan as u32) && !cut::managed(tables, packet) {
+    if sight.action == HOLD && !cut::managed(tables, packet) {
         reason = refused(reason, Reason::Held);
     }
     sight.action = 0;
@@ -175,7 +166,8 @@ pub(super) fn act<T: Watch>(
     if sight.action == ACTION_THROTTLE {
         return refused(reason, Reason::Throttled);
     }
-    let block = if sight.action == ACTION_QUARANTINE { block::ALL } else { kind(sight.detector) };
+    // Of a crowd everything is never blocked: those who come into it are not those who did it.
+    let block = if sight.action == ACTION_QUARANTINE && sight.shared == 0 { block::ALL } else { kind(sight.detector) };
     let mut hold = threshold.hold;
     if sight.action == ACTION_QUARANTINE && hold < UNTIL_PLACED {
         hold = UNTIL_PLACED;

@@ -3,15 +3,17 @@
 //! An address is believed only where the decision (or the tables) found it to be the sender's; all else is laid at the door of
 //! the MAC that sent it. A host gets a state of its own with its first attempt, unless its MAC has shown too many addresses
 //! lately: then it shares that of its MAC; or made-up MACs are too many, or newcomers arrive faster than any network of real
-//! machines lets them: then it shares one with all such of the zone. Nobody passes unwatched. States of hosts that were answered once are kept apart, so that newcomers cannot push them out.
+//! machines lets them: then it shares one with all such of the zone, known ones apart from those nobody knows. Nobody passes unwatched. States of hosts that were answered once are kept apart, so that newcomers cannot push them out.
 
 use super::{
-    abi::{Detector, Host, HostKey, KEPT_OF_HOST, SPREAD_BITS, Threshold, Watched, pace::CONTACT},
+    abi::{
+        Detector, Host, HostKey, KEPT_OF_HOST, SPREAD_BITS, Threshold, WATCHED, WATCHED_EXEMPT, Watched, pace::CONTACT,
+    },
     mix, on, pace, passes,
     watch::Watch,
 };
 use crate::{
-    abi::{MAC_ROUTER, MacKey, quarantine_mac, tick},
+    abi::{MAC_ROUTER, MacKey, NET_FLAG_KNOWN, NET_FLAG_REGISTERED, quarantine_mac, tick},
     bytes::{mac_number, opaque},
     decide::local,
     packet::Packet,
@@ -22,19 +24,42 @@ use crate::{
 
 /// How long distinct things are counted, nanoseconds: 2^36, 69 s.
 const WINDOW: u64 = 1 << 36;
-/// New hosts a zone may show: 20 a second, 2,000 at once.
-const NEWCOMERS: Threshold = Threshold { cost: 50_000_000, most: 100_000_000_000, hold: 0, count: 0, action: 0 };
+/// New hosts a zone may show: 20 a second, 1,000 at once.
+const NEWCOMERS: Threshold = Threshold { cost: 50_000_000, most: 50_000_000_000, hold: 0, count: 0, action: 0 };
 
 /// How many IPv6 addresses one MAC may show for each of IPv4.
 const IPV6_TIMES: u32 = 4;
 
-/// Writes whose state the packet belongs to; true if that is a host by its address.
+/// Nobody looks at the packet's zone.
+pub const UNWATCHED: u32 = 0;
+/// It is laid at the door of a MAC.
+const BY_MAC: u32 = 1;
+/// It is a host's by its address.
+const BY_ADDRESS: u32 = 2;
+
+/// Writes whose state the packet belongs to, and what its sender is exempt from. Returns [`UNWATCHED`], or by what it knows him.
 #[inline(always)]
-pub(super) fn key<T: Tables>(tables: &T, packet: &Packet, reason: u32, key: &mut HostKey) -> bool {
-    key.net = packet.net as u32;
-    let own = packet.family != 0 && !link_local(&packet.src) && (passes(reason) || verified(tables, packet, reason));
-    key.addr = if own { packet.src } else { quarantine_mac(&packet.src_mac) };
-    own
+pub fn whose<T: Watch>(tables: &T, packet: &Packet, sight: &mut super::Sight, reason: u32) -> u32 {
+    let watched = tables.watched(packet.generation, packet.net);
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let flags = if watched.is_null() { 0 } else { unsafe { (*watched).flags } };
+    if flags & WATCHED == 0 {
+        return UNWATCHED;
+    }
+    sight.host.net = packet.net as u32;
+    // 0.0.0.0 and ::, from which machines ask for an address (RFC 2131, RFC 4862), are nobody's.
+    let own = packet.family != 0
+        && packet.src[12..16] != [0; 4]
+        && !link_local(&packet.src)
+        && (passes(reason) || verified(tables, packet, reason));
+    let mac = quarantine_mac(&packet.src_mac);
+    sight.host.addr = if own { packet.src } else { mac };
+    sight.state = sight.host;
+    sight.spared = 0;
+    if flags & WATCHED_EXEMPT != 0 {
+        sight.spared = tables.exempt(packet.generation, &sight.host.addr) | tables.exempt(packet.generation, &mac);
+    }
+    if own { BY_ADDRESS } else { BY_MAC }
 }
 
 /// Whether the tables say that the source is the sender's, where the decision did not get as far as asking.
@@ -52,43 +77,60 @@ fn verified<T: Tables>(tables: &T, packet: &Packet, reason: u32) -> bool {
     if entry.is_null() || unsafe { (*entry).owner } != packet.net {
         return false;
     }
-    let bound = tables.binding(packet.generation, &packet.src);
-    if bound == 0 {
-        return true;
+    let net = tables.net(packet.generation, packet.net);
+    if net.is_null() {
+        return false;
     }
+    let bound = tables.binding(packet.generation, &packet.src);
     let mac = tables.mac(packet.generation, &MacKey { mac: packet.src_mac, net: packet.net });
+    let (mut device, mut router) = (0, false);
+    if !mac.is_null() {
+        // SAFETY: as above.
+        let mac = unsafe { &*mac };
+        (device, router) = (mac.device, mac.flags & MAC_ROUTER != 0);
+    }
     // SAFETY: as above.
-    !mac.is_null() && unsafe { (*mac).device == bound || (*mac).flags & MAC_ROUTER != 0 }
+    let strict = unsafe { (*net).flags } & (NET_FLAG_REGISTERED | NET_FLAG_KNOWN) != 0;
+    router || device == bound && device != 0 || bound == 0 && (device != 0 || !strict)
 }
 
 /// Gives a newcomer a state of its own, or says which one it shares and, if a detector tells, why; `sight.host` is then the MAC or
 /// the zone. `sight.state` is its key.
 #[inline(always)]
-pub(super) fn newcomer<T: Watch>(tables: &T, packet: &Packet, watched: &Watched, sight: &mut super::Sight, own: bool) {
-    sight.state = sight.host;
-    let zone = state(tables, &HostKey::zone(packet.net), true);
+pub fn newcomer<T: Watch>(tables: &T, packet: &Packet, sight: &mut super::Sight, whose: u32) {
+    let own = whose == BY_ADDRESS;
+    let watched = tables.watched(packet.generation, packet.net);
+    if watched.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the table vouches for it until the decision returns.
+    let watched = unsafe { &*watched };
+    // Keys are built in `sight`, which is not on the stack: that is short here.
+    sight.state = HostKey::newcomers(packet.net, own);
+    let zone = state(tables, &sight.state, true);
     if zone.is_null() {
         return;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let zone = unsafe { &mut *zone };
+    zone.seen = packet.now;
     let mac = mac_number(&packet.src_mac);
+    sight.state = HostKey::sender(packet);
+    let hash = super::place(tables, &packet.src);
     // What is behind an inside router has addresses only.
-    if own && !local::from_router(tables, packet) {
-        let sender = HostKey::sender(packet);
-        let sender = state(tables, &sender, false);
+    let by_mac = own && !local::from_router(tables, packet);
+    if by_mac {
+        let sender = tables.host(&sight.state);
         if !sender.is_null() {
             // SAFETY: as above.
             let sender = unsafe { &mut *sender };
             sender.seen = packet.now;
             // A host has one or two IPv4 addresses, but a new one of IPv6 now and then (RFC 8981).
             let times = if is_v4(&packet.src) { 1 } else { IPV6_TIMES };
-            let hash = super::place(tables, &packet.src);
             if crowded(sender, packet, hash, watched, Detector::SpoofedSource, times) {
                 sight.why = Detector::SpoofedSource as u32;
                 sight.count = sender.spread_count;
-                sight.host.addr = quarantine_mac(&packet.src_mac);
-                sight.state = sight.host;
+                sight.host = sight.state;
                 return;
             }
         }
@@ -99,19 +141,31 @@ pub(super) fn newcomer<T: Watch>(tables: &T, packet: &Packet, watched: &Watched,
     {
         sight.why = Detector::RandomMac as u32;
         sight.count = zone.spread_count;
-        return crowd(tables, packet, sight);
+        return crowd(tables, packet, sight, own);
     }
     if pace::beyond(&mut zone.paces[CONTACT], packet.now, &NEWCOMERS, 1) {
-        return crowd(tables, packet, sight);
+        return crowd(tables, packet, sight, own);
     }
-    tables.host_new(&sight.host);
+    // Only now: a flood of MACs must not push out what is known of others.
+    if by_mac {
+        let sender = state(tables, &sight.state, false);
+        if !sender.is_null() {
+            // SAFETY: as above.
+            let sender = unsafe { &mut *sender };
+            sender.seen = packet.now;
+            spread(sender, packet.now, hash);
+        }
+    }
+    sight.state = sight.host;
+    tables.host_new(&sight.state);
 }
 
 /// What those without a state share.
 #[inline(always)]
-fn crowd<T: Watch>(tables: &T, packet: &Packet, sight: &mut super::Sight) {
+fn crowd<T: Watch>(tables: &T, packet: &Packet, sight: &mut super::Sight, own: bool) {
     sight.host = HostKey::zone(packet.net);
-    sight.state = HostKey::crowd(packet.net);
+    sight.state = if own { HostKey::crowd(packet.net) } else { HostKey::unknown(packet.net) };
+    sight.shared = 1;
     let crowd = state(tables, &sight.state, true);
     if !crowd.is_null() {
         // Its members have MACs of their own; that is no change of anybody's.

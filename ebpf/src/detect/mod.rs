@@ -7,7 +7,7 @@
 
 pub mod abi;
 mod act;
-mod host;
+pub mod host;
 mod pace;
 mod reach;
 mod signs;
@@ -56,6 +56,10 @@ pub struct Sight {
     pub count: u32,
     /// How much what was found so far weighs; see [`found`].
     pub weight: u32,
+    /// 1: the state is that of many hosts, none of whom can be named.
+    pub shared: u32,
+    /// Zero.
+    pub pad: u32,
     /// Bits of the detectors the sender is exempt from.
     pub spared: u64,
 }
@@ -89,33 +93,38 @@ pub fn attempt<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason:
     sight.tell = 0;
     sight.keep = 0;
     sight.until = 0;
-    let watched = tables.watched(packet.generation, packet.net);
-    if watched.is_null() {
+    sight.why = 0;
+    sight.weight = 0;
+    sight.shared = 0;
+    let whose = tables.whose(packet, sight, reason);
+    if whose == host::UNWATCHED {
         return reason;
+    }
+    let mut leaves = tables.look(packet, sight, reason);
+    if leaves == NOBODY {
+        tables.newcomer(packet, sight, whose);
+        leaves = tables.look(packet, sight, reason);
+    }
+    if leaves == NOBODY { reason } else { leaves }
+}
+
+/// No reason: there is no state yet.
+const NOBODY: u32 = u32::MAX;
+
+/// The second part of [`attempt`], for whose state is at `sight.state`; [`NOBODY`] if there is none.
+#[inline(always)]
+pub fn look<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason: u32) -> u32 {
+    let (state, watched) = (tables.host(&sight.state), tables.watched(packet.generation, packet.net));
+    if state.is_null() || watched.is_null() {
+        return NOBODY;
     }
     // SAFETY: not null, so the table vouches for it until the decision returns.
     let watched = unsafe { &*watched };
-    if watched.flags & WATCHED == 0 {
-        return reason;
-    }
-    let own = host::key(tables, packet, reason, &mut sight.host);
-    sight.why = 0;
-    sight.weight = 0;
-    sight.spared = act::spared(tables, packet, watched, sight);
-    let mut state = tables.host(&sight.host);
-    if state.is_null() {
-        // By way of memory, so that the verifier follows what comes after once only.
-        host::newcomer(tables, packet, watched, sight, own);
-        state = tables.host(&sight.state);
-    }
-    if state.is_null() {
-        return reason;
-    }
     // SAFETY: as above.
     let host = unsafe { &mut *state };
     host.seen = packet.now;
     sight.keep = host::keep(host, packet.now) as u32;
-    if act::blocked(tables, host, packet, reason) {
+    if act::blocked(tables, host, packet, reason) && !act::exempt(sight, host.blamed) {
         return act::still(tables, host, packet, watched, sight, reason);
     }
     signs::look(tables, host, packet, watched, sight, reason);

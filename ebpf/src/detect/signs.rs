@@ -1,4 +1,4 @@
-//! What a packet is a sign of. In the order of how much a single packet says: the first detector that speaks is heard.
+//! What a packet is a sign of, in the order of how much a single packet says.
 
 use super::{
     CONTACT_UNANSWERED, Sight,
@@ -260,7 +260,9 @@ fn floods<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watc
     {
         found(sight, watched, Detector::Amplification, packet.dport as u32);
     }
-    if !refuses(sight) && passes(reason) && on(watched, Detector::DestinationFlood) {
+    // Who may flood uses up nothing of what others may send there.
+    let spared = sight.spared >> detector as u32 | sight.spared >> Detector::DestinationFlood as u32;
+    if !refuses(sight) && spared & 1 == 0 && passes(reason) && on(watched, Detector::DestinationFlood) {
         // Two places each, as in a count-min sketch (Cormode and Muthukrishnan 2005): both must be used up.
         let hash = place(tables, &packet.dst);
         let (first, second) = (tables.pair(hash & LOWER), tables.pair((hash >> 32 ^ 0x5bd1_e995) & LOWER));
@@ -322,7 +324,7 @@ fn services<T: Watch>(
     if known == Known::New
         && worm(packet)
         && on(watched, Detector::WormPort)
-        && outside(tables, packet)
+        && outside(tables, packet, &packet.dst)
         && rate(host, packet, watched, Detector::WormPort, paces::WORM, 1)
     {
         found(sight, watched, Detector::WormPort, packet.dport as u32);
@@ -330,7 +332,8 @@ fn services<T: Watch>(
     if opens && packet.dport == 25 && rate(host, packet, watched, Detector::SmtpBurst, paces::SMTP, 1) {
         found(sight, watched, Detector::SmtpBurst, 25);
     }
-    if opens && login(packet.dport) && on(watched, Detector::BruteForce) {
+    // What a flood is refused for uses up nothing that others need.
+    if opens && login(packet.dport) && !refuses(sight) && on(watched, Detector::BruteForce) {
         let (high, low) = super::halves(&packet.src);
         let pair = tables.pair(super::mix(service, high, low) & LOWER | UPPER);
         let threshold = &watched.thresholds[Detector::BruteForce as usize];
@@ -354,10 +357,10 @@ fn login(port: u16) -> bool {
     matches!(port, 21 | 22 | 23 | 110 | 143 | 445 | 1433 | 3306 | 3389 | 5432 | 5900 | 5985)
 }
 
-/// Whether the destination is no inside zone's.
+/// Whether the address is no inside zone's.
 #[inline(always)]
-fn outside<T: Tables>(tables: &T, packet: &Packet) -> bool {
-    let entry = tables.addr(packet.generation, &packet.dst);
+fn outside<T: Tables>(tables: &T, packet: &Packet, addr: &Addr) -> bool {
+    let entry = tables.addr(packet.generation, addr);
     if entry.is_null() {
         return true;
     }
@@ -425,7 +428,7 @@ fn contact<T: Watch>(
     } else {
         Detector::VerticalScan
     };
-    if !on(watched, detector) {
+    if !on(watched, detector) || super::act::exempt(sight, detector as u32) {
         return;
     }
     let threshold = &watched.thresholds[detector as usize];
@@ -447,7 +450,7 @@ fn contact<T: Watch>(
                 sight.action = super::act::HOLD;
                 return;
             }
-            walk::restart(host);
+            arrived(host, threshold.action, most);
             return concluded(sight, watched, detector, (ahead / walk::FAILURE) as u32);
         }
         walk::begin(host, service, line);
@@ -475,12 +478,17 @@ fn contact<T: Watch>(
     host.ports = ports;
     if host.walk >= most {
         let value = (host.walk / walk::FAILURE) as u32;
-        if threshold.action == ACTION_THROTTLE {
-            host.walk = most;
-        } else {
-            walk::restart(host);
-        }
+        arrived(host, threshold.action, most);
         concluded(sight, watched, detector, value);
+    }
+}
+
+/// The walk is at its end: it starts again, but where new contacts are only slowed down it stays until it comes down by itself.
+#[inline(always)]
+fn arrived(host: &mut Host, action: u32, most: i32) {
+    walk::restart(host);
+    if action == ACTION_THROTTLE {
+        host.walk = most;
     }
 }
 
@@ -494,11 +502,12 @@ fn lost(packet: &Packet) -> bool {
     }
 }
 
-/// An address for which there is one owner, as a number: of IPv6 the first 64 bits.
+/// Who answers, as a number: of IPv6 outside the first 64 bits, in which one machine may have all addresses.
 #[inline(always)]
-fn neighbourhood<T: Tables>(tables: &T, addr: &Addr) -> u64 {
-    let (high, low) = super::halves(addr);
-    super::mix(tables.secret(), high, if crate::parse::is_v4(addr) { low } else { 0 })
+fn neighbourhood<T: Tables>(tables: &T, packet: &Packet) -> u64 {
+    let (high, low) = super::halves(&packet.src);
+    let many = !crate::parse::is_v4(&packet.src) && outside(tables, packet, &packet.src);
+    super::mix(tables.secret(), high, low * (1 - many as u64))
 }
 
 /// The packet going to the host answers something it attempted, or refuses it.
@@ -514,7 +523,7 @@ pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, w
         };
         // A router that has lost its line says so by ICMP; that is silence, not somebody's answer.
         if !lost(packet) {
-            walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), 0, false);
+            walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), 0, packet.now, false);
         }
         return;
     }
@@ -522,7 +531,8 @@ pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, w
         proto::TCP | proto::UDP => packet.sport,
         _ => 0,
     };
-    walk::settle(host, service(tables, &packet.src, packet.proto, port), neighbourhood(tables, &packet.src), answered);
+    let service = service(tables, &packet.src, packet.proto, port);
+    walk::settle(host, service, neighbourhood(tables, packet), packet.now, answered);
     if answered && packet.proto == proto::TCP {
         pace::refund(&mut host.paces[paces::SYN], &watched.thresholds[Detector::SynFlood as usize]);
     }

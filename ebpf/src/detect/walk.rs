@@ -15,8 +15,8 @@
 //! Contacts are remembered in a small set-associative table, by hash under a secret: retries count once.
 
 use super::{
-    abi::{CONTACT_WAYS, CONTACTS, Host, LINES, Reach, SPREAD_WORDS},
-    reach,
+    abi::{CONTACT_WAYS, CONTACTS, Host, LINES, Reach, SPREAD_WORDS, Threshold, pace::ANSWERS},
+    pace, reach,
 };
 use crate::bytes::opaque;
 
@@ -36,6 +36,9 @@ const HELD_WEB: u32 = 35;
 
 /// Bits of a word of addresses that answered before it is begun anew: 96 to 128 addresses in all.
 const CREDITED: u32 = 16;
+/// Answers that count of addresses heard of already: a telephone exchange has many conversations with one carrier. One in four
+/// seconds, four at once.
+const AGAIN: Threshold = Threshold { cost: 4_000_000_000, most: 16_000_000_000, hold: 0, count: 0, action: 0 };
 
 /// A slot's tag, kept in the upper half; never 0.
 const TAG_SHIFT: u32 = 32;
@@ -190,10 +193,10 @@ pub(super) fn fail(host: &mut Host, service: u64, weight: i32) {
 
 /// The contact was answered, or refused by the other end, which is at `place`.
 ///
-/// An address that was heard of these 34 s, one of the last hundred, brings the walk down no further, or whoever owns one that answers at many ports
-/// would buy a contact with each.
+/// An address that was heard of these 34 s, one of the last hundred, brings the walk down more slowly, or whoever owns one that
+/// answers at many ports would buy a contact with each.
 #[inline(always)]
-pub(super) fn settle(host: &mut Host, service: u64, place: u64, answered: bool) {
+pub(super) fn settle(host: &mut Host, service: u64, place: u64, now: u64, answered: bool) {
     let (index, entry, tag) = find(host, service);
     if entry & 3 != PENDING {
         return;
@@ -218,10 +221,11 @@ pub(super) fn settle(host: &mut Host, service: u64, place: u64, answered: bool) 
         // Who hears of very many is not remembered so long, or most of them would look known.
         let kept = before * (before.count_ones() < CREDITED) as u64;
         host.credited[word] = kept | 1 << (place & 63);
-        let fresh = (before >> (place & 63) & 1) ^ 1;
-        host.answered[0] = host.answered[0].wrapping_add(fresh as u32);
+        let heard = before >> (place & 63) & 1 != 0;
+        let counts = !heard || !pace::beyond(&mut host.paces[ANSWERS], now, &AGAIN, 1);
+        host.answered[0] = host.answered[0].wrapping_add(counts as u32);
         // What was taken for a failure before is made good in any case.
-        walk -= FAILURE * (fresh as i32 + late as i32);
+        walk -= FAILURE * (counts as i32 + late as i32);
     } else if !late {
         walk += FAILURE;
     }

@@ -1,7 +1,14 @@
 //! The detectors' tables, as a trait: BPF maps in the kernel, plain memory in tests. Pointers as in [`Tables`].
 
-use super::abi::{Host, HostKey, Reach, Watched};
-use crate::tables::{Addr, Tables};
+use super::{
+    Sight,
+    abi::{Host, HostKey, Reach, Watched},
+    host,
+};
+use crate::{
+    packet::Packet,
+    tables::{Addr, Tables},
+};
 
 /// See the module.
 pub trait Watch: Tables {
@@ -23,4 +30,28 @@ pub trait Watch: Tables {
     fn trap(&self, addr: &Addr) -> bool;
     /// A bit for each detector that this address or MAC is exempt from.
     fn exempt(&self, generation: u32, key: &Addr) -> u64;
+    /// [`host::whose`]; a hook like [`Tables::judge`].
+    #[inline(always)]
+    fn whose(&self, packet: &Packet, sight: &mut Sight, reason: u32) -> u32
+    where
+        Self: Sized,
+    {
+        host::whose(self, packet, sight, reason)
+    }
+    /// [`host::newcomer`]; likewise.
+    #[inline(always)]
+    fn newcomer(&self, packet: &Packet, sight: &mut Sight, whose: u32)
+    where
+        Self: Sized,
+    {
+        host::newcomer(self, packet, sight, whose);
+    }
+    /// [`look`](super::look); likewise.
+    #[inline(always)]
+    fn look(&self, packet: &Packet, sight: &mut Sight, reason: u32) -> u32
+    where
+        Self: Sized,
+    {
+        super::look(self, packet, sight, reason)
+    }
 }

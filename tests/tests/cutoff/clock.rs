@@ -1,8 +1,9 @@
-//! The clock is set back a day while the gate works: cutting, proving and restoring do not ask what time it is.
+//! The clock is set while the gate works: cutting, proving and restoring do not ask what time it is, and a span is a span.
 
 use std::{ffi::OsString, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use sekimori_tests::harness::{
     stream::Stream,
     tool,
@@ -91,8 +92,47 @@ fn set_back_a_day_the_cut_takes_effect_holds_and_says_so() -> Result<()> {
     let times: Vec<_> = lines.iter().filter_map(|line| line["time"].as_str()).collect();
     assert!(times.len() == 2 && times[1] < times[0], "{times:?}");
 
-    // Its two hours are two hours of this clock: it lasts longer, never shorter, and a person may end it.
+    // Its two hours are two hours, whatever the clock says; a person may end them.
+    let (_, listed) = asked(&agent, &["status"])?;
+    let rest = left(&clock, &listed)?;
+    assert!((7_000..=7_200).contains(&rest), "{rest} s left: {listed}");
     cut(&agent, &["zone", "dmz"])?;
+    restore(&agent, &["host", "pc-017"])?;
+    tool::until("pc-017 to be restored", SOON, || Ok(query.flows(20).ok()))
+}
+
+/// Seconds until the first cut lifts itself, as the agent's clock says it.
+fn left(clock: &WallClock, listed: &serde_json::Value) -> Result<i64> {
+    let until: Timestamp = listed["cutoffs"][0]["until"].as_str().context("no end")?.parse()?;
+    let moved = fs::read_to_string(clock.file())?;
+    let days: i64 = moved.trim().trim_end_matches('d').parse()?;
+    Ok(until.as_second() - Timestamp::now().as_second() - days * DAY)
+}
+
+/// Whoever sets the clock forward, or a server that does, ends no cut before its time, over restarts of the agent too.
+#[test]
+fn set_forward_a_day_a_cut_for_two_hours_holds_and_one_for_seconds_ends() -> Result<()> {
+    let clock = WallClock::new()?;
+    let Scene { mut agent, town, _policies } = scene_in(clock.environment()?, Vec::new(), "")?;
+    let internet = town.host(&INTERNET_ROUTER)?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, internet, (DNS_V4, 53), OFTEN)?;
+    query.flows(20)?;
+    said(&agent, &["cutoff", "host", "pc-017", "--for", "2h", "--reason", "worm"])?;
+    query.stands_still(20)?;
+    clock.moved("+1d")?;
+    // The agent has looked at its cuts since: another one, that is over soon, is restored.
+    said(&agent, &["cutoff", "zone", "dmz", "--for", "3s", "--reason", "worm"])?;
+    tool::until("the other cut to end", SOON, || {
+        let (_, listed) = asked(&agent, &["status"])?;
+        Ok(listed["cutoffs"].as_array().filter(|cuts| cuts.len() == 1).map(drop))
+    })?;
+    query.stands_still(20)?;
+    let (_, listed) = asked(&agent, &["status"])?;
+    let rest = left(&clock, &listed)?;
+    assert!((7_000..=7_200).contains(&rest), "{rest} s left: {listed}");
+    agent.kill9()?;
+    agent.restart()?;
+    query.stands_still(20)?;
     restore(&agent, &["host", "pc-017"])?;
     tool::until("pc-017 to be restored", SOON, || Ok(query.flows(20).ok()))
 }
