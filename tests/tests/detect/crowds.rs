@@ -76,7 +76,8 @@ fn made_up_macs_scan_together() -> Result<()> {
     });
     sends(&scene, 1_000, scan)?;
     let places = scene.places()?;
-    ensure!(places <= 70 * 10, "{places} addresses were reached");
+    // 64 bits of 512 are set after 69 of them, give or take some; the crowd is one more.
+    ensure!(places <= 80 * 10, "{places} addresses were reached");
     scene.incident("horizontal_scan").map(drop)
 }
 
