@@ -85,7 +85,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
     keeper.note(&Caller::agent(), Action::Start, None, Vec::new(), None, outcome);
     // Watched before the first attachment, so that an interface that comes in between is not missed.
     let links = links().map_err(listen("netlink"))?;
-    let rules = nftables::watch(keeper.options().guard_table()).map_err(listen("nftables"))?;
+    let rules = nftables::watch().map_err(listen("nftables"))?;
     let facts = facts::watch().map_err(listen("netlink"))?;
     let steps = clock::watch_steps().map_err(listen("clock"))?;
     keeper.hold_links();
@@ -154,7 +154,7 @@ pub async fn run(config: Config, blocked: SigSet) -> Result<(), Error> {
 /// What the kernel tells of.
 struct Changes {
     links: mpsc::Receiver<()>,
-    rules: nftables::Changes,
+    rules: mpsc::Receiver<()>,
     facts: mpsc::Receiver<()>,
     steps: mpsc::Receiver<()>,
 }
@@ -198,10 +198,11 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
             }
             // It may be nearer than what is waited for.
             () = planned.notified() => {}
-            Some(()) = rules.foreign.recv() => {
-                while rules.foreign.try_recv().is_ok() {}
+            Some(()) = rules.recv() => {
                 keeper.lock().await.netfilter_changed();
                 look_at_fast_path(&keeper).await;
+                // Our own renewals come by here as well, and find the guard up.
+                keeper.lock().await.guard_again().await;
             }
             Some(()) = facts.recv() => {
                 keeper.lock().await.hold_fast_path();
@@ -217,11 +218,6 @@ async fn housekeep(desk: &Desk, mut signals: mpsc::Receiver<Received>, changes: 
                 keeper.hold_links();
                 // What is wrong is kept as a fault and shown by `status`.
                 let _ = keeper.attach().await;
-            }
-            Some(()) = rules.any.recv() => {
-                // Our own renewals come by here as well, and find the guard up.
-                while rules.any.try_recv().is_ok() {}
-                keeper.lock().await.guard_again().await;
             }
             Some(()) = steps.recv() => keeper.lock().await.clock_stepped(),
             _ = schedules.tick() => keeper.lock().await.refresh_schedules(),

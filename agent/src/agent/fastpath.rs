@@ -24,7 +24,7 @@ impl Keeper {
         }
     }
 
-    /// Somebody else's netfilter rules changed.
+    /// Netfilter rules changed.
     pub fn netfilter_changed(&mut self) {
         self.hold_fast_path();
         self.forget_rules();
