@@ -40,10 +40,12 @@ pub(super) fn look<T: Watch>(
     impostors(packet, watched, sight, reason);
     if packet.family == 0 {
         if packet.ethertype == ethertype::ARP {
-            arp(tables, host, packet, watched, sight);
+            return arp(tables, host, packet, watched, sight);
         }
-        return;
+        // Its header was not believed, nor read any further.
+        return malformed(host, packet, watched, sight, reason);
     }
+    malformed(host, packet, watched, sight, reason);
     single(host, packet, watched, sight, reason);
     let counted = match packet.proto {
         proto::ICMP | proto::ICMPV6 => packet.class != CLASS_NDP,
@@ -114,6 +116,8 @@ pub(super) fn port(packet: &Packet) -> u16 {
 #[inline(always)]
 fn begins(packet: &Packet, reason: u32) -> bool {
     let kind = match packet.proto {
+        // The third segment comes before its conversation counts as answered, and begins nothing.
+        proto::TCP if passes(reason) => packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN,
         // Not resets and late ends of conversations: those are what is left of something that was permitted.
         proto::TCP => packet.tcp_flags & (tcp::RST | tcp::FIN) == 0,
         proto::ICMP => packet.icmp_type == 8,
@@ -196,6 +200,12 @@ fn single(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight
             found(sight, watched, Detector::StealthScan, f as u32);
         }
     }
+    changes(host, packet, watched, sight, reason);
+}
+
+/// Headers that contradict themselves.
+#[inline(always)]
+fn malformed(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight, reason: u32) {
     // Reasons 30 to 58 are those of the parser.
     let contradicts = reason >= Reason::Ipv4Header as u32
         && reason <= Reason::IcmpType as u32
@@ -205,12 +215,15 @@ fn single(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight
         && reason != Reason::TcpWindow as u32
         && reason != Reason::TcpState as u32
         && reason != Reason::IcmpUnrelated as u32
-        // Reports of multicast groups carry an option (RFC 3376).
-        && !(reason == Reason::Ipv4Options as u32 && packet.dst[12] >> 4 == 0xe)
-        && !self_assigned(packet);
+        && (packet.family == 0 || !self_assigned(packet));
     if contradicts && rate(host, packet, watched, Detector::Malformed, paces::MALFORMED, 1) {
         found(sight, watched, Detector::Malformed, reason);
     }
+}
+
+/// An address whose MAC keeps changing.
+#[inline(always)]
+fn changes(host: &mut Host, packet: &Packet, watched: &Watched, sight: &mut Sight, reason: u32) {
     let mac = mac_number(&packet.src_mac);
     let changed = host.mac != 0 && host.mac != mac && passes(reason);
     if host.mac == 0 || changed {

@@ -861,6 +861,39 @@ fn many_conversations_with_one_carrier_are_no_scan() {
     }
 }
 
+/// The third segment of a handshake waits for no answer: the line is up, and a scan after it is seen.
+#[test]
+fn the_end_of_a_handshake_asks_for_nothing() {
+    let mut gate = Gate::new(ACTION_BLOCK);
+    gate.connects(place(1), 443);
+    gate.hears(place(1), 443, CONTACT_ANSWERED);
+    gate.now += SECOND / 1_000;
+    let mut third = gate.packet(proto::TCP, place(1), 443);
+    (third.tcp_flags, third.contact) = (tcp::ACK, CONTACT_UNANSWERED);
+    assert_eq!(gate.sends(&third, Reason::Flow), (Reason::Flow, None));
+    let mut seen = None;
+    let mut left = 0;
+    for number in 0..40 {
+        gate.now += SECOND / 5;
+        let (reason, detector) = gate.connects(place(100 + number), 22);
+        left += u32::from(reason == Reason::Rule);
+        seen = seen.or(detector);
+    }
+    assert_eq!((seen, left), (Some(Detector::HorizontalScan), 11));
+}
+
+/// A header that is not believed has no family and no addresses; it counts all the same, some of them for nothing.
+#[test]
+fn headers_that_were_not_read_count() {
+    let mut gate = Gate::new(ACTION_ALERT);
+    let mut strange = gate.packet(0, place(1), 0);
+    (strange.family, strange.src, strange.dst) = (0, [0; 16], [0; 16]);
+    let seen = (0..21).filter_map(|_| gate.sends(&strange, Reason::Ipv4Options).1).collect::<Vec<_>>();
+    assert_eq!(seen, [Detector::Malformed]);
+    strange.ethertype = 0x88cc;
+    assert_eq!(gate.sends(&strange, Reason::UnknownEtherType).1, None);
+}
+
 /// From 0.0.0.0 and :: machines ask for an address: they are not one machine.
 #[test]
 fn who_has_no_address_yet_is_not_one_host() {
