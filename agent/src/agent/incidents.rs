@@ -192,6 +192,10 @@ impl Keeper {
             let time = i128::from(names.wall(time));
             Timestamp::from_nanosecond(time).unwrap_or(Timestamp::UNIX_EPOCH)
         };
+        let destination = destination_of(detection);
+        let listed = detection.detector == Detector::ThreatContact as u32;
+        let threats = self.threats();
+        let list = destination.filter(|_| listed).and_then(|to| threats.lookup(to)).map(str::to_owned);
         Sighting {
             at: wall(detection.time),
             detector: detection.detector,
@@ -201,8 +205,9 @@ impl Keeper {
             owner: device.map(|device| device.owner.clone()),
             mac: mac.map(mac_text),
             interface: (detection.ifindex != 0).then(|| interface(detection.ifindex)),
-            destination: destination_of(detection),
+            destination,
             port: port_of(detection),
+            list,
             hits: detection.hits,
             value: detection.value,
             refused: detection.refused,

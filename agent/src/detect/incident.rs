@@ -52,6 +52,12 @@ impl<T> Default for Distinct<T> {
     }
 }
 
+impl<T> Distinct<T> {
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 impl<T: PartialEq> Distinct<T> {
     fn add(&mut self, value: Option<T>) {
         let Some(value) = value.filter(|value| !self.samples.contains(value)) else { return };
@@ -176,6 +182,9 @@ pub struct Incident {
     pub destinations: Distinct<IpAddr>,
     /// To which ports.
     pub ports: Distinct<u16>,
+    /// The threat lists they are on.
+    #[serde(default, skip_serializing_if = "Distinct::is_empty")]
+    pub lists: Distinct<String>,
     /// Reason of the last packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -246,6 +255,7 @@ impl Incident {
             value: 0,
             destinations: Distinct::default(),
             ports: Distinct::default(),
+            lists: Distinct::default(),
             reason: None,
             rule: None,
             revision: None,
@@ -280,6 +290,7 @@ impl Incident {
         self.value = self.value.max(sighting.value);
         self.destinations.add(sighting.destination);
         self.ports.add(sighting.port);
+        self.lists.add(sighting.list.clone());
         self.reason.clone_from(&sighting.reason);
         self.rule.clone_from(&sighting.rule);
         self.revision.clone_from(&sighting.revision);

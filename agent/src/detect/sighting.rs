@@ -106,6 +106,8 @@ pub struct Sighting {
     pub destination: Option<IpAddr>,
     /// To which port, if it has one.
     pub port: Option<u16>,
+    /// The threat list that is about where it went.
+    pub list: Option<String>,
     /// [`Detection::hits`].
     pub hits: u32,
     /// [`Detection::value`].

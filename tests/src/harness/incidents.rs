@@ -48,6 +48,7 @@ pub fn leave(state: &Path, seen: &[Seen]) -> Result<()> {
             interface: Some("lan0".into()),
             destination: Some("198.51.100.7".parse()?),
             port: Some(445),
+            list: None,
             hits: 120,
             value: 90,
             refused: 3,

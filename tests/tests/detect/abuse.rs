@@ -1,14 +1,20 @@
 //! Mail, logins, worm ports, named destinations.
 
-use std::process::{Child, Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use sekimori_tests::harness::{
     tool,
     townhall::{CLOUD_V4, DNS_V4, INTERNET_ROUTER, PC_017},
 };
 
-use super::scene::{ATTACK, SOON, open_rules, scene};
+use serde_json::json;
+
+use super::scene::{ATTACK, SOON, open_rules, scene, scene_with};
 
 #[test]
 fn a_burst_of_mail_is_blocked_and_web_goes_on() -> Result<()> {
@@ -79,9 +85,42 @@ impl Drop for Running {
     }
 }
 
+/// One packet is enough, the incident says which list, and what is on none goes on.
+#[test]
+fn an_address_on_a_list_is_not_reached() -> Result<()> {
+    let mut written = Ok(());
+    let scene = scene_with(&open_rules(), "", |config| written = listed(&config.policy))?;
+    written?;
+    let used = || {
+        let said = scene.agent.cli(["lists", "--format", "json"])?;
+        Ok(said.out.contains("\"used\"").then_some(()))
+    };
+    tool::until("the list to be in use", ATTACK, used)?;
+    scene.attack(&PC_017, "nping", &format!("--tcp -p 443 -c 1 -q {DNS_V4}"))?;
+    ensure!(scene.left("syn")? == 1, "the neighbour of what is listed is reached");
+    scene.attack(&PC_017, "nping", &format!("--tcp -p 443 -c 3 --delay 100ms -q {CLOUD_V4}"))?;
+    let incident = scene.incident("threat_contact")?;
+    ensure!(incident["device"] == "pc-017" && incident["lists"]["samples"] == json!(["botnets"]), "{incident}");
+    let shown = scene.agent.cli(["incidents", "show", &incident["id"].to_string()])?;
+    ensure!(shown.out.contains("botnets"), "{shown:?}");
+    ensure!(scene.left("syn")? == 1, "what is listed is not");
+    Ok(())
+}
+
+/// A policy with a list that names the cloud's address.
+fn listed(policy: &Path) -> Result<()> {
+    let text = fs::read_to_string(policy)?;
+    let list = "threat_lists:\n  botnets: {path: lists/botnets.txt, expires: 7d, source: \"https://lists.example/\", purpose: test}\nrules:\n";
+    fs::write(policy, text.replacen("rules:\n", list, 1))?;
+    let folder = policy.parent().context("no folder")?.join("lists");
+    fs::create_dir(&folder)?;
+    Ok(fs::write(folder.join("botnets.txt"), format!("# made up\n{CLOUD_V4}\n"))?)
+}
+
 #[test]
 fn a_trap_tells_who_touched_it() -> Result<()> {
     let scene = scene(&open_rules(), "traps: [192.168.20.250]")?;
+    scene.attack(&PC_017, "nping", "--tcp -p 80 -c 1 -q 192.168.20.249")?;
     scene.attack(&PC_017, "nping", "--tcp -p 80 -c 1 -q 192.168.20.250")?;
     let incident = scene.incident("trap_contact")?;
     ensure!(incident["device"] == "pc-017", "{incident}");

@@ -78,6 +78,7 @@ fn made_up_macs_scan_together() -> Result<()> {
     let places = scene.places()?;
     // 64 bits of 512 are set after 69 of them, give or take some; the crowd is one more.
     ensure!(places <= 80 * 10, "{places} addresses were reached");
+    scene.incident("random_mac")?;
     scene.incident("horizontal_scan").map(drop)
 }
 

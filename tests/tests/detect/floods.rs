@@ -1,9 +1,11 @@
 //! Floods: within a thousand packets, whatever they are made of.
 
-use anyhow::{Result, ensure};
+use std::thread;
+
+use anyhow::{Result, bail, ensure};
 use sekimori_tests::harness::{
     service::Server,
-    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, INTERNET_ROUTER, PC_017},
+    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, DNS_V4, INTERNET_ROUTER, PC_017},
 };
 
 use super::scene::{open_rules, scene};
@@ -35,6 +37,32 @@ fn a_flood_of_fragments_is_throttled() -> Result<()> {
     let left = scene.left("fragments")?;
     ensure!((1..=6_000).contains(&left), "{left} packets left");
     scene.incident("fragment_flood")?;
+    Ok(())
+}
+
+/// Two hosts, each below its own limit, and one of them alone.
+#[test]
+fn hosts_that_flood_one_destination_together_are_slowed_down() -> Result<()> {
+    let scene = scene(&open_rules(), "defaults: {destination_flood: {limit: 300/s burst 300}}")?;
+    let alone = format!("--udp -p 9999 --rate 200 -c 600 -q --no-capture {CLOUD_V4}");
+    scene.attack(&PC_017, "nping", &alone)?;
+    ensure!(scene.left("udp")? == 600, "{}", scene.left("udp")?);
+    scene.quiet()?;
+    let together = format!("--udp -p 9999 --rate 400 -c 2000 -q --no-capture {DNS_V4}");
+    thread::scope(|both| {
+        let other = both.spawn(|| scene.attack(&ADMIN_PC, "nping", &together));
+        let own = scene.attack(&PC_017, "nping", &together);
+        match other.join() {
+            Ok(said) => said.and(own),
+            Err(_) => bail!("the other host's thread panicked"),
+        }
+    })?;
+    let left = scene.left("udp")? - 600;
+    // Five seconds at 300, and the burst; a slow machine takes longer.
+    ensure!((300..=3_000).contains(&left), "{left} of 4,000 left");
+    scene.incident("destination_flood")?;
+    let hosts = scene.incidents()?.iter().filter(|incident| incident["detector"] == "udp_flood").count();
+    ensure!(hosts == 0, "each of them was below its own limit");
     Ok(())
 }
 

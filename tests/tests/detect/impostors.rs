@@ -7,7 +7,7 @@ use sekimori_tests::harness::{
     packet::{Packet, arp},
     raw::RawPort,
     town::HOST_INTERFACE,
-    townhall::{CLOUD_V4, OFFICE, PC_017},
+    townhall::{ADMIN_PC, CLOUD_V4, OFFICE, PC_017},
 };
 
 use super::scene::{open_rules, scene};
@@ -29,6 +29,36 @@ fn whoever_plays_router_neighbour_or_server_is_seen_at_the_first_packet() -> Res
     let offer = Packet::udp((PC_017.mac, [0xff; 6]), (PC_017.v4, 67), (Ipv4Addr::BROADCAST, 68), &[2; 240]);
     port.send(&offer.frame())?;
     scene.incident("rogue_dhcp")?;
+    Ok(())
+}
+
+/// The address of a registered neighbour, with one's own MAC; one's own address is nothing.
+#[test]
+fn who_takes_a_neighbours_address_is_seen_at_the_first_packet() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    scene.attack(&PC_017, "hping3", &format!("-q -S -p 443 -c 1 {CLOUD_V4}"))?;
+    ensure!(scene.left("syn")? == 1);
+    scene.attack(&PC_017, "hping3", &format!("-q -S -p 443 -a {} -c 1 {CLOUD_V4}", ADMIN_PC.v4))?;
+    let incident = scene.incident("identity_change")?;
+    ensure!(incident["device"] == "pc-017" && incident["packets"] == 1, "{incident}");
+    ensure!(scene.left("syn")? == 1, "none leaves");
+    Ok(())
+}
+
+/// A packet that comes from where it goes; and options that nobody uses any more, of which one or two are an accident.
+#[test]
+fn land_and_headers_that_contradict_themselves_are_seen() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    scene.attack(&PC_017, "hping3", &format!("-q -S -p 139 -s 139 -k -a {CLOUD_V4} -c 1 {CLOUD_V4}"))?;
+    scene.incident("land")?;
+    let route = "--tcp -p 443 -q --no-capture --ip-options R";
+    scene.attack(&ADMIN_PC, "nping", &format!("{route} -c 2 {CLOUD_V4}"))?;
+    scene.attack(&PC_017, "nping", &format!("{route} --rate 50 -c 60 {CLOUD_V4}"))?;
+    let incident = scene.incident("malformed")?;
+    ensure!(incident["device"] == "pc-017", "{incident}");
+    let malformed = scene.incidents()?.iter().filter(|incident| incident["detector"] == "malformed").count();
+    ensure!(malformed == 1, "the administrator's two packets are none");
+    ensure!(scene.left("tcp")? == 0);
     Ok(())
 }
 

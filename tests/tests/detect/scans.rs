@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
     policy::rule,
+    service::Server,
     town::HOST_INTERFACE,
-    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, PC_017},
+    townhall::{ADMIN_PC, CLOUD_V4, CLOUD_V6, INTERNET_ROUTER, PC_017},
 };
 
 use super::scene::{open_rules, scene};
@@ -89,6 +90,33 @@ fn decoys_and_fragments_hide_nobody() -> Result<()> {
     scene.incident("spoofed_source")?;
     let places = scene.places()?;
     ensure!(places <= 10, "{places} addresses were reached");
+    Ok(())
+}
+
+/// Nobody else does anything, and the last thing this host did was answered: that makes no outage of its scan.
+#[test]
+fn a_scan_after_a_connection_that_was_answered_is_seen() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    let _echo = Server::tcp_echo(scene.town.host(&INTERNET_ROUTER)?, 443)?;
+    scene.attack(&PC_017, "nping", &format!("--tcp-connect -p 443 -c 1 -q {CLOUD_V4}"))?;
+    scene.attack(&PC_017, "nmap", "-Pn -n -sS -p 443 --max-retries 0 -T4 198.51.100.100-180")?;
+    let places = scene.places()? - 1;
+    // One success is remembered.
+    ensure!((1..=11).contains(&places), "{places} addresses were reached");
+    scene.incident("horizontal_scan").map(drop)
+}
+
+/// Many destinations, answered or not: with scans looked for elsewhere, their number alone.
+#[test]
+fn very_many_destinations_are_told_and_a_few_are_not() -> Result<()> {
+    let scene = scene(&open_rules(), "defaults: {horizontal_scan: off, fan_out: {limit: 100}}")?;
+    let scan = "-n -Pn -sS -p 8080 --max-retries 0 -T4";
+    scene.attack(&ADMIN_PC, "nmap", &format!("{scan} 198.51.100.1-60"))?;
+    scene.attack(&PC_017, "nmap", &format!("{scan} 198.51.100.1-200"))?;
+    let incident = scene.incident("fan_out")?;
+    ensure!(incident["device"] == "pc-017", "{incident}");
+    ensure!(scene.incidents()?.len() == 1, "sixty are nothing");
+    ensure!(scene.places()? >= 200, "{} reached: it only alerts", scene.places()?);
     Ok(())
 }
 

@@ -41,6 +41,7 @@ texts! {
         "件数         閾値超過 {packets}、通知 {events}、検知の値 {value}、破棄 {refused}";
     incident_destinations(count, samples) "to           {count}: {samples}" "宛先         {count}: {samples}";
     incident_ports(count, samples) "ports        {count}: {samples}" "ポート       {count}: {samples}";
+    incident_lists(lists) "lists        {lists}" "リスト       {lists}";
     incident_action(action) "action       {action}" "対処         {action}";
     incident_blocked(until) "blocked      until {until}" "一時遮断     {until} まで";
     incident_rule(rule, reason) "rule         {rule}, reason {reason}" "規則         {rule}、理由 {reason}";

@@ -29,6 +29,7 @@ pub(super) fn seen(host: &str, detector: Detector, at: i64, hits: u32) -> Sighti
         interface: Some("lan0".into()),
         destination: Some(format!("198.51.100.{}", hits % 250).parse().unwrap()),
         port: Some(u16::try_from(hits % 60_000).unwrap() + 1),
+        list: None,
         hits,
         value: hits,
         refused: 0,

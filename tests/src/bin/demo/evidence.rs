@@ -79,6 +79,11 @@ impl Counters {
         }
     }
 
+    /// Conversations that rules opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.flows.values().sum()
+    }
+
     /// The rule or reason that decided, for the audience; an error if it is not the expected one.
     pub(crate) fn verdict(&self, expected: Expected) -> Result<Text> {
         match expected {

@@ -5,6 +5,7 @@
 
 mod emergency;
 mod evidence;
+mod infected;
 mod keep;
 mod machines;
 mod stage;

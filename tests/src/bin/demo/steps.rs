@@ -22,6 +22,7 @@ use crate::{
         Counters,
         Expected::{self, Dropped, Permitted},
     },
+    infected,
     stage::{PATIENCE, Stage},
     tell::{Teller, Text, text},
 };
@@ -38,6 +39,7 @@ pub(crate) fn all(teller: &Teller, stage: &mut Stage) -> Result<()> {
     emergency::policy_changes(teller, stage)?;
     emergency::cut_off(teller, stage)?;
     emergency::agent_killed(teller, stage)?;
+    infected::scans(teller, stage)?;
 
     teller.chapter(&text("What was counted", "計数のまとめ"));
     let counted = Counters::read(&stage.agent)?.since(&beginning);
