@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use sekimori_ebpf::detect::abi as detect;
 use sekimori_tests::harness::{
     agent::{Agent, Config, program},
     policy::Policies,
@@ -34,7 +35,8 @@ pub(crate) enum Policy {
     AnyHttps,
     /// The same as `Listed`, on interfaces that carry a VLAN too.
     Tagged,
-    /// The same as `Listed`, with detectors on at their defaults.
+    /// The same as `Listed`, with every detector on. They look and count as always, but stop nothing: the ruler's packets, which
+    /// nobody answers, are what they are there to stop.
     Watched,
     /// This many rules over overlapping groups; the traffic's ports are spread among them.
     Rules(usize),
@@ -197,7 +199,8 @@ services:
         rules.push_str(&rule("https", "internet", "tcp/443"));
     }
     if policy == Policy::Watched {
-        text.push_str("detection: {}\n");
+        let all: Vec<_> = detect::ALL.iter().map(|detector| format!("{}: observe", detector.code())).collect();
+        writeln!(text, "detection: {{defaults: {{{}}}}}", all.join(", "))?;
     }
     text.push_str(&rules);
     text.push_str("publish:\n");
