@@ -374,6 +374,8 @@ impl Keeper {
         let object = |object: &Object| ObjectDone {
             object: object.to_string(),
             done: "drilled".to_owned(),
+            // It may be cut off in earnest.
+            in_force: self.overlay.cuts.iter().any(|cut| cut.object.is(object)),
             level: ask.level,
             ..ObjectDone::default()
         };

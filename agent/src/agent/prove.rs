@@ -23,7 +23,7 @@ use crate::{
         Covers, Cut, InterfaceProof, Level, Object, ObjectProof, Overlay, Proof, Thrown, object::read_mac, resolve,
     },
     dataplane::{
-        InterfaceState, NetCounter, link,
+        InterfaceState, ManagementPath, NetCounter, link,
         probe::{NOBODY, Probe},
     },
 };
@@ -447,7 +447,37 @@ impl Keeper {
         if level == Level::Flush {
             notes.extend(objects.iter().filter(mac_only).map(|object| text::cut_flush_by_mac(lang, object)));
         }
+        if !self.overlay.cuts.iter().any(|cut| cut.including_management) {
+            let open =
+                self.config.management.iter().filter(|path| objects.iter().any(|object| self.touches(object, path)));
+            notes.extend(open.map(|path| {
+                let sources = path.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                text::cut_management_open(lang, &path.interface, sources, path.port)
+            }));
+        }
         notes
+    }
+
+    /// Whether somebody on this management path is among what the object names.
+    fn touches(&self, object: &Object, path: &ManagementPath) -> bool {
+        match object {
+            Object::All => true,
+            Object::Network { name } | Object::Zone { name } => self.live.as_ref().is_some_and(|live| {
+                let net = live.policy.nets.iter().find(|net| net.name == *name);
+                net.is_some_and(|net| net.ports.iter().any(|port| port.interface == path.interface))
+            }),
+            Object::Prefix { prefix } => {
+                path.sources.iter().any(|source| source.contains(prefix) || prefix.contains(source))
+            }
+            Object::Host { .. } => {
+                let cut = self.overlay.cuts.iter().find(|cut| cut.object.is(object));
+                cut.is_some_and(|cut| {
+                    let address = |address| path.sources.iter().any(|source| source.contains(address));
+                    cut.covers.addresses.iter().any(address)
+                        || path.macs.iter().any(|mac| cut.covers.macs.iter().any(|its| its.eq_ignore_ascii_case(mac)))
+                })
+            }
+        }
     }
 }
 

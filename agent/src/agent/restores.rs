@@ -390,7 +390,8 @@ fn object_done(cut: &Cut, done: &str) -> ObjectDone {
         done: done.to_owned(),
         in_force: done != "restored",
         level: cut.level,
-        until: cut.until.as_ref().map(|end| seconds(end.wall(&clock::all()))),
+        // What is restored needs no end any more.
+        until: cut.until.as_ref().filter(|_| done != "restored").map(|end| seconds(end.wall(&clock::all()))),
         links: cut.links.clone(),
         forgotten: 0,
     }

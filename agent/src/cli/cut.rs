@@ -99,7 +99,8 @@ pub(super) fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage
 pub(super) fn done(out: &mut impl Write, done: &CutDone, lang: Lang) -> io::Result<()> {
     for object in &done.objects {
         if done.drill {
-            writeln!(out, "{}", text::cut_drilled(lang, &object.object))?;
+            let head = if object.in_force { text::cut_drilled_while_cut } else { text::cut_drilled };
+            writeln!(out, "{}", head(lang, &object.object))?;
             continue;
         }
         if object.in_force {

@@ -72,7 +72,7 @@ pub(super) fn list(out: &mut impl Write, lines: &[Line], lang: Lang) -> io::Resu
 pub(super) fn show(out: &mut impl Write, lines: &[Line], lang: Lang) -> io::Result<()> {
     match lines {
         [Line::Entry(entry)] => writeln!(out, "{:#}", json!(entry)),
-        _ => writeln!(out, "{}", text::records_none(lang)),
+        _ => writeln!(out, "{}", text::records_no_line(lang)),
     }
 }
 

@@ -247,7 +247,8 @@ texts! {
     flows_head() "interface\tprotocol\tpeer\tfar\trole\tstate\trule\tnetwork\tage" "インターフェース\tプロトコル\t外側\t内側\t役割\t状態\t規則\t外部網・区域\t経過";
     flows_none() "no live conversation" "通信はありません";
     flows_more(shown, total) "{shown} of {total} shown; --limit shows more" "{total}件中{shown}件を表示。--limit で増やせます";
-    records_none() "nothing was recorded yet" "記録はまだありません";
+    records_none() "nothing was recorded yet, or nothing of that" "該当する記録はまだありません";
+    records_no_line() "there is no such line; `sekimori records list` shows the newest" "その番号の行はありません。`sekimori records list` で最新の行を確認できます";
     record_damaged(line, bytes) "line {line}: DAMAGED ({bytes} bytes)" "{line}行目: 破損({bytes}バイト)";
     check_good(rules, tests) "no errors: {rules} rules, {tests} of the policy's tests passed" "誤りなし: 規則 {rules}件、方針のテスト {tests}件合格";
     routing_not_here() "the policy was not held against routes and addresses: none of its interfaces exists in this network namespace" "経路とアドレスとの照合は行っていません: 方針のインターフェースがこのネットワーク名前空間にありません";

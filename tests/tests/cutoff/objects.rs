@@ -14,7 +14,7 @@ use sekimori_tests::harness::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{A_WHILE, OFTEN, OPERATORS, Scene, Traffic, VIEWERS, ask_as, cut, restore, scene};
+use crate::scene::{A_WHILE, OFTEN, OPERATORS, Scene, Traffic, VIEWERS, ask_as, asked, cut, restore, scene};
 
 #[test]
 fn a_network_is_cut_off_in_both_directions_and_the_others_lose_nothing() -> Result<()> {
@@ -143,6 +143,35 @@ fn all_leaves_the_management_path_open_and_including_management_does_not() -> Re
     }
     traffic.ssh.flows(10_000)?;
     assert!(Counters::read(&agent)?.packets("lgwan", "in", "cut_all") > 50);
+    Ok(())
+}
+
+/// An administrator's terminal that is cut off still reaches the box: whoever cut it must hear that. A restoration names no end.
+#[test]
+fn what_stays_open_is_said() -> Result<()> {
+    let Scene { agent, town: _town, _policies } = scene()?;
+    let open = |words: &[&str]| -> Result<bool> {
+        let (code, done) = asked(&agent, &[&["cutoff"], words, &["--for", "1h", "--reason", "worm"]].concat())?;
+        assert_eq!(code, Some(0), "{done}");
+        Ok(done["notes"].to_string().contains("management path stays open: lan0"))
+    };
+    let objects = [
+        (&["host", "admin-pc"][..], true),
+        (&["host", "192.168.10.18"], true),
+        (&["prefix", "192.168.10.16/30"], true),
+        (&["zone", "office"], true),
+        (&["all"], true),
+        (&["host", "pc-017"], false),
+        (&["zone", "dmz"], false),
+        (&["network", "internet"], false),
+        (&["prefix", "192.168.10.0/28"], false),
+    ];
+    for (object, expected) in objects {
+        assert_eq!(open(object)?, expected, "{object:?}");
+        let (_, done) = asked(&agent, &[&["restore"], object, &["--reason", "clean"]].concat())?;
+        assert!(done["objects"][0]["until"].is_null(), "{done}");
+    }
+    assert!(!open(&["all", "--including-management"])?);
     Ok(())
 }
 

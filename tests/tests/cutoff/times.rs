@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use sekimori_tests::harness::tool;
 use serde_json::json;
 
-use crate::scene::{Scene, Traffic, asked, recorded, restore, scene};
+use crate::scene::{Scene, Traffic, asked, cut, recorded, restore, scene};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -77,6 +77,11 @@ fn a_drill_does_everything_but_cut_and_is_recorded_as_one() -> Result<()> {
     assert!(lines.iter().all(|line| line["drill"] == true && line["action"] == "cutoff_drill"), "{lines:?}");
     traffic.query.lost_nothing()?;
     traffic.lgwan.lost_nothing()?;
+    // What is cut off in earnest stays so, and the drill does not say otherwise.
+    cut(&agent, &["network", "internet"])?;
+    let text = agent.cli(["cutoff", "network", "internet", "--drill", "--reason", "yearly drill"])?;
+    assert!(text.out.contains("IS cut off") && !text.out.contains("NOT cut off"), "{text:?}");
+    restore(&agent, &["network", "internet"])?;
     // A drill of what does not exist fails as the real thing would.
     let unknown = agent.cli(["cutoff", "network", "intranet", "--drill", "--reason", "drill"])?;
     assert_eq!(unknown.code, Some(2), "{unknown:?}");

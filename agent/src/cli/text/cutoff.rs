@@ -13,7 +13,8 @@ texts! {
     cut_started_what(text) "--started `{text}` is not a time that has been; write 13:05 or 2026-12-01T13:05" "--started `{text}` は過去の時刻ではありません。13:05 または 2026-12-01T13:05 のように指定してください";
     cut_lasting() "say either --for DURATION (1 s to ten years) or --until TIME" "--for 期間(1秒~10年)か --until 時刻のどちらか一方を指定してください";
     cut_duration(text) "`{text}` is not a duration; write 90s, 30m, 8h or 7d" "`{text}` は期間ではありません。90s、30m、8h、7d のように指定してください";
-    cut_without_agent() "no agent runs: this command wrote the pinned tables itself; the agent takes the cut over when it is back" "エージェントが停止中のため、この命令が表へ直接書き込みました。エージェントは復帰時に遮断を引き継ぎます";
+    cut_without_agent() "no agent runs: this command wrote the pinned tables itself; the agent takes the cut over when it is back, and only then does an end (--for, --until) restore by itself" "エージェントが停止中のため、この命令が表へ直接書き込みました。エージェントは復帰時に遮断を引き継ぎます。期限(--for、--until)による自動復旧もそれまで働きません";
+    cut_management_open(interface, sources, port) "the management path stays open: {interface}, from {sources}, port {port}; only `all --including-management` closes it" "管理経路は開いたままです: {interface}、送信元 {sources}、ポート {port}(閉じるには `all --including-management`)";
     cut_nothing() "nothing is cut off" "遮断中のものはありません";
     cut_flushed() "its conversations are forgotten: after a restore each has to begin anew" "通信の記憶を消去しました。復旧後は各通信を最初からやり直す必要があります";
     cut_flush_by_mac(object) "{object} is known by its MAC alone: which conversations are its own is not known, none was forgotten" "{object} はMACしか分からないため、該当する通信を特定できず、記憶は消去していません";
@@ -29,6 +30,7 @@ texts! {
     cut_forgotten(count) "  {count} conversation(s) forgotten" "  {count}件の通信の記憶を消去";
     cut_links_down(names) "  down: {names}" "  停止: {names}";
     restored_links(names) "  up again: {names}" "  起動: {names}";
+    cut_drilled_while_cut(object) "DRILL: {object} IS cut off, since before this drill, which changed nothing; every step but the last was done" "訓練: {object} は訓練の前から遮断中で、そのままです。最後の一手以外をすべて行いました";
     cut_drilled(object) "DRILL: {object} was NOT cut off; every step but the last was done" "訓練: {object} は遮断していません。最後の一手以外をすべて行いました";
     drill_step(step, ms) "  {step}: ready, {ms} ms" "  {step}: 準備完了、{ms}ミリ秒";
     drill_step_bad(step, problem) "  {step}: would NOT have worked: {problem}" "  {step}: 実行できません: {problem}";
