@@ -1,7 +1,7 @@
 //! The clock (law 6): windows are laid out in `CLOCK_BOOTTIME`; a wall clock that stands before a time already
 //! seen keeps timed rules closed until it has passed that time again.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, io, path::PathBuf, sync::LazyLock, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use nix::{
@@ -29,7 +29,9 @@ pub fn seconds(at: Timestamp) -> String {
 
 /// What all clocks say.
 pub fn all() -> Now {
-    Now { wall: Timestamp::now(), boot: boot_id(), since_boot: boottime_ns() }
+    // Read once: it never changes, and a cut-off asks before it falls.
+    static BOOT: LazyLock<String> = LazyLock::new(boot_id);
+    Now { wall: Timestamp::now(), boot: BOOT.clone(), since_boot: boottime_ns() }
 }
 
 /// Nanoseconds since boot, sleep included.

@@ -146,7 +146,7 @@ pub(super) fn show(out: &mut impl Write, incident: &Incident, lang: Lang) -> io:
     let (destinations, ports) = (&incident.destinations, &incident.ports);
     writeln!(out, "{}", text::incident_destinations(lang, count(destinations, lang), samples(destinations)))?;
     writeln!(out, "{}", text::incident_ports(lang, count(ports, lang), samples(ports)))?;
-    if incident.lists.count != 0 {
+    if !incident.lists.is_empty() {
         writeln!(out, "{}", text::incident_lists(lang, samples(&incident.lists)))?;
     }
     writeln!(out, "{}", text::incident_action(lang, action(incident.action, lang)))?;

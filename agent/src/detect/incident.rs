@@ -53,7 +53,8 @@ impl<T> Default for Distinct<T> {
 }
 
 impl<T> Distinct<T> {
-    fn is_empty(&self) -> bool {
+    /// None so far.
+    pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 }
