@@ -146,6 +146,35 @@ fn detection_is_given_once_and_traps_fit_the_table() {
     assert_eq!(codes(folder.path()), ["E056"]);
 }
 
+/// A prefix is each of its addresses, but for those that a whole subnet uses.
+#[test]
+fn traps_and_exemptions_are_written_as_small_prefixes_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |detection: &str| {
+        let zone = "zones: {a: {interfaces: [lan0], prefixes: [192.168.9.0/24, \"2001:db8:9::/64\"], devices: any}}";
+        fs::write(folder.path().join("a.yaml"), format!("version: 1\n{zone}\ndetection: {detection}\n")).unwrap();
+    };
+    write(
+        "{traps: [192.168.9.240/28, \"2001:db8:9::f0/125\", 192.168.9.7], exemptions: [{hosts: [192.168.9.16/30], \
+         detectors: [vertical_scan], owner: o, until: 2099-01-01, purpose: p}]}",
+    );
+    let policy = load(folder.path()).policy.unwrap();
+    let detection = policy.detection.as_ref().unwrap();
+    let expected = (240..255).map(|n| format!("192.168.9.{n}"));
+    let expected = expected.chain((0xf0..0xf8).map(|n| format!("2001:db8:9::{n:x}"))).chain(["192.168.9.7".to_owned()]);
+    let traps: Vec<String> = detection.traps.iter().map(ToString::to_string).collect();
+    assert_eq!(traps, expected.collect::<Vec<_>>());
+    let [exemption] = &detection.exemptions[..] else { panic!("one exemption") };
+    assert_eq!(exemption.hosts, ["192.168.9.16/30"]);
+    assert_eq!(format!("{:?}", exemption.addresses), "[192.168.9.16, 192.168.9.17, 192.168.9.18, 192.168.9.19]");
+    for (traps, code) in
+        [("192.168.8.0/23", "E056"), ("192.168.9.5/28", "E030"), ("192.168.9.4, 192.168.9.4/31", "E053")]
+    {
+        write(&format!("{{traps: [{traps}]}}"));
+        assert_eq!(codes(folder.path()), [code], "{traps}");
+    }
+}
+
 #[test]
 fn threat_lists_are_named_and_not_read() {
     let (policy, spans) = full();

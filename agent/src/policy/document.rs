@@ -9,7 +9,7 @@ use super::{
     model::{DeviceMode, L2Control, Mac},
     problem::Problem,
     words::{
-        Addresses, Beyond, Client, Clock, Count, Days, DetectorName, Detectors, Host, HostName, Hosts, Ident,
+        Addresses, Beyond, Client, Clock, Count, Days, DetectorName, Detectors, FewHosts, Host, HostName, Hosts, Ident,
         Interface, Lasting, Name, OpenOnHolidays, Pass, PortNumber, Prefix, Prose, Quarantined, Rate, Server,
         ServiceWord, TestTime, Until, Version, Vlan,
     },
@@ -272,8 +272,8 @@ document! {
     pub struct DetectionDoc("detection") {
         /// The most hosts that detectors may put in quarantine, beyond which they only alert; 5 within 10 minutes if absent.
         guard: Option<GuardDoc>,
-        /// Inside addresses that nobody uses: whoever tries one is up to something.
-        traps: Vec<At<Host>>,
+        /// Inside addresses that nobody uses, one by one or as prefixes of at most 256: whoever tries one is up to something.
+        traps: Vec<At<FewHosts>>,
         /// What detectors do in every zone, where it differs from what is built in.
         defaults: Option<Detectors>,
         /// What they do in one zone, where it differs from that.
@@ -292,7 +292,7 @@ document! {
 
     /// An exemption from detectors.
     pub struct ExemptionDoc("exemption") {
-        /// Registered devices, with all their addresses and their MAC, or addresses.
+        /// Registered devices, with all their addresses and their MAC, or addresses, one by one or as prefixes of at most 256.
         hosts: NonEmpty<At<HostName>>,
         /// Which detectors.
         detectors: NonEmpty<At<DetectorName>>,

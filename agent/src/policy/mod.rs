@@ -13,7 +13,7 @@ pub(crate) mod lists;
 mod load;
 pub mod members;
 pub mod model;
-mod nearest;
+pub(crate) mod nearest;
 pub mod packet;
 pub mod prefixes;
 pub mod problem;

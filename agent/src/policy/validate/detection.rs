@@ -17,7 +17,7 @@ use super::{
         model::{Detection, Exemption, Guard, Measure, NetIndex, Setting},
         problem::Problem,
         spans::{DetectionSpans, ExemptionSpans},
-        words::{Detectors, Host, HostName},
+        words::{Detectors, FewHosts, HostName},
     },
     devices::Devices,
     end, names,
@@ -51,13 +51,16 @@ impl Around<'_> {
         (Detection { guard, traps, zones, exemptions }, spans)
     }
 
-    fn traps(&self, written: &[At<Host>], spans: &mut DetectionSpans, sink: &mut Sink) -> Vec<IpAddr> {
+    fn traps(&self, written: &[At<FewHosts>], spans: &mut DetectionSpans, sink: &mut Sink) -> Vec<IpAddr> {
         let mut seen = HashSet::new();
         let mut traps = Vec::new();
         // The table holds those of two generations while one replaces the other.
         let limit = MAX_TRAPS as usize / 2;
-        for trap in written {
-            let (address, text) = (trap.value.0, trap.value.0.to_string());
+        let each = written.iter().flat_map(|trap| trap.value.addresses().map(move |address| (trap, address)));
+        // Everybody sends to the last address of a subnet, and some to the first.
+        let each = each.filter(|(trap, address)| !trap.value.is_prefix() || !self.is_edge(*address));
+        for (trap, address) in each {
+            let text = address.to_string();
             if traps.len() == limit {
                 let problem = Problem::TooMany { what: "traps".into(), limit: limit.to_string() };
                 sink.report(trap.at, &problem);
@@ -73,6 +76,12 @@ impl Around<'_> {
             }
         }
         traps
+    }
+
+    /// Whether this is the first or the last address of a net's IPv4 prefix.
+    fn is_edge(&self, address: IpAddr) -> bool {
+        let mut prefixes = self.nets.list.iter().flat_map(|net| &net.prefixes);
+        address.is_ipv4() && prefixes.any(|prefix| prefix.network() == address || prefix.broadcast() == address)
     }
 
     fn zones(
@@ -112,10 +121,12 @@ impl Around<'_> {
                     exemption.devices.extend(self.devices.find(&name.0, host.at, sink));
                     exemption.hosts.push(name.0.clone());
                 }
-                HostName::Address(address) => {
-                    exemption.addresses.push(*address);
-                    exemption.hosts.push(address.to_string());
-                    spans.addresses.push(host.at);
+                HostName::Addresses(few) => {
+                    exemption.hosts.push(few.to_string());
+                    for address in few.addresses() {
+                        exemption.addresses.push(address);
+                        spans.addresses.push(host.at);
+                    }
                 }
             }
         }

@@ -1,7 +1,5 @@
 //! Detectors: their names, what they do, from where on, and who is exempt.
 
-use std::net::IpAddr;
-
 use sekimori_ebpf::{
     abi::MAX_QUARANTINES,
     detect::abi::{self, Detector},
@@ -17,7 +15,7 @@ use super::{
         problem::Problem,
         yaml::{Entry, Node, Value},
     },
-    Host, Lasting, Name, Rate, bad, digits,
+    FewHosts, Lasting, Name, Rate, bad, digits,
 };
 
 keywords!(Measure, "action" {
@@ -181,28 +179,31 @@ impl Leaf for DetectorName {
     }
 }
 
-/// A registered device by name, or an address.
+/// A registered device by name, or addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
     /// A device.
     Device(Name),
-    /// An address.
-    Address(IpAddr),
+    /// An address, or a small prefix.
+    Addresses(FewHosts),
 }
 
 impl Leaf for HostName {
     fn parse(text: &str, plain: bool) -> Result<Self, Wrong> {
-        // Names have none of these: what was meant is an address.
+        // Names have none of these: what was meant are addresses.
         if text.contains(['.', ':', '/']) {
-            return Host::parse(text, plain).map(|host| Self::Address(host.0));
+            return FewHosts::parse(text, plain).map(Self::Addresses);
         }
         Name::parse(text, plain).map(Self::Device)
     }
     fn expected() -> Text {
-        Text::new("the name of a device, or a unicast address", "端末の名前、または端末のアドレス")
+        Text::new(
+            "the name of a device, a unicast address, or a prefix of at most 256 addresses",
+            "端末の名前、端末のアドレス、または256アドレス以下のプレフィックス",
+        )
     }
     fn schema() -> Json {
-        json!({"anyOf": [Name::schema(), Host::schema()]})
+        json!({"anyOf": [Name::schema(), FewHosts::schema()]})
     }
 }
 

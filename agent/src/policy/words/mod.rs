@@ -12,7 +12,7 @@ pub(crate) use self::net::addresses;
 pub use self::{
     detection::{DetectorName, Detectors, HostName, Hosts, Written},
     limit::{Count, Rate},
-    net::{Addresses, Beyond, Client, Host, Interface, Prefix, Server, Vlan},
+    net::{Addresses, Beyond, Client, FewHosts, Host, Interface, Prefix, Server, Vlan},
     service::{PortNumber, ServiceWord},
     time::{Clock, Days, Lasting, Moment, OpenOnHolidays, TestTime, Until},
 };

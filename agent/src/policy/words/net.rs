@@ -140,6 +140,59 @@ impl Leaf for Host {
     }
 }
 
+/// Most addresses of one [`FewHosts`].
+const FEW: usize = 256;
+
+/// Addresses of hosts, each of which becomes an entry of its own: one, or a prefix of at most 256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FewHosts(IpNet);
+
+impl FewHosts {
+    /// Whether they were written as a prefix.
+    pub fn is_prefix(&self) -> bool {
+        self.0.prefix_len() != self.0.max_prefix_len()
+    }
+
+    /// Each of them, the first and the last of a prefix included.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let single = IpNet::from(self.0.addr()).prefix_len();
+        self.0.subnets(single).into_iter().flatten().map(|one| one.addr())
+    }
+}
+
+impl fmt::Display for FewHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_prefix() { self.0.fmt(f) } else { self.0.addr().fmt(f) }
+    }
+}
+
+impl Leaf for FewHosts {
+    fn parse(text: &str, plain: bool) -> Result<Self, Wrong> {
+        if !text.contains('/') {
+            return Host::parse(text, plain).map(|host| Self(host.0.into()));
+        }
+        let net = prefix(text)?;
+        Host::parse(&net.addr().to_string(), plain)?;
+        let few = Self(net);
+        if few.addresses().nth(FEW).is_some() {
+            return Err(Problem::TooMany { what: "addresses".into(), limit: FEW.to_string() }.into());
+        }
+        Ok(few)
+    }
+    fn expected() -> Text {
+        Text::new(
+            "a unicast address, or a prefix of at most 256 addresses",
+            "端末のアドレス、または256アドレス以下のプレフィックス",
+        )
+    }
+    fn schema() -> Json {
+        json!({"type": "string", "anyOf": [
+            {"format": "ipv4"}, {"format": "ipv6"},
+            {"pattern": "^[0-9.]+/(2[4-9]|3[0-2])$"}, {"pattern": "^[0-9A-Fa-f:.]+/12[0-8]$"},
+        ]})
+    }
+}
+
 /// A prefix with its host bits zero.
 pub(crate) fn prefix(text: &str) -> Result<IpNet, Wrong> {
     let net: IpNet = text.parse().map_err(|_| {
