@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
 use sekimori_ebpf::abi::Refused;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    clock::seconds,
+    clock::{self, seconds},
     fault::Fault,
     keeper::{Caller, Keeper, report},
 };
@@ -16,7 +16,7 @@ use crate::{
     api::{protocol::Reply, report::QuarantineRow},
     cli::text::{self, Lang},
     cutoff::{
-        Covers, Object,
+        Covers, End, Object, dates,
         object::{mac_text, read_mac},
         resolve,
     },
@@ -38,7 +38,7 @@ pub struct HostDone {
     pub addresses: Vec<String>,
     /// Its MACs.
     pub macs: Vec<String>,
-    /// When it ends by itself, RFC 3339.
+    /// When it ends by itself, RFC 3339 with the offset of the policy's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
 }
@@ -71,12 +71,10 @@ impl Keeper {
         if let Some(why) = &self.quarantine_unread {
             return Reply::failed(text::quarantine_unread(lang, why));
         }
+        let now = clock::all();
         let until = match lasting {
             None => None,
-            Some(lasting @ 1..=MAX_SECONDS) => {
-                let span = SignedDuration::from_secs(i64::try_from(lasting).unwrap_or(i64::MAX));
-                Timestamp::now().checked_add(span).ok()
-            }
+            Some(lasting @ 1..=MAX_SECONDS) => End::after(Duration::from_secs(lasting), &now),
             Some(_) => return Reply::usage(text::quarantine_seconds(lang, MAX_SECONDS)),
         };
         let named = match self.named(objects, lang) {
@@ -99,9 +97,9 @@ impl Keeper {
                 reason: reason.clone(),
                 placed_by: caller.actor.clone(),
                 automatic: caller.automatic(),
-                until,
+                until: until.clone(),
             };
-            match list.place(wish, seconds(Timestamp::now())) {
+            match list.place(wish, seconds(now.wall), &now) {
                 Ok(placed) => done.push((host, placed)),
                 Err(full) => return Reply::refused(text::quarantine_full(lang, full)),
             }
@@ -132,6 +130,7 @@ impl Keeper {
         if permitted.is_empty() {
             notes.push(text::quarantine_nothing_permitted(lang));
         }
+        let zone = self.zone();
         let hosts: Vec<HostDone> = done
             .iter()
             .filter_map(|(host, placed)| {
@@ -140,7 +139,7 @@ impl Keeper {
                     notes.push(text::quarantine_no_mac(lang, host));
                 }
                 let done = if *placed == Placed::New { "quarantined" } else { "quarantined_again" };
-                Some(host_done(entry, done, in_force))
+                Some(host_done(entry, done, in_force, &zone))
             })
             .collect();
         let others = self.others_quarantined(&hosts);
@@ -190,7 +189,7 @@ impl Keeper {
         }
         let result = Outcome { ok: true, message: "released".into() };
         let unrecorded = self.note(caller, Action::Release, Some(reason), names, None, result);
-        let hosts: Vec<HostDone> = gone.iter().map(|entry| host_done(entry, "released", false)).collect();
+        let hosts: Vec<HostDone> = gone.iter().map(|entry| host_done(entry, "released", false, &self.zone())).collect();
         let others = self.others_quarantined(&hosts);
         let mut reply = Reply::done(QuarantineDone { hosts, permitted: self.permitted(), notes: Vec::new(), others });
         if let Some(why) = unrecorded {
@@ -328,14 +327,14 @@ impl Keeper {
 
     /// When the next quarantine ends by itself.
     pub fn quarantine_due(&self) -> Option<Duration> {
-        let left = self.quarantines.next_end()?.duration_since(Timestamp::now());
+        let left = self.quarantines.next_end(&clock::all())?;
         Some(left.try_into().unwrap_or(Duration::ZERO))
     }
 
     /// Releases hosts whose time is over.
     pub fn expire_quarantine(&mut self) {
         let mut list = self.quarantines.clone();
-        let gone = list.expire(Timestamp::now());
+        let gone = list.expire(&clock::all());
         if gone.is_empty() {
             return;
         }
@@ -352,12 +351,12 @@ impl Keeper {
 
     /// Who is in quarantine.
     pub fn quarantined(&self) -> Vec<QuarantineRow> {
-        let now = Timestamp::now();
+        let (now, zone) = (clock::all(), self.zone());
         let dataplane = self.dataplane.as_ref().ok();
         let row = |entry: &Entry| {
             let refused = dataplane
                 .map_or(Refused::default(), |dataplane| dataplane.quarantine_refused(entry.slot).unwrap_or_default());
-            let age = entry.placed_at.parse::<Timestamp>().map_or(0, |at| now.duration_since(at).as_secs().max(0));
+            let age = entry.placed_at.parse::<Timestamp>().map_or(0, |at| now.wall.duration_since(at).as_secs().max(0));
             QuarantineRow {
                 host: entry.host.clone(),
                 reason: entry.reason.clone(),
@@ -365,7 +364,7 @@ impl Keeper {
                 automatic: entry.automatic,
                 placed_at: entry.placed_at.clone(),
                 age_seconds: age,
-                until: entry.until.map(seconds),
+                until: entry.until.as_ref().map(|end| dates::local(end.wall(&now), &zone)),
                 addresses: entry.covers.addresses.iter().map(ToString::to_string).collect(),
                 macs: entry.covers.macs.clone(),
                 in_force: dataplane.is_some(),
@@ -390,14 +389,14 @@ fn host_of(object: Object, lang: Lang) -> Result<String, Reply> {
     }
 }
 
-fn host_done(entry: &Entry, done: &str, in_force: bool) -> HostDone {
+fn host_done(entry: &Entry, done: &str, in_force: bool, zone: &TimeZone) -> HostDone {
     HostDone {
         host: entry.host.clone(),
         done: done.to_owned(),
         in_force,
         addresses: entry.covers.addresses.iter().map(ToString::to_string).collect(),
         macs: entry.covers.macs.clone(),
-        until: entry.until.map(seconds),
+        until: entry.until.as_ref().map(|end| dates::local(end.wall(&clock::all()), zone)),
     }
 }
 

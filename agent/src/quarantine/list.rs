@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use sekimori_ebpf::abi::MAX_QUARANTINES;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cutoff::{
-        Covers,
+        Covers, End, Now,
         object::{mac_text, read_mac},
     },
     dataplane::quarantine::Host,
@@ -29,7 +29,7 @@ pub struct Wish {
     /// Nobody asked: a detector did it, or an alert.
     pub automatic: bool,
     /// When it ends by itself.
-    pub until: Option<Timestamp>,
+    pub until: Option<End>,
 }
 
 /// One host in quarantine.
@@ -51,24 +51,9 @@ pub struct Entry {
     pub automatic: bool,
     /// When, RFC 3339 UTC.
     pub placed_at: String,
-    /// When it ends by itself, RFC 3339 UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "instant")]
-    pub until: Option<Timestamp>,
-}
-
-/// Instants as text, so that the file can be read by people.
-mod instant {
-    use jiff::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
-        at.map(|at| at.to_string()).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
-        let text = Option::<String>::deserialize(from)?;
-        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-    }
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<End>,
 }
 
 /// Whether it is new.
@@ -99,10 +84,10 @@ impl List {
     ///
     /// # Errors
     /// There is no slot left.
-    pub fn place(&mut self, wish: Wish, placed_at: String) -> Result<Placed, Full> {
+    pub fn place(&mut self, wish: Wish, placed_at: String, now: &Now) -> Result<Placed, Full> {
         if let Some(entry) = self.hosts.iter_mut().find(|entry| entry.host == wish.host) {
             entry.covers.widen(&wish.covers);
-            entry.until = entry.until.zip(wish.until).map(|(one, other)| one.max(other));
+            entry.until = entry.until.take().zip(wish.until).map(|(one, other)| one.later(other, now));
             if entry.automatic || !wish.automatic {
                 entry.automatic = wish.automatic;
                 entry.reason = wish.reason;
@@ -127,13 +112,14 @@ impl List {
     }
 
     /// Takes out those whose time is over.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<Entry> {
-        self.hosts.extract_if(.., |entry| entry.until.is_some_and(|until| until <= now)).collect()
+    pub fn expire(&mut self, now: &Now) -> Vec<Entry> {
+        let over = |entry: &Entry| entry.until.as_ref().is_some_and(|end| !end.left(now).is_positive());
+        self.hosts.extract_if(.., |entry| over(entry)).collect()
     }
 
-    /// When the next one ends by itself.
-    pub fn next_end(&self) -> Option<Timestamp> {
-        self.hosts.iter().filter_map(|entry| entry.until).min()
+    /// How long until the next one ends by itself; negative if it is late.
+    pub fn next_end(&self, now: &Now) -> Option<SignedDuration> {
+        self.hosts.iter().filter_map(|entry| Some(entry.until.as_ref()?.left(now))).min()
     }
 
     /// For the data plane.
@@ -184,8 +170,14 @@ impl List {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::agent::keeper::Caller;
+
+    fn at(second: i64) -> Now {
+        Now { wall: Timestamp::from_second(second).unwrap(), ..Now::default() }
+    }
 
     fn wish(host: &str, address: &str, until: Option<i64>, automatic: bool) -> Wish {
         Wish {
@@ -194,20 +186,20 @@ mod tests {
             reason: if automatic { "a scan".into() } else { "a call".into() },
             placed_by: Caller::agent().actor,
             automatic,
-            until: until.map(|second| Timestamp::from_second(second).unwrap()),
+            until: until.map(|second| End::At(Timestamp::from_second(second).unwrap())),
         }
     }
 
     #[test]
     fn a_second_time_never_loosens_the_first() {
         let mut list = List::default();
-        assert_eq!(list.place(wish("pc", "192.0.2.1", Some(100), true), String::new()), Ok(Placed::New));
-        assert_eq!(list.place(wish("pc", "192.0.2.2", Some(50), true), String::new()), Ok(Placed::Again));
-        assert_eq!(list.hosts[0].until.unwrap().as_second(), 100);
+        assert_eq!(list.place(wish("pc", "192.0.2.1", Some(100), true), String::new(), &at(0)), Ok(Placed::New));
+        assert_eq!(list.place(wish("pc", "192.0.2.2", Some(50), true), String::new(), &at(0)), Ok(Placed::Again));
+        assert_eq!(list.hosts[0].until.as_ref().unwrap().wall(&at(0)).as_second(), 100);
         assert_eq!(list.hosts[0].covers.addresses.len(), 2);
-        list.place(wish("pc", "192.0.2.1", None, false), String::new()).unwrap();
-        list.place(wish("pc", "192.0.2.1", Some(200), true), String::new()).unwrap();
-        assert_eq!((list.hosts[0].until, list.hosts[0].automatic), (None, false));
+        list.place(wish("pc", "192.0.2.1", None, false), String::new(), &at(0)).unwrap();
+        list.place(wish("pc", "192.0.2.1", Some(200), true), String::new(), &at(0)).unwrap();
+        assert_eq!((&list.hosts[0].until, list.hosts[0].automatic), (&None, false));
         assert_eq!(list.hosts[0].reason, "a call");
     }
 
@@ -215,32 +207,32 @@ mod tests {
     fn slots_are_kept_and_given_again() {
         let mut list = List::default();
         for n in 1..=3 {
-            list.place(wish(&format!("pc-{n}"), &format!("192.0.2.{n}"), None, false), String::new()).unwrap();
+            list.place(wish(&format!("pc-{n}"), &format!("192.0.2.{n}"), None, false), String::new(), &at(0)).unwrap();
         }
         list.lift("pc-2").unwrap();
-        list.place(wish("pc-4", "192.0.2.4", None, false), String::new()).unwrap();
+        list.place(wish("pc-4", "192.0.2.4", None, false), String::new(), &at(0)).unwrap();
         assert_eq!(list.hosts.iter().map(|entry| entry.slot).collect::<Vec<_>>(), [1, 3, 2]);
         for n in 4..=MAX_QUARANTINES {
-            list.place(wish(&format!("more-{n}"), "192.0.2.9", None, false), String::new()).unwrap();
+            list.place(wish(&format!("more-{n}"), "192.0.2.9", None, false), String::new(), &at(0)).unwrap();
         }
-        assert_eq!(list.place(wish("one-more", "192.0.2.9", None, false), String::new()), Err(Full));
+        assert_eq!(list.place(wish("one-more", "192.0.2.9", None, false), String::new(), &at(0)), Err(Full));
     }
 
     #[test]
     fn those_whose_time_is_over_go() {
         let mut list = List::default();
-        list.place(wish("short", "192.0.2.1", Some(100), true), String::new()).unwrap();
-        list.place(wish("long", "192.0.2.2", Some(200), true), String::new()).unwrap();
-        list.place(wish("for-good", "192.0.2.3", None, true), String::new()).unwrap();
-        let gone = list.expire(Timestamp::from_second(100).unwrap());
+        list.place(wish("short", "192.0.2.1", Some(100), true), String::new(), &at(0)).unwrap();
+        list.place(wish("long", "192.0.2.2", Some(200), true), String::new(), &at(0)).unwrap();
+        list.place(wish("for-good", "192.0.2.3", None, true), String::new(), &at(0)).unwrap();
+        let gone = list.expire(&at(100));
         assert_eq!(gone.iter().map(|entry| entry.host.as_str()).collect::<Vec<_>>(), ["short"]);
-        assert_eq!(list.next_end().unwrap().as_second(), 200);
+        assert_eq!(list.next_end(&at(100)), Some(SignedDuration::from_secs(100)));
     }
 
     #[test]
     fn what_the_tables_know_and_the_disk_does_not_stays() {
         let mut list = List::default();
-        list.place(wish("pc", "192.0.2.1", None, false), String::new()).unwrap();
+        list.place(wish("pc", "192.0.2.1", None, false), String::new(), &at(0)).unwrap();
         let mut found = list.tables();
         assert!(!list.adopt(&found, &Caller::agent().actor, "now"));
         found[0].addresses.push("192.0.2.7".parse().unwrap());

@@ -77,7 +77,11 @@ impl Store {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::{agent::keeper::Caller, cutoff::Covers, quarantine::list::Wish};
+    use crate::{
+        agent::keeper::Caller,
+        cutoff::{Covers, End, Now},
+        quarantine::list::Wish,
+    };
 
     #[test]
     fn round_trip_and_damage() {
@@ -91,9 +95,9 @@ mod tests {
             reason: "不審な通信".into(),
             placed_by: Caller::agent().actor,
             automatic: true,
-            until: Some("2026-12-01T01:00:00Z".parse().unwrap()),
+            until: Some(End::At("2026-12-01T01:00:00Z".parse().unwrap())),
         };
-        list.place(wish, "2026-11-27T10:00:00Z".into()).unwrap();
+        list.place(wish, "2026-11-27T10:00:00Z".into(), &Now::default()).unwrap();
         store.save(&list).unwrap();
         assert_eq!(Store::new(dir.path()).load().unwrap(), list);
         for bad in ["", "{", r#"{"version":2,"list":{"hosts":[]}}"#, r#"{"version":1,"list":{"hosts":[]},"x":0}"#] {
