@@ -2,16 +2,21 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sekimori_tests::harness::{
     agent::{Agent, Config, program},
     netns::Ns,
     service::Server,
-    tool::Said,
+    tool::{self, Said},
     town::Town,
     townhall::{
         ADMIN_PC, BIZ_SERVER, CLOUD_V4, DNS_V4, INTERNET_ROUTER, LGWAN_PC, LGWAN_ROUTER, OFFICE, PC_017, STRANGER,
@@ -79,10 +84,20 @@ impl Stage {
         let gateway = enter(&self.town.gateway);
         let control =
             format!("SEKIMORI_CONFIG={} {gateway} {}", self.agent.config_path().display(), program()?.display());
+        let (pins, state) = (self.agent.pins_path(), self.agent.state_path());
+        let companion = format!(
+            "{gateway} {} --bpffs {} --state {}",
+            program()?.with_file_name("sekimori-cut").display(),
+            pins.display(),
+            state.display()
+        );
         Ok(vec![
             format!("{control} status"),
             format!("{control} cutoff network internet --reason practice"),
             format!("{control} restore network internet --reason practice"),
+            format!("kill -9 {}", self.agent.pid().context("no agent runs")?),
+            format!("{companion} --reason practice network internet"),
+            format!("{control} agent &"),
             format!("{gateway} curl http://{}/metrics", sekimori_tests::harness::agent::METRICS),
             format!("{} curl -m 2 http://{CLOUD_V4}/", enter(self.town.host(&PC_017)?)),
             format!("{} nmap -Pn -n 203.0.113.10", enter(self.town.host(&INTERNET_ROUTER)?)),
@@ -93,6 +108,7 @@ impl Stage {
     pub(crate) fn end(self) -> Result<()> {
         let pins = self.agent.pins_path();
         let gateway = self.town.gateway.path().to_path_buf();
+        end_agents(&gateway)?;
         let folder = self.folder.path().to_path_buf();
         drop(self);
         for path in [pins, gateway, folder] {
@@ -102,6 +118,25 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Ends the agents in a namespace: the audience may have started another one.
+fn end_agents(ns: &Path) -> Result<()> {
+    let inode = fs::metadata(ns)?.ino();
+    let is_one = |process: &Path| {
+        let named = fs::read_link(process.join("exe")).is_ok_and(|exe| exe.file_name() == Some("sekimori".as_ref()));
+        named && fs::metadata(process.join("ns/net")).is_ok_and(|net| net.ino() == inode)
+    };
+    let processes = || -> Result<Vec<PathBuf>> {
+        Ok(fs::read_dir("/proc")?.flatten().map(|entry| entry.path()).filter(|process| is_one(process)).collect())
+    };
+    for process in processes()? {
+        let number = process.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        // It may have ended by itself.
+        kill(Pid::from_raw(number.context("a process without a number")?), Signal::SIGTERM).ok();
+    }
+    // One that is our own child is a zombie until somebody waits for it, and has no program any more.
+    tool::until("the agents to end", Duration::from_secs(20), || Ok(processes()?.is_empty().then_some(())))
 }
 
 fn serve(town: &Town) -> Result<Vec<Server>> {
