@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
@@ -20,6 +20,7 @@ use super::{
     clock,
     fault::Fault,
     keeper::{Keeper, report},
+    state,
 };
 use crate::{
     dataplane::{self, maps::ViewAt},
@@ -361,8 +362,7 @@ impl Out<'_> {
 
 /// The kernel's name of this boot; zero if it has none, which no record has.
 fn boot_id() -> [u8; 16] {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let digits: String = state::boot_id().chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
 }
 
