@@ -20,6 +20,8 @@ mod proof;
 mod scene;
 #[path = "cutoff/second_person.rs"]
 mod second_person;
+#[path = "cutoff/slips.rs"]
+mod slips;
 #[path = "cutoff/staged.rs"]
 mod staged;
 #[path = "cutoff/times.rs"]

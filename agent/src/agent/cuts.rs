@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,7 +11,6 @@ use serde_json::json;
 use super::{
     by_hand,
     clock::{self, seconds},
-    evaluator::instant,
     fault::Fault,
     keeper::{Caller, Keeper, report},
 };
@@ -29,6 +28,9 @@ use crate::{
 /// Longest a cut may be asked to last.
 pub(super) const MAX_SECONDS: u64 = 3_650 * 86_400;
 
+/// Longest that people may have taken for a drill, from its start to the command.
+const LONGEST_DRILL: SignedDuration = SignedDuration::from_hours(12);
+
 /// What became of one object.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectDone {
@@ -41,7 +43,7 @@ pub struct ObjectDone {
     pub in_force: bool,
     /// `drop`, `flush` or `link`.
     pub level: Level,
-    /// When it lifts itself, RFC 3339.
+    /// When it lifts itself, RFC 3339 with the offset of the policy's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Conversations forgotten.
@@ -97,17 +99,19 @@ impl Keeper {
     /// Cuts objects off, all or none. `thrown`: what was done before anybody asked the instance.
     pub fn cutoff(&mut self, ask: CutoffAsk, thrown: Option<Thrown>, caller: &Caller) -> Reply {
         let lang = caller.lang;
-        let wish = match self.wish(&ask, lang) {
-            Ok(wish) => wish,
-            Err(reply) => {
-                self.unthrow(thrown);
-                return reply;
-            }
-        };
-        let cuts = match self.cuts_of(&wish, &ask, caller) {
-            Ok(cuts) => cuts,
-            Err(reply) => {
-                self.unthrow(thrown);
+        let checked = self.wish(&ask, lang).and_then(|wish| Ok((self.cuts_of(&wish, &ask, caller)?, wish)));
+        let (cuts, wish) = match checked {
+            Ok(checked) => checked,
+            Err(mut reply) => {
+                // Thrown before the instance was opened, it was found there like any other cut, and is kept: what was cut by
+                // somebody else in the meantime must not be lifted by a slip.
+                let kept = !self.agent_running && thrown.is_some();
+                let undone = self.unthrow(thrown) && !kept;
+                // Whoever is frightened must not take a message for a success, nor a cut for none.
+                if let Some(problem) = reply.error.as_mut().filter(|_| !ask.drill) {
+                    let and = if undone { text::and_nothing_cut } else { text::and_perhaps_cut };
+                    problem.message = and(lang, &problem.message);
+                }
                 return reply;
             }
         };
@@ -176,7 +180,13 @@ impl Keeper {
             thrown.as_ref().map(|thrown| json!({ "switched_at": micros(thrown.at), "switch_us": thrown.micros }));
         match self.write_record(Draft { reason: Some(ask.reason.clone()), details, ..draft }) {
             Some(why) => wrong.push(why),
-            None => self.mark_recorded(&wish.objects),
+            None => {
+                self.mark_recorded(&wish.objects);
+                // Nobody writes again: the next command would take it for one that nobody knows of.
+                if !self.agent_running {
+                    wrong.extend(self.cut_store.save(&self.overlay).err().map(|error| error.to_string()));
+                }
+            }
         }
         self.end_requests();
 
@@ -184,6 +194,13 @@ impl Keeper {
         let proof = self.prove(&wish.objects, &counts, thrown.as_ref(), lang);
         wrong.extend(self.record_proof(&names, ask.level, &proof, caller));
         let mut notes = self.limits_of(ask.level, &wish.objects, lang);
+        let zone = self.zone();
+        if let (Some(written), Some(End::At(until))) = (&ask.until, &wish.until)
+            && dates::read(written, &zone).is_none()
+            && until.to_zoned(zone.clone()).date() != now.wall.to_zoned(zone.clone()).date()
+        {
+            notes.push(text::cut_until_tomorrow(lang, written));
+        }
         if !self.agent_running {
             notes.push(text::cut_without_agent(lang));
         }
@@ -198,7 +215,7 @@ impl Keeper {
                 done: if *placed == Placed::New { "cut" } else { "cut_again" }.to_owned(),
                 in_force: in_force(object),
                 level: cut.map_or(ask.level, |cut| cut.level),
-                until: cut.and_then(|cut| cut.until.as_ref()).map(|end| seconds(end.wall(&now))),
+                until: cut.and_then(|cut| cut.until.as_ref()).map(|end| dates::local(end.wall(&now), &zone)),
                 forgotten: *forgotten,
                 links: cut.map(|cut| cut.links.clone()).unwrap_or_default(),
             }
@@ -280,13 +297,14 @@ impl Keeper {
         known.and_then(|()| resolve::covers(object, policy)).map_err(|unknown| Reply::usage(unknown.text(lang)))
     }
 
-    /// The instance refuses what was thrown.
-    pub(super) fn unthrow(&mut self, thrown: Option<Thrown>) {
-        if let Some(thrown) = thrown {
-            self.switch.noted(&thrown);
-            let written = self.write_cut().map(drop);
-            self.faults.track(written, |why| Fault::State("cut-off", why));
-        }
+    /// The instance refuses what was thrown. Whether that is undone.
+    pub(super) fn unthrow(&mut self, thrown: Option<Thrown>) -> bool {
+        let Some(thrown) = thrown else { return true };
+        self.switch.noted(&thrown);
+        let written = self.write_cut().map(drop);
+        let undone = written.is_ok();
+        self.faults.track(written, |why| Fault::State("cut-off", why));
+        undone
     }
 
     pub(super) fn draft(&self, caller: &Caller, action: Action, names: &[String], result: Outcome) -> Draft {
@@ -321,6 +339,11 @@ impl Keeper {
     fn drill(&mut self, ask: &CutoffAsk, cuts: &[Cut], caller: &Caller) -> Reply {
         let lang = caller.lang;
         let now = clock::all();
+        let started = match ask.started.as_deref().map(|text| (text, self.started(text, now.wall))) {
+            None => None,
+            Some((_, Some(at))) => Some(now.wall.duration_since(at).as_secs()),
+            Some((text, None)) => return Reply::usage(text::cut_started_what(lang, text)),
+        };
         let mut steps = Vec::new();
         let mut time = |step: &str, began: Instant, problem: Option<String>| {
             steps.push(Step { step: step.to_owned(), ms: began.elapsed().as_secs_f64() * 1e3, problem });
@@ -348,11 +371,6 @@ impl Keeper {
         let proof = self.rehearse(&objects, &counts, lang);
         time("watch", began, proof.unverified.first().cloned());
 
-        let started = match ask.started.as_deref().map(|text| (text, self.started(text, now.wall))) {
-            None => None,
-            Some((_, Some(at))) => Some(now.wall.duration_since(at).as_secs()),
-            Some((text, None)) => return Reply::usage(text::cut_started_what(lang, text)),
-        };
         let good = steps.iter().all(|step| step.problem.is_none());
         let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
         let message = if good { "everything would have worked" } else { "something would NOT have worked" };
@@ -398,14 +416,11 @@ impl Keeper {
         reply
     }
 
-    /// When people were told: an instant, or a time of today.
+    /// When people were told: an instant, or the last such time of day; not to come, and not so long ago that it is a slip.
     fn started(&self, text: &str, now: Timestamp) -> Option<Timestamp> {
         let zone = self.zone();
-        let at = instant(text, &zone).or_else(|| {
-            let time: jiff::civil::Time = text.parse().ok()?;
-            Some(now.to_zoned(zone).with().time(time).build().ok()?.timestamp())
-        })?;
-        (at <= now).then_some(at)
+        let at = dates::read(text, &zone).or_else(|| dates::last(dates::read_time(text)?, now, &zone))?;
+        (at <= now && now.duration_since(at) <= LONGEST_DRILL).then_some(at)
     }
 
     /// Looks at cuts again: of these objects, or of all.
@@ -416,9 +431,7 @@ impl Keeper {
             Err(error) => return Reply::usage(error.text(lang)),
         };
         if let Some(absent) = asked.iter().find(|object| !self.overlay.cuts.iter().any(|cut| cut.object.is(object))) {
-            let others = self.others(&[]);
-            let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
-            return Reply::refused(text::restore_absent(lang, absent, list));
+            return self.not_cut(absent, lang);
         }
         if asked.is_empty() {
             asked = self.overlay.cuts.iter().map(|cut| cut.object.clone()).collect();

@@ -322,6 +322,10 @@ impl Keeper {
     fn keep_what_is_cut(&mut self) {
         let Ok(dataplane) = self.dataplane.as_ref() else { return };
         if !dataplane.adopted() {
+            // Its counters begin at nothing.
+            for cut in &mut self.overlay.cuts {
+                (cut.refused_before, cut.probed) = Default::default();
+            }
             return;
         }
         match self.switch.begin() {

@@ -37,6 +37,9 @@ pub struct PlanDone {
     pub done: String,
     /// Which.
     pub plan: PlanRow,
+    /// What else to know, in the reader's language.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What to tell the people concerned, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
@@ -84,6 +87,10 @@ impl Keeper {
             state: PlanState::Pending,
             why: None,
         };
+        let beside: Vec<&Plan> = self.plans.open().filter(|other| other.overlaps(&plan)).collect();
+        let notes =
+            beside.iter().map(|other| text::plan_overlaps(lang, other.number, self.plan_row(other, lang).period));
+        let notes = notes.collect();
         let full = || Reply::refused(text::plan_full(lang, MAX_PLANS));
         let plan = plans.add(plan).cloned().ok_or_else(full)?;
         self.keep_plans(plans).map_err(fail)?;
@@ -97,6 +104,7 @@ impl Keeper {
         let mut reply = Reply::done(PlanDone {
             done: "planned".into(),
             plan: self.plan_row(&plan, lang),
+            notes,
             notice,
             notice_file: None,
         });
@@ -109,9 +117,8 @@ impl Keeper {
 
     /// From when until when.
     fn times(&self, ask: &PlanAsk, now: Timestamp, lang: Lang) -> Result<(Timestamp, Option<Timestamp>), Reply> {
-        let zone = self.zone();
         let longest = SignedDuration::from_secs(i64::try_from(MAX_SECONDS).unwrap_or(i64::MAX));
-        let at = dates::read(&ask.at, &zone).ok_or_else(|| Reply::usage(text::plan_at_what(lang, &ask.at)))?;
+        let at = self.until(&ask.at, now).ok_or_else(|| Reply::usage(text::plan_at_what(lang, &ask.at)))?;
         if at <= now {
             return Err(Reply::usage(text::plan_at_past(lang, &ask.at)));
         }
@@ -155,7 +162,13 @@ impl Keeper {
         let result = Outcome { ok: true, message: format!("{message}: {}", self.window(&plan)) };
         let unrecorded = self.note_plan(caller, Action::Unplan, &plan, reason, result, json!({}));
         let row = self.plan_row(&plan, lang);
-        let mut reply = Reply::done(PlanDone { done: "taken_back".into(), plan: row, notice: None, notice_file: None });
+        let mut reply = Reply::done(PlanDone {
+            done: "taken_back".into(),
+            plan: row,
+            notes: Vec::new(),
+            notice: None,
+            notice_file: None,
+        });
         if let Some(why) = unrecorded {
             reply.exit = 1;
             reply.error = Reply::problem(1, "unrecorded", text::unplan_unrecorded(lang, why)).error;

@@ -100,6 +100,7 @@ impl Keeper {
         }
         Proof {
             proven: cut && unverified.is_empty(),
+            management_open: !self.management_open(objects).is_empty(),
             switched_at: thrown.map(|thrown| micros(thrown.at)),
             switch_us: thrown.map(|thrown| thrown.micros),
             settled_ms: settled.ok().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
@@ -215,16 +216,15 @@ impl Keeper {
             Object::Host { .. } => Some((prefixes_of(&cut.covers), macs_of(&cut.covers))),
             _ => None,
         };
-        match listed {
+        let (packets, bytes) = match listed {
             Some((prefixes, macs)) => {
                 let refused = self.switch.refused(&prefixes, &macs).unwrap_or_default();
                 (refused.packets, refused.bytes)
             }
-            None => {
-                let (packets, bytes) = self.refused_as_net(&cut.object, counters);
-                (packets.saturating_sub(cut.refused_before.0), bytes.saturating_sub(cut.refused_before.1))
-            }
-        }
+            None => self.refused_as_net(&cut.object, counters),
+        };
+        let (before, probed) = (cut.refused_before, cut.probed);
+        (packets.saturating_sub(before.0 + probed.0), bytes.saturating_sub(before.1 + probed.1))
     }
 
     /// Whether the tables have all that this cut asks for.
@@ -288,6 +288,7 @@ impl Keeper {
         if probes.is_empty() && names.iter().any(|name| link::is_up(name).unwrap_or(false)) {
             unverified.push(text::proof_no_probe(lang, object));
         }
+        let mut own = (0, 0);
         for probe in probes {
             // Both are dropped, and for the cut: what the policy refuses anyway proves nothing.
             let before = self.refused_as_cut();
@@ -299,12 +300,27 @@ impl Keeper {
                 Ok(dropped) => {
                     proof.probes += 2;
                     let dropped = dropped.iter().filter(|dropped| **dropped).count() as u64;
-                    proof.probes_dropped += dropped.min(self.refused_as_cut().saturating_sub(before));
+                    let dropped = dropped.min(self.refused_as_cut().saturating_sub(before));
+                    proof.probes_dropped += dropped;
+                    own = (own.0 + dropped, own.1 + dropped * probe.bytes());
                 }
                 Err(error) => unverified.push(report(&error)),
             }
         }
+        if let Some(cut) = known {
+            self.leave_out(cut, own, (proof.refused_packets, proof.refused_bytes));
+        }
         proof
+    }
+
+    /// Test packets are no evidence of anybody's trying: what this cut's counters have of them counts for nothing.
+    fn leave_out(&mut self, cut: &Cut, own: (u64, u64), before: (u64, u64)) {
+        // Where something else holds the object as well, that counted them.
+        let after = self.refused_since(cut, &self.refused_by_net());
+        let own = (own.0.min(after.0.saturating_sub(before.0)), own.1.min(after.1.saturating_sub(before.1)));
+        if let Some(cut) = self.overlay.cuts.iter_mut().find(|its| its.object.is(&cut.object)) {
+            cut.probed = (cut.probed.0 + own.0, cut.probed.1 + own.1);
+        }
     }
 
     /// Packets that any cut refused until now.
@@ -447,15 +463,20 @@ impl Keeper {
         if level == Level::Flush {
             notes.extend(objects.iter().filter(mac_only).map(|object| text::cut_flush_by_mac(lang, object)));
         }
-        if !self.overlay.cuts.iter().any(|cut| cut.including_management) {
-            let open =
-                self.config.management.iter().filter(|path| objects.iter().any(|object| self.touches(object, path)));
-            notes.extend(open.map(|path| {
-                let sources = path.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                text::cut_management_open(lang, &path.interface, sources, path.port)
-            }));
-        }
+        notes.extend(self.management_open(objects).into_iter().map(|path| {
+            let sources = path.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            text::cut_management_open(lang, &path.interface, sources, path.port)
+        }));
         notes
+    }
+
+    /// Management paths among what the objects name, that stay open.
+    fn management_open(&self, objects: &[Object]) -> Vec<&ManagementPath> {
+        if self.overlay.cuts.iter().any(|cut| cut.including_management) {
+            return Vec::new();
+        }
+        let within = |path: &&ManagementPath| objects.iter().any(|object| self.touches(object, path));
+        self.config.management.iter().filter(within).collect()
     }
 
     /// Whether somebody on this management path is among what the object names.

@@ -1,7 +1,7 @@
 //! Restoring, at once or in stages. What shall open is shown before; where the policy demands it, one person asks and another
 //! one confirms.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
 use sekimori_ebpf::abi::MAX_STAGED_SERVICES;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::{
         report::Waiting,
     },
     cli::text::{self, Lang},
-    cutoff::{Cut, First, Object, Overlay, Request, Stage, first, same_person, switch},
+    cutoff::{Cut, First, Object, Overlay, Request, Stage, dates, first, same_person, switch},
     record::{Action, Draft, Outcome},
 };
 
@@ -72,7 +72,7 @@ impl Keeper {
         if ask.dry_run {
             let notes = if second_person { vec![text::restore_two_people(lang)] } else { Vec::new() };
             return Reply::done(RestoreDone {
-                objects: lifting.gone.iter().map(|cut| object_done(cut, "cut")).collect(),
+                objects: lifting.gone.iter().map(|cut| object_done(cut, "cut", &self.zone())).collect(),
                 dry_run: true,
                 waiting: None,
                 first: lifting.list(),
@@ -135,9 +135,7 @@ impl Keeper {
         let mut gone = Vec::new();
         for object in &objects {
             let Some(cut) = left.lift(object) else {
-                let others = self.others(&[]);
-                let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
-                return Err(Reply::refused(text::restore_absent(lang, object, list)));
+                return Err(self.not_cut(object, lang));
             };
             gone.push(cut);
         }
@@ -208,7 +206,7 @@ impl Keeper {
         let others = self.others(&[]);
         let notes = if others.is_empty() { Vec::new() } else { vec![text::others_cut(lang, others.join(", "))] };
         let mut reply = Reply::done(RestoreDone {
-            objects: gone.iter().map(|cut| object_done(cut, done)).collect(),
+            objects: gone.iter().map(|cut| object_done(cut, done, &self.zone())).collect(),
             first: list_now,
             opens,
             notes,
@@ -251,7 +249,7 @@ impl Keeper {
             }
         };
         let request = Request::of(id, (&gone, first), reason, caller.actor.clone(), (seconds(now), expires));
-        let waiting = waiting(&request);
+        let waiting = waiting(&request, &self.zone());
         self.requests.push(request);
         if let Some(why) = self.keep_requests() {
             self.requests.retain(|request| request.id != id);
@@ -260,7 +258,7 @@ impl Keeper {
             return Reply::failed(text::request_failed(lang, list, why));
         }
         let mut reply = Reply::done(RestoreDone {
-            objects: gone.iter().map(|cut| object_done(cut, "waiting")).collect(),
+            objects: gone.iter().map(|cut| object_done(cut, "waiting", &self.zone())).collect(),
             waiting: Some(waiting),
             first: list_then,
             opens,
@@ -316,7 +314,7 @@ impl Keeper {
     pub(super) fn waiting_for(&self, object: &Object, now: Timestamp) -> Vec<Waiting> {
         let about = |request: &&Request| request.cuts.iter().any(|seen| seen.object.is(object));
         let live = |request: &&Request| request.stands(&self.overlay) && !request.is_over(now);
-        self.requests.iter().filter(about).filter(live).map(waiting).collect()
+        self.requests.iter().filter(about).filter(live).map(|request| waiting(request, &self.zone())).collect()
     }
 
     /// Fewer cuts: on disk first, so that a crash in between leaves the cut in force and a reboot does not bring it back.
@@ -346,6 +344,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// There is nothing to restore, or to look at.
+    pub(super) fn not_cut(&self, object: &Object, lang: Lang) -> Reply {
+        let others = self.others(&[]);
+        let list = if others.is_empty() { text::nothing(lang) } else { others.join(", ") };
+        let mut why = text::restore_absent(lang, object, list);
+        if self.overlay.cuts.iter().any(|cut| cut.object == Object::All) {
+            why.push_str(&text::restore_absent_all(lang));
+        }
+        Reply::refused(why)
+    }
+
     /// What passes again, and what stays shut for another reason.
     fn what_opens(&self, gone: &[Cut], left: &Overlay, lang: Lang) -> Vec<String> {
         let mut opens = Vec::new();
@@ -353,6 +362,10 @@ impl Keeper {
             let object = &cut.object;
             if left.cuts.iter().any(|cut| cut.object == Object::All) {
                 opens.push(text::restore_still_all(lang, object));
+                continue;
+            }
+            if let Some(other) = left.cuts.iter().find(|other| !other.staged && other.holds(cut)) {
+                opens.push(text::restore_still_within(lang, object, &other.object));
                 continue;
             }
             let views = self.conversations(std::slice::from_ref(object)).concat().len();
@@ -384,26 +397,26 @@ fn names(cuts: &[Cut]) -> Vec<String> {
     cuts.iter().map(|cut| cut.object.to_string()).collect()
 }
 
-fn object_done(cut: &Cut, done: &str) -> ObjectDone {
+fn object_done(cut: &Cut, done: &str, zone: &TimeZone) -> ObjectDone {
     ObjectDone {
         object: cut.object.to_string(),
         done: done.to_owned(),
         in_force: done != "restored",
         level: cut.level,
         // What is restored needs no end any more.
-        until: cut.until.as_ref().filter(|_| done != "restored").map(|end| seconds(end.wall(&clock::all()))),
+        until: cut.until.as_ref().filter(|_| done != "restored").map(|end| dates::local(end.wall(&clock::all()), zone)),
         links: cut.links.clone(),
         forgotten: 0,
     }
 }
 
-fn waiting(request: &Request) -> Waiting {
+fn waiting(request: &Request, zone: &TimeZone) -> Waiting {
     Waiting {
         id: request.id,
         asked_by: request.asked_by.clone(),
         asked_at: request.asked_at.clone(),
         reason: request.reason.clone(),
         first: request.first.iter().map(ToString::to_string).collect(),
-        expires: seconds(request.expires),
+        expires: dates::local(request.expires, zone),
     }
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    clock::{all, seconds},
+    clock::all,
     detection::watched,
     keeper::{Keeper, report},
     timeouts::Timeouts,
@@ -12,6 +12,7 @@ use crate::dataplane::look::Look;
 use crate::{
     api::report::{Clock, Cutoff, FastWay, Guard, GuardHolds, Interface, Permission, Record, Revision, Status, Table},
     cli::text::{self, Lang},
+    cutoff::dates,
     dataplane::Dataplane,
     policy::model::{NetKind, Policy},
     record::clock,
@@ -165,7 +166,7 @@ impl Keeper {
         let number = |name: &str| self.numbers.as_ref().and_then(|numbers| numbers.net(name));
         let (_, unknown) = self.overlay.tables(number);
         let written = self.dataplane.is_ok();
-        let now = all();
+        let (now, zone) = (all(), self.zone());
         let age = |at: &str| at.parse::<Timestamp>().map_or(0, |at| now.wall.duration_since(at).as_secs().max(0));
         let counters = if self.overlay.cuts.is_empty() { Vec::new() } else { self.refused_by_net() };
         self.overlay
@@ -182,7 +183,7 @@ impl Keeper {
                     including_management: cut.including_management,
                     in_force: written && !unknown.contains(&cut.object),
                     level: cut.level,
-                    until: cut.until.as_ref().map(|end| seconds(end.wall(&now))),
+                    until: cut.until.as_ref().map(|end| dates::local(end.wall(&now), &zone)),
                     refused_packets,
                     refused_bytes,
                     first: self.first_of(cut),

@@ -212,10 +212,10 @@ pub struct Cutoff {
     /// How deep.
     #[serde(default)]
     pub level: Level,
-    /// When it lifts itself, RFC 3339.
+    /// When it lifts itself, RFC 3339 with the offset of the policy's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Packets refused since.
+    /// Packets refused since; test packets of proofs are not among them.
     #[serde(default)]
     pub refused_packets: u64,
     /// Their bytes.

@@ -514,7 +514,7 @@ pub struct Plan {
     /// `network NAME`, `zone NAME`, `host ADDR|MAC|DEVICE`, `prefix P`, `all`: one or more.
     #[arg(required = true, value_name = "OBJECT")]
     pub words: Vec<String>,
-    /// When: 2026-12-05T18:00 (local time of the policy), '2026-12-05 18:00', '令和8年12月5日 18時', or with an offset.
+    /// When: 18:00 (the next), 2026-12-05T18:00 (local time of the policy), '2026-12-05 18:00', '令和8年12月5日 18時', or with an offset.
     #[arg(long, value_name = "TIME")]
     pub at: String,
     /// For so long: 90s, 30m, 8h, 7d; else until somebody restores it.

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use ipnet::IpNet;
+
 use super::{
     args::{Cutoff, Restore},
     meaning::{Usage, Work, lasts, needs_reason},
@@ -17,7 +19,7 @@ use crate::{
         protocol::{Ask, ConfirmAsk, CutoffAsk, RestoreAsk},
         report,
     },
-    cutoff::{First, Level, Object, ObjectProof, Proof},
+    cutoff::{First, Level, Object, ObjectProof, Proof, object::HostName},
 };
 
 /// What a `cutoff` asks for.
@@ -33,12 +35,24 @@ pub(super) fn cutoff(cutoff: Cutoff, lang: Lang) -> Result<Work, Usage> {
         }
         _ => {}
     }
-    let objects = objects(&cutoff.words, lang)?;
+    let drill = cutoff.drill;
+    let ask = cut_now(cutoff, lang);
+    // Whoever is frightened must not take a message for a success.
+    let loud = |Usage(why): Usage| Usage(if drill { why } else { text::and_nothing_cut(lang, why) });
+    ask.map(|ask| Work::Ask(Ask::Cutoff(ask))).map_err(loud)
+}
+
+fn cut_now(cutoff: Cutoff, lang: Lang) -> Result<CutoffAsk, Usage> {
+    let objects = objects(&cutoff.words, lang).map_err(|Usage(why)| match &cutoff.reason {
+        // A reason of several words without quotes leaves its second word among the objects.
+        Some(reason) if cutoff.words.len() > 2 && !reason.contains(' ') => Usage(text::and_quotes(lang, why, reason)),
+        _ => Usage(why),
+    })?;
     if cutoff.including_management && objects != [Object::All] {
         return Err(Usage(text::management_only_all(lang)));
     }
     let duration = |text: String| lasts(&text).ok_or_else(|| Usage(text::cut_duration(lang, text)));
-    Ok(Work::Ask(Ask::Cutoff(CutoffAsk {
+    Ok(CutoffAsk {
         objects,
         reason: needs_reason(cutoff.reason, lang)?,
         level: cutoff.level,
@@ -47,7 +61,7 @@ pub(super) fn cutoff(cutoff: Cutoff, lang: Lang) -> Result<Work, Usage> {
         until: cutoff.until,
         drill: cutoff.drill,
         started: cutoff.started,
-    })))
+    })
 }
 
 /// What a `restore` asks for.
@@ -72,7 +86,6 @@ pub(super) fn restore(restore: Restore, lang: Lang) -> Result<Work, Usage> {
 
 /// Objects, each in two words but `all`.
 pub(super) fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {
-    let usage = || Usage(text::usage_object(lang, "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all"));
     let mut objects = Vec::new();
     let mut words = words.iter();
     while let Some(kind) = words.next() {
@@ -83,16 +96,28 @@ pub(super) fn objects(words: &[String], lang: Lang) -> Result<Vec<Object>, Usage
         if ["plan", "plans", "unplan"].contains(&kind.as_str()) {
             return Err(Usage(text::plan_first(lang, kind)));
         }
-        let name = words.next().ok_or_else(usage)?;
+        if !["network", "zone", "host", "prefix"].contains(&kind.as_str()) {
+            return Err(Usage(text::usage_object(lang, kind, meant(kind))));
+        }
+        let name = words.next().ok_or_else(|| Usage(text::usage_object_name(lang, kind)))?;
         objects.push(match kind.as_str() {
             "network" => Object::Network { name: name.clone() },
             "zone" => Object::Zone { name: name.clone() },
             "host" => Object::host(name).map_err(|error| Usage(error.text(lang)))?,
-            "prefix" => Object::prefix(name).map_err(|error| Usage(error.text(lang)))?,
-            _ => return Err(usage()),
+            _ => Object::prefix(name).map_err(|error| Usage(error.text(lang)))?,
         });
     }
-    if objects.is_empty() { Err(usage()) } else { Ok(objects) }
+    Ok(objects)
+}
+
+/// How a word that stands where a kind belongs would be written.
+fn meant(word: &str) -> String {
+    match (word.parse::<IpNet>(), HostName::read(word)) {
+        (Ok(_), _) => format!("prefix {word}"),
+        (_, Some(HostName::Device(_))) => format!("network {word} | zone {word} | host {word}"),
+        (_, Some(_)) => format!("host {word}"),
+        _ => "network NAME | zone NAME | host ADDR|MAC|DEVICE | prefix P | all".to_owned(),
+    }
 }
 
 /// What a cut-off did, and what was seen of it.
@@ -158,7 +183,8 @@ fn drill(out: &mut impl Write, done: &CutDone, lang: Lang) -> io::Result<()> {
 /// What was seen of cuts.
 pub(super) fn proof(out: &mut impl Write, proof: &Proof, lang: Lang) -> io::Result<()> {
     if proof.proven {
-        writeln!(out, "{}", text::proof_head(lang))?;
+        let head = if proof.management_open { text::proof_head_but_management } else { text::proof_head };
+        writeln!(out, "{}", head(lang))?;
     } else {
         writeln!(out, "{}", text::proof_not(lang))?;
         proof.unverified.iter().try_for_each(|line| writeln!(out, "  !! {line}"))?;

@@ -11,8 +11,7 @@ use super::{
 use crate::{
     agent::config::{self, Config},
     api::protocol::{Apply, Ask, GroupChange, PlanAsk, Question, TokenAsk},
-    cutoff::Object,
-    policy::words::Lasting,
+    cutoff::{Object, dates},
     tokens::Secret,
 };
 
@@ -169,9 +168,9 @@ pub(super) fn needs_reason(reason: Option<String>, lang: Lang) -> Result<String,
     reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| Usage(text::reason_needed(lang)))
 }
 
-/// Seconds, as `90s`, `30m`, `8h` or `7d`; up to ten years.
+/// Seconds, as `90s`, `30m`, `8h` or `7d`, or `90秒`, `30分`, `8時間`, `7日`; up to ten years.
 pub(super) fn lasts(text: &str) -> Option<u64> {
-    Lasting::read(text).map(|Lasting(seconds)| seconds)
+    dates::read_span(text)
 }
 
 fn hosts(names: &[String], lang: Lang) -> Result<Vec<Object>, Usage> {

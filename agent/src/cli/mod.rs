@@ -18,14 +18,32 @@ pub mod run;
 mod status;
 pub mod text;
 mod token;
+mod typed;
+
+use std::ffi::OsString;
 
 use clap::Parser;
 
+use self::text::Lang;
 use crate::api::protocol::Reply;
+
+/// What `clap` says of a command line it cannot read; and, where somebody meant to cut off, that it did not happen.
+fn unread(error: &clap::Error, given: &[OsString]) -> u8 {
+    // Nobody reads what cannot be written.
+    let _ = error.print();
+    if error.use_stderr() && given.iter().skip(1).any(|word| word == "cutoff") {
+        eprintln!("sekimori: {}", text::nothing_cut(Lang::from_environment()));
+    }
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
 
 /// Runs the command line of this process; its exit code.
 pub fn main() -> u8 {
-    let cli = args::Cli::parse();
+    let given = typed::meant(std::env::args_os());
+    let cli = match args::Cli::try_parse_from(&given) {
+        Ok(cli) => cli,
+        Err(error) => return unread(&error, &given),
+    };
     let format = cli.format;
     match meaning::mean(cli) {
         Ok(order) => run::run(order),

@@ -80,6 +80,7 @@ pub(super) fn done(out: &mut impl Write, done: &PlanDone, lang: Lang) -> io::Res
         _ => text::plan_gone,
     };
     writeln!(out, "{}", head(lang, row.number, row.objects.join(", "), &row.period))?;
+    done.notes.iter().try_for_each(|note| writeln!(out, "  ! {note}"))?;
     match (&done.notice, &done.notice_file) {
         (_, Some(file)) => writeln!(out, "{}", text::notice_written(lang, file)),
         (Some(notice), None) => {
@@ -163,6 +164,7 @@ mod tests {
         Reply::done(PlanDone {
             done: "planned".into(),
             plan: row(PlanState::Pending),
+            notes: Vec::new(),
             notice: Some(notice),
             notice_file: None,
         })

@@ -43,11 +43,13 @@ pub(super) fn list(out: &mut impl Write, lines: &[Line], lang: Lang) -> io::Resu
     if lines.is_empty() {
         return writeln!(out, "{}", text::records_none(lang));
     }
+    let mut unsure = false;
     for line in lines {
         match line {
             Line::Damaged { line, bytes, .. } => writeln!(out, "{}", text::record_damaged(lang, line, bytes))?,
             Line::Entry(entry) => {
                 let clock = if entry.clock_synchronised { "" } else { "?" };
+                unsure |= !entry.clock_synchronised;
                 let action = serde_json::to_value(entry.action).ok();
                 let action = action.as_ref().and_then(Value::as_str).unwrap_or("?").to_owned();
                 let mark = if entry.result.ok { "" } else { " FAILED:" };
@@ -65,7 +67,7 @@ pub(super) fn list(out: &mut impl Write, lines: &[Line], lang: Lang) -> io::Resu
             }
         }
     }
-    Ok(())
+    if unsure { writeln!(out, "{}", text::records_unsure(lang)) } else { Ok(()) }
 }
 
 /// One line, in full.

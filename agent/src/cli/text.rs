@@ -260,12 +260,14 @@ texts! {
     unknown_network(name, known) "no external network is called `{name}`; there are: {known}" "`{name}` という外部網はありません。登録されている外部網: {known}";
     unknown_zone(name, known) "no zone is called `{name}`; there are: {known}" "`{name}` という区域はありません。登録されている区域: {known}";
     unknown_device(name) "no device is called `{name}`; give its address or its MAC instead" "`{name}` という端末は登録されていません。アドレスまたはMACで指定してください";
+    perhaps(object) "; perhaps `{object}` is meant" "(`{object}` のことかもしれません)";
     prefix_host_bits(given, network, address) "`{given}` is not a network address: write `{network}` for the network, or `{address}` for that one address" "`{given}` はネットワークアドレスではありません。ネットワーク全体なら `{network}`、その1台なら `{address}` と書いてください";
     no_prefix(text) "`{text}` is not a prefix; write it like 203.0.113.0/24 or 2001:db8::/32" "`{text}` はアドレス範囲ではありません。203.0.113.0/24 や 2001:db8::/32 のように指定してください";
     no_host(text) "`{text}` is not an address, a MAC or a device name; write 192.168.10.17, 02:00:00:00:10:17 or the name in the policy"
         "`{text}` はアドレスでもMACでも端末名でもありません。192.168.10.17、02:00:00:00:10:17 または方針にある名前で指定してください";
     covers_everything(text) "`{text}` covers every address; use `cutoff all`" "`{text}` は全アドレスを含みます。`cutoff all` を使用してください";
-    usage_object(known) "say what: {known}" "対象を指定してください: {known}";
+    usage_object(word, meant) "`{word}` is not network, zone, host, prefix or all; write: {meant}" "`{word}` は対象の指定として読めません。次のように書いてください: {meant}";
+    usage_object_name(kind) "`{kind}` needs a name behind it" "`{kind}` の後に名前を書いてください";
     failed_at(what) "failed: {what}" "失敗: {what}";
 }
 

@@ -6,7 +6,10 @@ use jiff::{
     tz::TimeZone,
 };
 
-use crate::cli::text::{self, Lang};
+use crate::{
+    cli::text::{self, Lang},
+    policy::words::Lasting,
+};
 
 /// Eras by their first day, the newest first. Before the oldest a year is written as in the West.
 const ERAS: [(Date, &str); 2] = [(date(2019, 5, 1), "令和"), (date(1989, 1, 8), "平成")];
@@ -27,17 +30,27 @@ pub fn read(text: &str, zone: &TimeZone) -> Option<Timestamp> {
 /// A time of day as written: `18:00`, `18時`, `18時30分`, `18時半`.
 pub fn read_time(text: &str) -> Option<Time> {
     let text: String = text.trim().chars().map(narrow).collect();
-    text.parse().ok().or_else(|| clock(&text))
+    // The parser takes whole dates for times as well.
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') && text.contains(':');
+    if plain { text.parse().ok() } else { clock(&text) }
 }
 
 /// What an input method writes wide, as ASCII has it.
-fn narrow(wide: char) -> char {
+pub fn narrow(wide: char) -> char {
     match wide {
         '\u{3000}' => ' ',
         // Full-width forms stand in the order of ASCII.
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(wide) - 0xfee0).unwrap_or(wide),
         other => other,
     }
+}
+
+/// A span as written, in seconds: `90s`, `30m`, `8h`, `7d`, or `90秒`, `30分`, `8時間`, `7日`; up to ten years.
+pub fn read_span(text: &str) -> Option<u64> {
+    let text: String = text.chars().map(narrow).filter(|letter| *letter != ' ').collect();
+    let units = [("秒間", "s"), ("秒", "s"), ("分間", "m"), ("分", "m"), ("時間", "h"), ("日間", "d"), ("日", "d")];
+    let written = units.iter().find_map(|(ja, en)| Some(format!("{}{en}", text.strip_suffix(ja)?)));
+    Lasting::read(&written.unwrap_or(text)).map(|Lasting(seconds)| seconds)
 }
 
 fn japanese(text: &str) -> Option<DateTime> {
@@ -157,6 +170,15 @@ pub fn next(of_day: Time, after: Timestamp, zone: &TimeZone) -> Option<Timestamp
     Some(next.timestamp())
 }
 
+/// The last such time of day that has been.
+pub fn last(of_day: Time, before: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let here = before.to_zoned(zone.clone());
+    let today = here.with().time(of_day).build().ok()?;
+    let last =
+        if today.timestamp() <= before { today } else { today.yesterday().ok()?.with().time(of_day).build().ok()? };
+    Some(last.timestamp())
+}
+
 /// RFC 3339 with the offset of the zone: for programs, and for people who live there.
 pub fn local(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
@@ -234,10 +256,33 @@ mod tests {
         assert_eq!(read_time("20:00"), Some(time(20, 0, 0, 0)));
         assert_eq!(read_time("8時半"), Some(time(8, 30, 0, 0)));
         assert_eq!(read_time("20時05分"), Some(time(20, 5, 0, 0)));
-        assert_eq!(read_time("soon"), None);
+        for text in ["soon", "2026-13", "2026-12-05T18:00", "20", "20:00+09:00"] {
+            assert_eq!(read_time(text), None, "{text}");
+        }
         let noon = at("2026-12-05T03:00:00Z");
         assert_eq!(next(time(18, 0, 0, 0), noon, &tokyo()), Some(at("2026-12-05T09:00:00Z")));
         assert_eq!(next(time(12, 0, 0, 0), noon, &tokyo()), Some(at("2026-12-06T03:00:00Z")), "that very time is over");
+        assert_eq!(last(time(12, 0, 0, 0), noon, &tokyo()), Some(noon), "that very time has been");
+        assert_eq!(last(time(12, 1, 0, 0), noon, &tokyo()), Some(at("2026-12-04T03:01:00Z")));
+    }
+
+    #[test]
+    fn spans_in_both_languages() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("２ｈ", 7_200),
+            ("90秒", 90),
+            ("30分", 1_800),
+            ("30分間", 1_800),
+            ("2時間", 7_200),
+            ("２ 時間", 7_200),
+            ("7日間", 604_800),
+        ] {
+            assert_eq!(read_span(text), Some(seconds), "{text}");
+        }
+        for text in ["", "2", "時間", "2時", "2時間半", "-2時間", "0分", "20000日", "2h分"] {
+            assert_eq!(read_span(text), None, "{text}");
+        }
     }
 
     #[test]

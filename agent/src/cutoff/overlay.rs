@@ -75,6 +75,9 @@ pub struct Cut {
     /// What the network's counters had refused before, packets and bytes.
     #[serde(default)]
     pub refused_before: (u64, u64),
+    /// Test packets of proofs among what was refused since, packets and bytes.
+    #[serde(default)]
+    pub probed: (u64, u64),
     /// The line of the record that says so was written.
     #[serde(default)]
     pub recorded: bool,
@@ -118,9 +121,30 @@ impl Cut {
             level: Level::Drop,
             until: None,
             refused_before: (0, 0),
+            probed: (0, 0),
             recorded: false,
             links: Vec::new(),
             staged: false,
+        }
+    }
+}
+
+impl Cut {
+    /// Whether it alone keeps the whole of another cut's machine or prefix shut: the same machine by another name, or a prefix
+    /// around it.
+    pub fn holds(&self, other: &Self) -> bool {
+        let its = &other.covers;
+        match (&self.object, &other.object) {
+            (Object::Prefix { prefix: own }, Object::Prefix { prefix }) => own.contains(prefix),
+            (Object::Prefix { prefix: own }, Object::Host { .. }) => {
+                !its.addresses.is_empty() && its.addresses.iter().all(|address| own.contains(address))
+            }
+            (Object::Host { .. }, Object::Host { .. }) => {
+                let own = &self.covers;
+                its.addresses.iter().all(|address| own.addresses.contains(address))
+                    && its.macs.iter().all(|mac| own.macs.contains(mac))
+            }
+            _ => false,
         }
     }
 }

@@ -47,6 +47,16 @@ pub struct Plan {
     pub why: Option<String>,
 }
 
+impl Plan {
+    /// Whether both cut the same object at one time.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let before = |until: Option<Timestamp>, at: Timestamp| until.is_some_and(|until| until <= at);
+        self.objects.iter().any(|object| other.objects.iter().any(|its| its.is(object)))
+            && !before(self.until, other.at)
+            && !before(other.until, self.at)
+    }
+}
+
 /// How a plan stands. One that was carried out is a cut-off, and no plan any more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -215,6 +225,22 @@ mod tests {
         assert_eq!(due("2026-12-05T09:00:00Z"), [2]);
         assert_eq!(due("2026-12-07T00:00:00Z"), [2, 4, 1]);
         assert_eq!((plans.count(PlanState::Pending), plans.count(PlanState::Missed)), (3, 1));
+    }
+
+    #[test]
+    fn plans_overlap_if_one_object_is_cut_by_both_at_one_time() {
+        let of = |at: &str, until: Option<&str>| Plan { until: until.map(|text| text.parse().unwrap()), ..plan(at) };
+        let evening = of("2026-12-05T09:00:00Z", Some("2026-12-05T11:00:00Z"));
+        for (other, overlaps) in [
+            (of("2026-12-05T10:00:00Z", Some("2026-12-05T12:00:00Z")), true),
+            (of("2026-12-05T11:00:00Z", Some("2026-12-05T12:00:00Z")), false),
+            (of("2026-12-05T08:00:00Z", Some("2026-12-05T09:00:00Z")), false),
+            (of("2026-12-01T00:00:00Z", None), true),
+            (of("2026-12-06T00:00:00Z", None), false),
+            (Plan { objects: vec![Object::All], ..evening.clone() }, false),
+        ] {
+            assert_eq!((evening.overlaps(&other), other.overlaps(&evening)), (overlaps, overlaps), "{other:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Proof {
     /// Everything below was looked at and is as it should be.
     pub proven: bool,
+    /// The management path is among what was named, and stays open.
+    #[serde(default)]
+    pub management_open: bool,
     /// When the last word was written, RFC 3339 UTC; `None` for a later verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switched_at: Option<String>,

@@ -8,42 +8,60 @@ use super::{
 };
 use crate::{
     cli::text::{self, Lang},
-    policy::model::{NetIndex, NetKind, Policy},
+    policy::{
+        model::{NetIndex, NetKind, Policy},
+        nearest::nearest,
+    },
 };
 
 /// A name that the policy does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unknown {
-    /// No such network.
-    Network {
-        /// As given.
-        name: String,
-        /// Those that exist.
-        known: String,
-    },
-    /// No such zone.
-    Zone {
-        /// As given.
-        name: String,
-        /// Those that exist.
-        known: String,
-    },
-    /// No such device.
-    Device {
-        /// As given.
-        name: String,
-    },
+pub struct Unknown {
+    what: Kind,
+    /// As given.
+    name: String,
+    /// Those that exist, where they are few.
+    known: String,
+    /// What was meant, perhaps, as on the command line.
+    meant: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Network,
+    Zone,
+    Device,
 }
 
 impl Unknown {
+    fn device(name: &str, policy: Option<&Policy>) -> Self {
+        let meant = policy.and_then(|policy| meant(name, policy));
+        Self { what: Kind::Device, name: name.to_owned(), known: String::new(), meant }
+    }
+
     /// For people.
     pub fn text(&self, lang: Lang) -> String {
-        match self {
-            Self::Network { name, known } => text::unknown_network(lang, name, known),
-            Self::Zone { name, known } => text::unknown_zone(lang, name, known),
-            Self::Device { name } => text::unknown_device(lang, name),
-        }
+        let unknown = match self.what {
+            Kind::Network => text::unknown_network(lang, &self.name, &self.known),
+            Kind::Zone => text::unknown_zone(lang, &self.name, &self.known),
+            Kind::Device => text::unknown_device(lang, &self.name),
+        };
+        let meant = self.meant.as_ref().map(|meant| text::perhaps(lang, meant)).unwrap_or_default();
+        unknown + &meant
     }
+}
+
+/// The object that somebody meant who wrote this name for another kind, or with a slip.
+fn meant(name: &str, policy: &Policy) -> Option<String> {
+    let nets = || policy.nets.iter().map(|net| &*net.name);
+    let devices = || policy.devices.iter().map(|device| &*device.name);
+    let same = |known: &&str| *known == name;
+    let found = nets().chain(devices()).find(same).or_else(|| nearest(name, nets().chain(devices())))?;
+    Some(match policy.nets.iter().find(|net| net.name == found) {
+        Some(net) if matches!(net.kind, NetKind::Zone { .. }) => format!("zone {found}"),
+        Some(_) => format!("network {found}"),
+        None => format!("host {found}"),
+    })
 }
 
 /// Addresses and MACs of the machine an object names; empty for other objects. A machine given by one address
@@ -54,7 +72,7 @@ pub fn covers(object: &Object, policy: Option<&Policy>) -> Result<Covers, Unknow
     };
     let devices = policy.map_or(&[][..], |policy| policy.devices.as_slice());
     let mut covers = Covers::default();
-    let host = HostName::read(name).ok_or_else(|| Unknown::Device { name: name.clone() })?;
+    let host = HostName::read(name).ok_or_else(|| Unknown::device(name, policy))?;
     match &host {
         HostName::Address(address) => covers.addresses.push(*address),
         HostName::Mac(mac) => covers.widen(&Covers::new(Vec::new(), [*mac])),
@@ -71,7 +89,7 @@ pub fn covers(object: &Object, policy: Option<&Policy>) -> Result<Covers, Unknow
         }
     }
     if covers == Covers::default() {
-        return Err(Unknown::Device { name: name.clone() });
+        return Err(Unknown::device(name, policy));
     }
     Ok(covers)
 }
@@ -82,15 +100,15 @@ pub fn exists(object: &Object, policy: &Policy) -> Result<(), Unknown> {
         policy.nets.iter().filter(move |net| matches!(net.kind, NetKind::Zone { .. }) == zones).map(|net| &*net.name)
     };
     let list = |zones| names(zones).collect::<Vec<_>>().join(", ");
-    match object {
-        Object::Network { name } if !names(false).any(|known| known == name) => {
-            Err(Unknown::Network { name: name.clone(), known: list(false) })
-        }
-        Object::Zone { name } if !names(true).any(|known| known == name) => {
-            Err(Unknown::Zone { name: name.clone(), known: list(true) })
-        }
-        _ => Ok(()),
+    let (what, name, zones) = match object {
+        Object::Network { name } => (Kind::Network, name, false),
+        Object::Zone { name } => (Kind::Zone, name, true),
+        Object::Host { .. } | Object::Prefix { .. } | Object::All => return Ok(()),
+    };
+    if names(zones).any(|known| known == name) {
+        return Ok(());
     }
+    Err(Unknown { what, name: name.clone(), known: list(zones), meant: meant(name, policy) })
 }
 
 /// Whether a host lives in the zone or network of this name, with all its addresses and registrations.

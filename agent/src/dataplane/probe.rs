@@ -31,6 +31,13 @@ pub struct Probe {
     pub mac: [u8; 6],
 }
 
+impl Probe {
+    /// Its length as it is counted.
+    pub fn bytes(&self) -> u64 {
+        frame(self, self.mac, NOBODY).len() as u64
+    }
+}
+
 /// A MAC nobody has.
 pub const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 

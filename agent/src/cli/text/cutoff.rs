@@ -5,14 +5,19 @@ use std::fmt::Display;
 use super::Lang;
 
 texts! {
+    nothing_cut() "NOTHING WAS CUT OFF by this command" "このコマンドでは何も遮断していません";
+    and_nothing_cut(why) "{why}. NOTHING WAS CUT OFF by this command" "{why}。このコマンドでは何も遮断していません";
+    and_perhaps_cut(why) "{why}. It may be cut off all the same; look at `sekimori cutoff list`" "{why}。それでも遮断された可能性があります。`sekimori cutoff list` で確認してください";
+    and_quotes(why, reason) "{why}; if it belongs to the reason, quote the whole of it: --reason \"{reason} …\"" "{why}。理由の続きなら、理由全体を引用符で囲んでください: --reason \"{reason} …\"";
     cut_how_many(limit) "name one to {limit} objects" "対象を1~{limit}件指定してください";
     cut_link_of_what(object) "--level link takes interfaces down, and {object} is not behind one of its own; cut its network or zone at this level, or {object} at level flush"
         "--level link はインターフェースを停止します。{object} には専用のインターフェースがありません。外部網・区域をこのレベルで遮断するか、{object} を flush で遮断してください";
     cut_until_past(text) "`{text}` is over; name a time to come" "`{text}` は過去の時刻です。これからの時刻を指定してください";
     cut_until_what(text) "`{text}` is not a time; write 17:30, 2026-12-01T17:30 or 2026-12-01T17:30:00+09:00" "`{text}` は時刻ではありません。17:30、2026-12-01T17:30、2026-12-01T17:30:00+09:00 のように指定してください";
-    cut_started_what(text) "--started `{text}` is not a time that has been; write 13:05 or 2026-12-01T13:05" "--started `{text}` は過去の時刻ではありません。13:05 または 2026-12-01T13:05 のように指定してください";
+    cut_until_tomorrow(text) "{text} of today is over: the cut ends tomorrow at that time" "本日の {text} は過ぎているため、明日のその時刻に復旧します";
+    cut_started_what(text) "--started `{text}` is no time of the last 12 hours; write 13:05 or 2026-12-01T13:05. No drill was done" "--started `{text}` は過去12時間以内の時刻ではありません。13:05 または 2026-12-01T13:05 のように指定してください。訓練は行っていません";
     cut_lasting() "say either --for DURATION (1 s to ten years) or --until TIME" "--for 期間(1秒~10年)か --until 時刻のどちらか一方を指定してください";
-    cut_duration(text) "`{text}` is not a duration; write 90s, 30m, 8h or 7d" "`{text}` は期間ではありません。90s、30m、8h、7d のように指定してください";
+    cut_duration(text) "`{text}` is not a duration; write 90s, 30m, 8h or 7d" "`{text}` は期間ではありません。30m、8h、7d、2時間 のように指定してください";
     cut_without_agent() "no agent runs: this command wrote the pinned tables itself; the agent takes the cut over when it is back, and only then does an end (--for, --until) restore by itself" "エージェントが停止中のため、この命令が表へ直接書き込みました。エージェントは復帰時に遮断を引き継ぎます。期限(--for、--until)による自動復旧もそれまで働きません";
     cut_management_open(interface, sources, port) "the management path stays open: {interface}, from {sources}, port {port}; only `all --including-management` closes it" "管理経路は開いたままです: {interface}、送信元 {sources}、ポート {port}(閉じるには `all --including-management`)";
     cut_nothing() "nothing is cut off" "遮断中のものはありません";
@@ -42,6 +47,7 @@ texts! {
     cut_list_until(until) " (until {until})" "({until} まで)";
 
     proof_head() "PROVEN: nothing passes" "確認済み: 何も通過していません";
+    proof_head_but_management() "PROVEN: nothing passes but the management path, which stays open" "確認済み: 管理経路(開いたまま)のほかは何も通過していません";
     proof_not() "NOT PROVEN; look at this:" "確認できません。次を調べてください:";
     proof_switched(at, us) "  switched at {at}, {us} us after the request came in" "  切替え時刻 {at}(要求の到着から{us}マイクロ秒)";
     proof_settled(ms) "  {ms} ms later no processor was still at a packet of before" "  {ms}ミリ秒後、切替え前のパケットを処理中のCPUなし";
@@ -84,5 +90,7 @@ texts! {
     restore_dry() "nothing was lifted; this is what a restore would do:" "何も解除していません。復旧すると次のようになります:";
     restore_opens(object, count) "  {object} passes again as the policy says; {count} conversation(s) may resume" "  {object} は方針どおり通信可能になります。{count}件の通信が再開できます";
     restore_opens_net(object, count, rules, views) "  {object} passes again by {count} rule(s): {rules}; {views} conversation(s) may resume" "  {object} は{count}件の規則で通信可能になります: {rules}。{views}件の通信が再開できます";
+    restore_still_within(object, other) "  {object} stays shut: {other} is still cut off and covers it, or names the same machine" "  {object} は開きません: これを含む、または同じ端末を指す {other} が遮断中です";
+    restore_absent_all() "; everything is cut off, which `sekimori restore all` ends" "。全体を遮断中です(`sekimori restore all` で復旧します)";
     restore_still_all(object) "  {object} stays shut: everything is cut off" "  {object} は全遮断中のため開きません";
 }

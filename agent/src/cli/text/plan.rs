@@ -6,6 +6,7 @@ use super::Lang;
 
 texts! {
     plan_made(number, objects, period) "plan {number}: {objects} will be cut off by the agent itself: {period}" "計画{number}: {objects} をエージェントが自動で遮断します: {period}";
+    plan_overlaps(number, period) "plan {number} cuts some of it off as well: {period}" "計画{number}と重なります: {period}";
     plan_gone(number, objects, period) "plan {number} is taken back: {objects} will not be cut off ({period}). Tell whoever was given notice of it" "計画{number}を取り消しました: {objects} は遮断しません({period})。周知済みの相手に連絡してください";
     plan_put_away(number, objects, period) "plan {number} is put away: {objects} was not cut off ({period})" "計画{number}を片付けました: {objects} は遮断されませんでした({period})";
     plan_line(number, period, objects, by, reason, extra) "  {number}  {period}  {objects}, by {by}: {reason}{extra}" "  {number}  {period}  {objects}、計画者 {by}: {reason}{extra}";
@@ -14,7 +15,7 @@ texts! {
     plan_line_urgent() " (urgent)" "(緊急)";
     plan_none() "nothing is planned" "計画はありません";
     h_plans() "planned" "計画中の遮断";
-    plan_at_what(text) "`{text}` is not a time; write 2026-12-05T18:00, '2026-12-05 18:00' or '令和8年12月5日 18時'" "`{text}` は時刻ではありません(曜日の誤りも含みます)。2026-12-05T18:00、'2026-12-05 18:00'、'令和8年12月5日 18時' のように指定してください";
+    plan_at_what(text) "`{text}` is not a time; write 18:00 (the next), 2026-12-05T18:00, '2026-12-05 18:00' or '令和8年12月5日 18時'" "`{text}` は時刻ではありません(曜日の誤りも含みます)。18:00(次のその時刻)、2026-12-05T18:00、'2026-12-05 18:00'、'令和8年12月5日 18時' のように指定してください";
     plan_at_past(text) "`{text}` is over; name a time to come, or cut off at once: sekimori cutoff OBJECT --reason …" "`{text}` は過去の時刻です。これからの時刻を指定するか、今すぐ遮断してください: sekimori cutoff 対象 --reason …";
     plan_at_far(text) "`{text}` is more than ten years ahead" "`{text}` は10年より先です";
     plan_until_what(text) "--until `{text}` is not a time; write 20:00, 2026-12-05T20:00 or '令和8年12月5日 20時'" "--until `{text}` は時刻ではありません。20:00、2026-12-05T20:00、'令和8年12月5日 20時' のように指定してください";

@@ -6,6 +6,7 @@ use super::Lang;
 
 texts! {
     records_action(name) "`{name}` is no action of the record; see the third column of `sekimori records`" "`{name}` という操作は記録にありません。`sekimori records` の3列目を参照してください";
+    records_unsure() "(a ? behind a time: the clock of the box was not synchronised then)" "(時刻の後の ? は、当時この装置の時計が同期していなかったことを示します)";
     records_whole(lines, first, last) "WHOLE: {lines} lines from {first} to {last}, numbered without a gap, each vouched for by the one after it" "完全です: {first} から {last} までの{lines}行。番号の欠落がなく、各行が次の行で裏付けられています";
     records_unchained(lines) "  the first {lines} are from a version that did not chain lines: nothing vouches for them one by one" "  最初の{lines}行は行の連鎖がない版の記録のため、個別には裏付けられません";
     records_head(number, hash) "  last line {number}, SHA-256 {hash}: written down on paper, it vouches for all" "  最終行 {number}、SHA-256 {hash}: 紙に控えておくと全体の証拠になります";
