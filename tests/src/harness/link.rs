@@ -17,6 +17,7 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressFlags},
         link::{InfoData, InfoVeth, LinkAttribute, LinkFlags},
+        neighbour::NeighbourState,
     },
 };
 
@@ -169,6 +170,27 @@ pub fn route(ns: &Ns, to: IpNet, via: impl Into<IpAddr>) -> Result<()> {
     };
     netlink(ns, async move |handle| Ok(handle.route().add(message).execute().await?))
         .with_context(|| format!("routing {to} by way of {via} in {}", ns.name()))
+}
+
+/// Forgets whom the interface knows, and whom it still asks for: an unanswered question is repeated with the address of whoever
+/// asked first.
+pub fn forget_neighbours(ns: &Ns, name: &str) -> Result<()> {
+    let index = index(ns, name)?;
+    netlink(ns, async move |handle| {
+        let mut known = handle.neighbours().get().execute();
+        while let Some(neighbour) = known.try_next().await? {
+            if neighbour.header.ifindex != index || neighbour.header.state == NeighbourState::Noarp {
+                continue;
+            }
+            match handle.neighbours().del(neighbour).execute().await {
+                // It went by itself in the meantime.
+                Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENOENT => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    })
+    .with_context(|| format!("forgetting the neighbours of {name} in {}", ns.name()))
 }
 
 /// The kernel's index of an interface.

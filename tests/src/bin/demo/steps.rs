@@ -123,6 +123,8 @@ fn strangers(teller: &Teller, stage: &Stage) -> Result<()> {
         "curl -sS -m 1 http://198.51.100.5/",
         Dropped(Reason::UnknownDevice),
     )?;
+    // It would go on asking for the gateway with its old address, which is another reason.
+    link::forget_neighbours(stranger.ns, HOST_INTERFACE)?;
     link::address(stranger.ns, HOST_INTERFACE, PC_017.v4, 32)?;
     let result = stranger.tries(
         teller,
