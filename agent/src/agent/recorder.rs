@@ -34,10 +34,14 @@ use crate::{
 
 /// A walk may take this part of a processor at most: the next one waits the longer.
 const PART: u32 = 50;
+/// When no rule opened a conversation for so many turns, only the end of one can be news ...
+const LATELY: u32 = 9;
+/// ... and that may wait for this many: a gate at night is not read over and over.
+const QUIET: u32 = 30;
 /// Lower than everything that judges or answers, not so low that a busy box keeps the instance's lock waiting for us.
 const NICE: libc::c_int = 10;
 /// Records handed on at a time: a walk over a million new conversations needs no room for all of them.
-const BATCH: usize = 8_192;
+const BATCH: usize = 4_096;
 /// Conversations that nobody answered get room at a rate that would fill the disk in so many days, and no faster after they
 /// used up what [`BURST`] saves: whoever scans or floods must not push out the memory of months.
 const UNANSWERED_DAYS: u64 = 30;
@@ -191,13 +195,17 @@ fn run(
     let mut writer = None;
     loop {
         let started = Instant::now();
-        let outcome = writer_of(&mut writer, folder, options, shared).and_then(|writer| writer.turn(keeper, shared));
+        let every = Duration::from_secs(options.every.into());
+        let outcome =
+            writer_of(&mut writer, folder, options, shared).and_then(|writer| writer.turn(keeper, shared, every));
         let took = started.elapsed();
         shared.update(|stats| {
             if let Some(writer) = &writer {
                 writer.stats(stats, shared);
+                if writer.walked.is_some_and(|walked| walked.at >= started) {
+                    stats.walk_seconds = took.as_secs_f64();
+                }
             }
-            stats.walk_seconds = took.as_secs_f64();
             stats.error = outcome.as_ref().err().cloned();
         });
         keeper.blocking_lock().track_flow_records(outcome);
@@ -207,7 +215,8 @@ fn run(
         }
     }
     if let Some(mut writer) = writer {
-        let last = writer.turn(keeper, shared).and_then(|()| writer.store.sync().map_err(|error| error.to_string()));
+        let turn = writer.turn(keeper, shared, Duration::ZERO);
+        let last = turn.and_then(|()| writer.store.sync().map_err(|error| error.to_string()));
         if let Err(error) = last {
             tracing::error!(error, "the last flow records");
         }
@@ -225,7 +234,8 @@ fn writer_of<'w>(
         let store = Store::open(folder, options.size).map_err(|error| error.to_string())?;
         let tracker = Tracker::new(store.walk(), boot_id());
         shared.update(|stats| store.stats(stats));
-        *writer = Some(Writer { store, tracker, allowance: Allowance::new(options.size, Instant::now()) });
+        let allowance = Allowance::new(options.size, Instant::now());
+        *writer = Some(Writer { store, tracker, allowance, walked: None });
     }
     writer.as_mut().ok_or_else(String::new)
 }
@@ -235,6 +245,31 @@ struct Writer {
     store: Store,
     tracker: Tracker,
     allowance: Allowance,
+    walked: Option<Walked>,
+}
+
+/// The last time the views were read, all of them.
+#[derive(Debug, Clone, Copy)]
+struct Walked {
+    at: Instant,
+    /// Conversations the rules had opened by then.
+    opened: u64,
+    /// When that was first so.
+    since: Instant,
+}
+
+impl Walked {
+    /// What a walk at `at` leaves behind.
+    fn next(before: Option<Self>, at: Instant, opened: u64) -> Self {
+        let since = before.filter(|before| before.opened == opened).map_or(at, |before| before.since);
+        Self { at, opened, since }
+    }
+
+    /// Whether the views can be left alone at `now`, with turns `every` apart.
+    fn rests(self, now: Instant, opened: u64, every: Duration) -> bool {
+        let ago = |then| now.saturating_duration_since(then);
+        opened == self.opened && ago(self.since) >= every * LATELY && ago(self.at) < every * QUIET
+    }
 }
 
 /// Room for records of conversations that nobody answered.
@@ -279,8 +314,8 @@ impl Allowance {
 }
 
 impl Writer {
-    /// One walk.
-    fn turn(&mut self, keeper: &Arc<Mutex<Keeper>>, shared: &Shared) -> Result<(), String> {
+    /// What is new. Turns are `every` apart; 0: this one must not rest.
+    fn turn(&mut self, keeper: &Arc<Mutex<Keeper>>, shared: &Shared, every: Duration) -> Result<(), String> {
         let told = keeper.blocking_lock().flow_scene();
         let Some(told) = told else { return Ok(()) };
         let Told { scene, options, exact } = told?;
@@ -295,16 +330,19 @@ impl Writer {
             problem: None,
         };
         let mut sink = |record| out.take(record, before);
-        let mut walking = self.tracker.begin(&scene, &mut sink);
-        let seen = dataplane::each_view(&options, |at, view| match at {
-            ViewAt::V4(key) => walking.see4(key, view),
-            ViewAt::V6(key) => walking.see6(key, view),
-        });
-        // Half a walk says nothing of what is over; the next one says it.
-        let offset = walking.walk().offset;
-        let walk = match &seen {
-            Ok(()) => walking.finish(),
-            Err(_) => before,
+        let offset = self.tracker.offset(&scene);
+        let (seen, walk) = if self.walked.is_some_and(|walked| walked.rests(Instant::now(), scene.opened, every)) {
+            (Ok(()), before)
+        } else {
+            let mut walking = self.tracker.begin(&scene, &mut sink);
+            let seen = dataplane::each_view(&options, |at, view| match at {
+                ViewAt::V4(key) => walking.see4(key, view),
+                ViewAt::V6(key) => walking.see6(key, view),
+            });
+            // Half a walk says nothing of what is over; the next one says it.
+            self.walked = seen.is_ok().then(|| Walked::next(self.walked, Instant::now(), scene.opened));
+            let walk = if seen.is_ok() { walking.finish() } else { before };
+            (seen, walk)
         };
         // Gathered first: whoever hands over events must not wait for the disk.
         let mut refused = Vec::new();
@@ -375,6 +413,25 @@ mod tests {
     fn a_boot_has_a_name() {
         assert_ne!(boot_id(), [0; 16]);
         assert_eq!(boot_id(), boot_id());
+    }
+
+    #[test]
+    fn views_are_left_alone_while_nothing_opens_and_not_for_ever() {
+        let every = Duration::from_secs(10);
+        let start = Instant::now();
+        let after = |turns: u32| start + every * turns;
+        let first = Walked::next(None, start, 7);
+        // What was just opened may be over any time.
+        assert!(!first.rests(after(LATELY - 1), 7, every));
+        let later = Walked::next(Some(first), after(LATELY), 7);
+        assert!(later.rests(after(LATELY), 7, every));
+        // Something opened; all counters began anew; the agent ends; it is long ago.
+        assert!(!later.rests(after(LATELY), 8, every));
+        assert!(!later.rests(after(LATELY), 0, every));
+        assert!(!later.rests(after(LATELY), 7, Duration::ZERO));
+        assert!(!later.rests(after(LATELY + QUIET), 7, every));
+        let news = Walked::next(Some(later), after(LATELY + 1), 8);
+        assert!(!news.rests(after(LATELY + 2), 8, every));
     }
 
     #[test]

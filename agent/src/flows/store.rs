@@ -25,8 +25,9 @@ use crate::record::durable;
 
 /// Name of the tail.
 pub const TAIL: &str = "tail.flows";
-/// Records that make a block.
-const BLOCK: usize = 32_768;
+/// Records that make a block. With the batch that makes it full they just fit a hash table of 32,768 places (at most 7/8 of them
+/// are used), which is what a busy agent keeps of memory.
+const BLOCK: usize = 24_576;
 /// Bytes of tail that make a block, however few records come of it.
 const TAIL_BYTES: u64 = 4 << 20;
 /// A file is at most this part of what all may take: so much goes at a time when room is needed.
@@ -423,7 +424,8 @@ impl Store {
             self.finish(&block)?;
             self.number += 1;
         }
-        self.open.clear();
+        // Its room goes as well: it may be night.
+        self.open = HashMap::new();
         self.began = Timestamp::now().as_millisecond();
         // Until it is empty its blocks have the number of one that exists, so nobody reads them.
         self.tail_stale = true;

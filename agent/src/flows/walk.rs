@@ -174,13 +174,18 @@ impl Tracker {
         self.missing.before + self.missing.most
     }
 
+    /// From `CLOCK_BOOTTIME` to Unix time, milliseconds. Kept as long as it is right to a second, so that one conversation has
+    /// one beginning.
+    pub fn offset(&self, scene: &Scene) -> i64 {
+        let actual = scene.wall - i64::try_from(scene.now / 1_000_000).unwrap_or(0);
+        let keep = self.before.at != 0 && actual.abs_diff(self.before.offset) < SLEW.unsigned_abs();
+        if keep { self.before.offset } else { actual }
+    }
+
     /// Begins a walk. Records go to `sink` as they are made.
     pub fn begin<'a>(&'a mut self, scene: &'a Scene, sink: &'a mut dyn FnMut(Record)) -> Walking<'a> {
         self.turn = self.turn.wrapping_add(1);
-        let actual = scene.wall - i64::try_from(scene.now / 1_000_000).unwrap_or(0);
-        // Kept as long as it is right to a second, so that one conversation has one beginning.
-        let keep = self.before.at != 0 && actual.abs_diff(self.before.offset) < SLEW.unsigned_abs();
-        let offset = if keep { self.before.offset } else { actual };
+        let offset = self.offset(scene);
         if self.revisions.first().is_none_or(|names| !Arc::ptr_eq(names, &scene.names)) {
             self.revisions.retain(|names| names.base != scene.names.base);
             self.revisions.insert(0, Arc::clone(&scene.names));
@@ -210,11 +215,6 @@ impl Tracker {
 }
 
 impl Walking<'_> {
-    /// Which walk this is, for the records' block.
-    pub fn walk(&self) -> Walk {
-        self.walk
-    }
-
     /// A view of IPv4.
     pub fn see4(&mut self, key: &ViewKey4, view: &View) {
         if let Some(mut live) = self.look(key.proto, view) {
