@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::IpAddr,
     os::{
         fd::{AsRawFd as _, FromRawFd as _},
-        unix::net::UnixStream,
+        unix::{net::UnixStream, process::CommandExt as _},
     },
     path::Path,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::time::{ClockId, clock_gettime};
+use sekimori_tests::harness::tool;
 
 use crate::{
     figure::Figure,
@@ -74,11 +76,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
         let said = sekimori.command(arguments, COMMAND)?;
         if said.ok() { Ok(()) } else { bail!("sekimori {}: {}{}", arguments.join(" "), said.out, said.err) }
     };
-    let cut = || -> Result<Duration> {
-        let issued = now()?;
-        say(&["cutoff", "network", "internet", "--reason", "benchmark"])?;
-        Ok(issued)
-    };
+    let cut = || started(sekimori.order(&["cutoff", "network", "internet", "--reason", "benchmark"])?);
     let socket = sekimori.socket();
     let connect = || connected(&socket);
     let restore = || say(&["restore", "network", "internet", "--reason", "benchmark"]);
@@ -97,9 +95,9 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Figure>> {
     let mut nft = Nft::new(gateway(&mut ruler, 1)?, NftHook::Conntrack)?;
     nft.load(&list, &mut ruler)?;
     let issue = |gateway: &Gateway, program: &str, arguments: &str| -> Result<Duration> {
-        let issued = now()?;
-        gateway.command(program, &arguments.split(' ').collect::<Vec<_>>())?;
-        Ok(issued)
+        let mut command = gateway.ns.command(program);
+        command.args(arguments.split(' '));
+        started(command)
     };
     for flood in [false, true] {
         let effort = Effort { times: peers_times, flood };
@@ -142,6 +140,25 @@ fn judged(figures: Vec<Figure>, most: f64) -> Vec<Figure> {
         if figure.what.contains("p99") { figure.target("C", Bound::Most(most)) } else { figure }
     };
     figures.into_iter().map(bound).collect()
+}
+
+/// Runs a command to its end; the order is given when its process becomes the command: what it takes to copy this one before
+/// is nobody's.
+fn started(mut command: Command) -> Result<Duration> {
+    let (mut told, tell) = std::io::pipe()?;
+    // SAFETY: reading a clock and writing to a pipe are plain system calls, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let at = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+            (&tell).write_all(&at.as_nanos().to_ne_bytes())
+        });
+    }
+    tool::must(&mut command, COMMAND)?;
+    // With it goes the pipe's other end.
+    drop(command);
+    let mut at = [0; 16];
+    told.read_exact(&mut at).context("the command did not say when it started")?;
+    Ok(Duration::from_nanos(u64::try_from(u128::from_ne_bytes(at))?))
 }
 
 /// Asks for the cut over the control socket; the order is given when `connect` has returned.

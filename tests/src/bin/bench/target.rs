@@ -72,7 +72,10 @@ pub(crate) fn judge(outcome: &Outcome) -> Vec<Target> {
     let mut targets = judge.targets;
     for figure in &outcome.figures {
         let Some((name, bound)) = figure.target else { continue };
-        targets.push(Target { name, what: figure.what.clone(), bound, verdict: bound.judge(figure.value) });
+        // A command of another subject may be measured under the same words.
+        let what =
+            if figure.subject == OURS { figure.what.clone() } else { format!("{}: {}", figure.subject, figure.what) };
+        targets.push(Target { name, what, bound, verdict: bound.judge(figure.value) });
     }
     // Numbers in order: T2 before T10.
     targets.sort_by_key(|target| target.name.trim_start_matches(['T', 'D']).parse::<u32>().unwrap_or(u32::MAX));

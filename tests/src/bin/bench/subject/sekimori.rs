@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -117,9 +118,14 @@ impl Sekimori {
 
     /// Runs the command line against this instance.
     pub(crate) fn command(&self, arguments: &[&str], within: Duration) -> Result<tool::Said> {
+        tool::run(&mut self.order(arguments)?, within)
+    }
+
+    /// The command line against this instance, to be run.
+    pub(crate) fn order(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = self.gateway.ns.command(program()?);
         command.args(arguments).env("SEKIMORI_CONFIG", self.agent.config_path()).env("LANG", "C.UTF-8");
-        tool::run(&mut command, within)
+        Ok(command)
     }
 }
 
