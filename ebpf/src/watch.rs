@@ -98,7 +98,8 @@ fn report(packet: &Packet, sight: &Sight, reason: u32) -> u32 {
         refused: sight.refused,
         until: sight.until,
         ethertype: packet.ethertype,
-        pad: [0; 6],
+        still: sight.still as u8,
+        pad: [0; 5],
     });
     entry.submit(0);
     1

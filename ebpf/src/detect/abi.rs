@@ -417,8 +417,10 @@ pub struct Detection {
     pub until: u64,
     /// EtherType.
     pub ethertype: u16,
+    /// 1: nothing was seen in this packet; an earlier block of this detector refuses it.
+    pub still: u8,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 5],
 }
 
 /// Bytes of each packet kept as evidence.

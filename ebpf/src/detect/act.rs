@@ -113,6 +113,7 @@ pub(super) fn still<T: Watch>(
         return reason;
     }
     host.refused += 1;
+    sight.still = 1;
     sight.detector = host.blamed;
     sight.action = watched.thresholds[index(host.blamed)].action;
     tell(host, packet, sight);
@@ -165,6 +166,10 @@ pub(super) fn act<T: Watch>(
     }
     if sight.action == ACTION_THROTTLE {
         return refused(reason, Reason::Throttled);
+    }
+    // Who is in quarantine has what stands in for it, and keeps what quarantine permits.
+    if sight.action == ACTION_QUARANTINE && reason == Reason::Quarantined as u32 {
+        return reason;
     }
     // Of a crowd everything is never blocked: those who come into it are not those who did it.
     let block = if sight.action == ACTION_QUARANTINE && sight.shared == 0 { block::ALL } else { kind(sight.detector) };

@@ -58,8 +58,8 @@ pub struct Sight {
     pub weight: u32,
     /// 1: the state is that of many hosts, none of whom can be named.
     pub shared: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 1: nothing was seen in this packet; an earlier block refuses it.
+    pub still: u32,
     /// Bits of the detectors the sender is exempt from.
     pub spared: u64,
 }
@@ -96,6 +96,7 @@ pub fn attempt<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight, reason:
     sight.why = 0;
     sight.weight = 0;
     sight.shared = 0;
+    sight.still = 0;
     let whose = tables.whose(packet, sight, reason);
     if whose == host::UNWATCHED {
         return reason;
@@ -167,7 +168,7 @@ pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
     }
     if !own.is_null() {
         // SAFETY: as above.
-        return signs::answered(tables, unsafe { &mut *own }, packet, watched, lines);
+        return signs::answered(tables, unsafe { &mut *own }, packet, lines);
     }
     // Whoever shares a state shares its answers; which one it is, only the contact itself tells.
     let key = HostKey { addr: crate::abi::quarantine_mac(&packet.dst_mac), net: packet.net as u32 };
@@ -175,7 +176,7 @@ pub fn heard<T: Watch>(tables: &T, packet: &Packet, sight: &mut Sight) {
         let shared = tables.host(&key);
         if !shared.is_null() {
             // SAFETY: as above.
-            signs::answered(tables, unsafe { &mut *shared }, packet, watched, lines);
+            signs::answered(tables, unsafe { &mut *shared }, packet, lines);
         }
     }
 }

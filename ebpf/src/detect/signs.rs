@@ -56,6 +56,9 @@ pub(super) fn look<T: Watch>(
     if packet.frag != FRAG_NONE || counted {
         floods(tables, host, packet, watched, sight, reason);
     }
+    if completes(packet, reason) {
+        pace::refund(&mut host.paces[paces::SYN], &watched.thresholds[Detector::SynFlood as usize]);
+    }
     if long_question(packet) {
         dns(host, packet, watched, sight);
     }
@@ -86,6 +89,15 @@ pub(super) fn look<T: Watch>(
     if known == Known::New && !refuses(sight) {
         contact(tables, host, packet, watched, sight, reason, &Whither { service, line, lines });
     }
+}
+
+/// The third segment of a handshake. The answer alone shows nothing: floods are answered until the victim's room is used up.
+#[inline(always)]
+fn completes(packet: &Packet, reason: u32) -> bool {
+    packet.proto == proto::TCP
+        && packet.contact == CONTACT_UNANSWERED
+        && reason == Reason::Flow as u32
+        && packet.tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK
 }
 
 /// A DNS question that carries more than a plain one.
@@ -525,7 +537,7 @@ fn neighbourhood<T: Tables>(tables: &T, packet: &Packet) -> u64 {
 
 /// The packet going to the host answers something it attempted, or refuses it.
 #[inline(always)]
-pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, watched: &Watched, lines: &Reach) {
+pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, lines: &Reach) {
     debug_assert!(packet.direction != DIR_IN);
     walk::turn(host, packet.now, lines);
     let answered = packet.contact == super::CONTACT_ANSWERED;
@@ -546,7 +558,4 @@ pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, w
     };
     let service = service(tables, &packet.src, packet.proto, port);
     walk::settle(host, service, neighbourhood(tables, packet), packet.now, answered);
-    if answered && packet.proto == proto::TCP {
-        pace::refund(&mut host.paces[paces::SYN], &watched.thresholds[Detector::SynFlood as usize]);
-    }
 }

@@ -248,6 +248,16 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// The other side answers, and the handshake's third segment leaves; or a reset in its place.
+    fn shakes(&mut self, dst: [u8; 4], port: u16, third: u8) {
+        self.hears(dst, port, CONTACT_ANSWERED);
+        let mut packet = self.packet(proto::TCP, dst, port);
+        (packet.tcp_flags, packet.contact) = (third, CONTACT_UNANSWERED);
+        assert_eq!(self.sends(&packet, Reason::Flow).0, Reason::Flow);
+    }
+}
+
 fn place(number: u32) -> [u8; 4] {
     let [_, b, c, d] = number.to_be_bytes();
     [198, 51 ^ b, c, d]
@@ -559,7 +569,7 @@ fn hosts_that_are_mostly_answered_are_left_alone() {
 }
 
 #[test]
-fn floods_stop_at_their_burst_and_answered_connections_are_none() {
+fn floods_stop_at_their_burst_and_completed_connections_are_none() {
     for (protocol, burst, detector) in [
         (proto::TCP, 400, Detector::SynFlood),
         (proto::UDP, 800, Detector::UdpFlood),
@@ -571,11 +581,17 @@ fn floods_stop_at_their_burst_and_answered_connections_are_none() {
         assert_eq!(passed, burst, "{detector:?}");
         assert_eq!(gate.sight.detector, detector as u32);
     }
-    let mut gate = Gate::new(ACTION_THROTTLE);
-    for _ in 0..5_000 {
-        assert_eq!(gate.connects(place(1), 443).0, Reason::Rule);
-        gate.hears(place(1), 443, CONTACT_ANSWERED);
-        gate.now += SECOND / 200;
+    // Faster than the limit, but every handshake is completed; then each is given up, which is what a flood tool's machine does.
+    for (last, most) in [(tcp::ACK, 5_000), (tcp::ACK | tcp::RST, 900)] {
+        let mut gate = Gate::new(ACTION_THROTTLE);
+        let mut passed = 0;
+        for _ in 0..5_000 {
+            passed += u32::from(gate.connects(place(1), 443).0 == Reason::Rule);
+            gate.shakes(place(1), 443, last);
+            gate.now += SECOND / 2_000;
+        }
+        // 400 at once and 200 a second for two and a half seconds.
+        assert!(passed.abs_diff(most) <= 1, "{passed}");
     }
 }
 
@@ -706,7 +722,7 @@ fn an_alert_hides_no_block() {
     for number in 0..600 {
         let seen = gate.connects(place(number), 443).1;
         loud |= seen == Some(Detector::FanOut);
-        gate.hears(place(number), 443, CONTACT_ANSWERED);
+        gate.shakes(place(number), 443, tcp::ACK);
     }
     assert!(loud, "{:?}", gate.sight);
     let left = (1_000..3_000).filter(|number| gate.connects(place(*number), 8_080).0 == Reason::Rule).count();

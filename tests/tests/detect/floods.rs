@@ -30,6 +30,19 @@ fn floods_are_stopped_within_a_thousand_packets() -> Result<()> {
     Ok(())
 }
 
+/// Every packet is answered until the victim has no room, and no handshake is completed.
+#[test]
+fn a_flood_that_is_answered_is_one() -> Result<()> {
+    let scene = scene(&open_rules(), "")?;
+    let _victim = Server::tcp_echo(scene.town.host(&INTERNET_ROUTER)?, 443)?;
+    scene.attack(&PC_017, "hping3", &format!("-q -S -p 443 -i u20 -c 10000 {CLOUD_V4}"))?;
+    let left = scene.left("syn")?;
+    ensure!((1..=6_000).contains(&left), "{left} packets left");
+    let incident = scene.incident("syn_flood")?;
+    ensure!(incident["action"] == "throttle", "{incident}");
+    Ok(())
+}
+
 #[test]
 fn a_flood_of_fragments_is_throttled() -> Result<()> {
     let scene = scene(&open_rules(), "")?;
