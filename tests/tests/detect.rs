@@ -15,6 +15,8 @@ mod impostors;
 mod office;
 #[path = "detect/outlive.rs"]
 mod outlive;
+#[path = "detect/placed.rs"]
+mod placed;
 #[path = "detect/scans.rs"]
 mod scans;
 #[path = "detect/scene.rs"]

@@ -135,6 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_has_one_name_and_no_prefix_means_everything() {
+        let one = |words: &str| order(&format!("--reason worm {words}")).map(|order| order.objects[0].to_string());
+        assert_eq!(one("host ::ffff:192.0.2.1").as_deref(), Ok("host 192.0.2.1"));
+        assert_eq!(one("prefix ::ffff:10.1.0.0/112").as_deref(), Ok("prefix 10.1.0.0/16"));
+        assert_eq!(one("prefix 2000::/3").as_deref(), Ok("prefix 2000::/3"));
+        for all in ["0.0.0.0/0", "::/0", "::/64", "::/1", "::ffff:0:0/96"] {
+            assert!(one(&format!("prefix {all}")).is_err_and(|why| why.contains("every address")), "{all}");
+        }
+        for nobody in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "::"] {
+            assert!(one(&format!("host {nobody}")).is_err(), "{nobody}");
+        }
+    }
+
+    #[test]
     fn it_needs_objects_and_a_reason() {
         let good =
             order("--reason worm network internet host 192.0.2.1 host 02:00:00:00:10:17 prefix 2001:db8::/32 all");

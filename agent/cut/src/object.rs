@@ -1,6 +1,10 @@
 //! What can be cut off without a policy at hand.
 
-use std::{fmt, net::IpAddr, path::Path};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -37,6 +41,11 @@ impl Object {
             "zone" => Ok(Self::Net { kind: "zone", name: name.to_owned() }),
             "host" => {
                 if let Ok(addr) = name.parse::<IpAddr>() {
+                    // IPv4 has one name, however it is written.
+                    let addr = addr.to_canonical();
+                    if addr.is_unspecified() || addr.is_loopback() || addr.is_multicast() {
+                        return Err(format!("`{name}` is no machine's address"));
+                    }
                     return Ok(Self::Prefix { addr, length: whole(addr), host: true });
                 }
                 mac(name).map(Self::Mac).ok_or_else(|| {
@@ -46,10 +55,23 @@ impl Object {
                 })
             }
             "prefix" => {
-                prefix(name).ok_or_else(|| format!("`{name}` is not a prefix with nothing set behind its length"))
+                let prefix = prefix(name)
+                    .ok_or_else(|| format!("`{name}` is not a prefix with nothing set behind its length"))?;
+                if prefix.has_all_of_ipv4() {
+                    return Err(format!("`{name}` has every address of IPv4 in it, or every address; use `all`"));
+                }
+                Ok(prefix)
             }
             _ => Err(format!("`{kind}` is no kind of object")),
         }
+    }
+
+    /// Whether `::ffff:0:0/96`, which stands for IPv4, is within it.
+    fn has_all_of_ipv4(&self) -> bool {
+        let Some((length, network)) = self.key() else { return false };
+        let ipv4 = u128::from(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+        let behind = 128 - length;
+        length <= 96 && (length == 0 || (u128::from_be_bytes(network) ^ ipv4) >> behind == 0)
     }
 
     /// The key of its prefix in the tables' 128-bit space: length and network.
@@ -83,15 +105,23 @@ fn prefix(text: &str) -> Option<Object> {
         Some((addr, length)) => (addr.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?),
         None => text.parse::<IpAddr>().ok().map(|addr| (addr, whole(addr)))?,
     };
-    if length == 0 || length > whole(addr) {
+    if length > whole(addr) {
         return None;
     }
+    // IPv4 has one name, however it is written.
+    let (addr, length) = match addr {
+        IpAddr::V6(mapped) if length >= 96 => match mapped.to_ipv4_mapped() {
+            Some(v4) => (IpAddr::V4(v4), length - 96),
+            None => (addr, length),
+        },
+        _ => (addr, length),
+    };
     let (bits, width) = match addr {
         IpAddr::V4(addr) => (u128::from(u32::from(addr)), 32),
         IpAddr::V6(addr) => (u128::from(addr), 128),
     };
     let behind = width - u32::from(length);
-    let clean = behind == 0 || bits & ((1u128 << behind) - 1) == 0;
+    let clean = bits & 1u128.checked_shl(behind).map_or(u128::MAX, |above| above - 1) == 0;
     clean.then_some(Object::Prefix { addr, length, host: false })
 }
 

@@ -33,6 +33,7 @@ use crate::{
     },
     cli::text,
     compile::tables::Compiled,
+    cutoff::Object,
     dataplane::{Canary, Dataplane, ManagementPath, Switched},
     policy::{
         members::{Deltas, Members},
@@ -266,6 +267,12 @@ impl Keeper {
             self.state.discard_files(prepared.number);
             return self.refused(apply, caller, reply);
         }
+        let lost = self.cuts_lost_by(&prepared.policy);
+        if !lost.is_empty() {
+            let reply = Reply::refused(text::apply_loses_cuts(lang, lost.join(", ")));
+            self.state.discard_files(prepared.number);
+            return self.refused(apply, caller, reply);
+        }
         if apply.accept_clock {
             let accepted = self.high.accept(Timestamp::now()).map_err(|error| error.to_string());
             let message = accepted.as_ref().map_or_else(Clone::clone, |()| "the present time is taken as right".into());
@@ -296,6 +303,18 @@ impl Keeper {
                 reply
             }
         }
+    }
+
+    /// Zones and networks that are cut off and that the policy in force has, but this one does not: what is behind them would pass
+    /// under another name.
+    fn cuts_lost_by(&self, policy: &Policy) -> Vec<String> {
+        let Some(live) = self.live.as_ref().map(|live| &live.policy) else { return Vec::new() };
+        let has = |policy: &Policy, object: &Object| match object {
+            Object::Network { name } | Object::Zone { name } => policy.nets.iter().any(|net| net.name == *name),
+            Object::Host { .. } | Object::Prefix { .. } | Object::All => true,
+        };
+        let objects = self.overlay.cuts.iter().map(|cut| &cut.object);
+        objects.filter(|object| has(live, object) && !has(policy, object)).map(ToString::to_string).collect()
     }
 
     /// The switch itself and what must be on disk around it.

@@ -23,7 +23,7 @@ use crate::{
         Object,
         object::{mac_text, read_mac},
     },
-    dataplane::maps::unmapped,
+    dataplane::{maps::unmapped, watch::Lifted},
     detect::{
         Action as Measure, Book, Decision, Evidence, Guard, Incident, Limit, Noticed, Quarantine, Sighting, State,
         Store,
@@ -175,6 +175,7 @@ impl Keeper {
             }
             if sighting.action == Measure::Quarantine {
                 self.quarantine_by_detector(noticed.id(), detection, &sighting);
+                self.end_stand_in(detection, &sighting);
             }
         }
         self.forget_incidents();
@@ -211,6 +212,7 @@ impl Keeper {
             hits: detection.hits,
             value: detection.value,
             refused: detection.refused,
+            still: detection.still != 0,
             reason: Reason::from_number(detection.reason).map(|reason| reason.code().to_owned()),
             rule: names.rule(detection.slot),
             revision: self.revision(),
@@ -282,6 +284,21 @@ impl Keeper {
             _ => Asked::Failed,
         };
         self.quarantine_answered(id, sighting, outcome, message);
+    }
+
+    /// Where a quarantine was placed, or will not be without a person, the block that stood in for it goes: the first permits more,
+    /// and the second is not for a detector to decide.
+    fn end_stand_in(&mut self, detection: &Detection, sighting: &Sighting) {
+        let lifted = if self.is_in_quarantine(detection) {
+            Lifted::Everything
+        } else if matches!(self.incidents.guard.answer(&sighting.host), Some(Asked::Refused | Asked::HeldBack)) {
+            Lifted::StandIn
+        } else {
+            return;
+        };
+        if let Err(why) = self.lift_blocks_of(detection.host, lifted) {
+            tracing::error!(host = sighting.host, "it stays blocked for as long as its detector said: {why}");
+        }
     }
 
     /// The guard: so many are in quarantine already that a person has to look first.

@@ -78,6 +78,9 @@ impl Keeper {
         let (passed, watched) = self.watch(objects, &mut unverified, lang);
         let found = self.switch.read().map_err(|error| unverified.push(report(&error))).unwrap_or_default();
         let states = self.dataplane.as_ref().ok().and_then(|dataplane| dataplane.interfaces().ok());
+        if self.interfaces_of(&Object::All).is_empty() {
+            unverified.push(text::proof_no_policy(lang));
+        }
         let mut proofs = Vec::new();
         for ((object, passed), conversations) in objects.iter().zip(passed).zip(conversations) {
             let known = self.overlay.cuts.iter().find(|its| its.object.is(object)).cloned();
@@ -92,6 +95,16 @@ impl Keeper {
             let proof = if cut { self.tried(proof, object, known.as_ref(), &mut unverified, lang) } else { proof };
             for interface in proof.interfaces.iter().filter(|interface| !interface.guarded) {
                 unverified.push(text::proof_unguarded(lang, object, &interface.name));
+            }
+            let absent: Vec<&str> = proof
+                .interfaces
+                .iter()
+                .filter(|interface| interface.up.is_none())
+                .map(|its| its.name.as_str())
+                .collect();
+            let strangers = if absent.is_empty() { Vec::new() } else { self.strangers() };
+            if !strangers.is_empty() {
+                unverified.push(text::proof_strangers(lang, object, absent.join(", "), strangers.join(", ")));
             }
             if cut {
                 self.judge(&proof, known.as_ref(), &mut unverified, lang);
@@ -108,6 +121,14 @@ impl Keeper {
             objects: proofs,
             unverified,
         }
+    }
+
+    /// Interfaces that are up and in no policy: one that has gone may be back under such a name.
+    fn strangers(&self) -> Vec<String> {
+        let known = self.interfaces_of(&Object::All);
+        let mut names = link::names();
+        names.retain(|name| name != "lo" && !known.contains(name) && link::is_up(name).unwrap_or(true));
+        names
     }
 
     /// What speaks against it.

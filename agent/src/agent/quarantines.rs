@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
-use sekimori_ebpf::abi::Refused;
+use sekimori_ebpf::abi::{Refused, quarantine_mac};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
         object::{mac_text, read_mac},
         resolve,
     },
+    dataplane::{maps::mapped, watch::Lifted},
     policy::model::Policy,
     quarantine::{self, Entry, List, MAX_AT_ONCE, MAX_SECONDS, Placed, Wish},
     record::{Action, Origin, Outcome},
@@ -30,7 +31,7 @@ use crate::{
 pub struct HostDone {
     /// As named, normalised.
     pub host: String,
-    /// `quarantined`, `quarantined_again` or `released`.
+    /// `quarantined`, `quarantined_again`, `released`, or `unblocked`: it was not in quarantine, but detectors blocked it.
     pub done: String,
     /// In the data plane now.
     pub in_force: bool,
@@ -116,6 +117,12 @@ impl Keeper {
             }
         };
         let mut wrong = Vec::new();
+        if in_force {
+            // What quarantine permits is permitted from now on, whatever stood in for it or came before.
+            let placed = self.quarantines.hosts.iter().filter(|entry| done.iter().any(|(host, _)| *host == entry.host));
+            let covers: Vec<Covers> = placed.map(|entry| entry.covers.clone()).collect();
+            wrong.extend(self.lift_blocks(&covers, Lifted::Everything).err());
+        }
         if let Err(why) = self.keep_quarantine() {
             wrong.push(why);
         }
@@ -153,14 +160,14 @@ impl Keeper {
         reply
     }
 
-    /// Lets hosts go, all or none of them.
+    /// Lets hosts go, all or none of them: out of quarantine, and out of what detectors block them for.
     pub fn release(&mut self, objects: Vec<Object>, reason: String, caller: &Caller) -> Reply {
         let lang = caller.lang;
         if let Some(why) = &self.quarantine_unread {
             return Reply::failed(text::quarantine_unread(lang, why));
         }
         let mut list = self.quarantines.clone();
-        let mut gone = Vec::new();
+        let (mut gone, mut blocked) = (Vec::new(), Vec::new());
         if objects.is_empty() || objects.len() > MAX_AT_ONCE {
             return Reply::usage(text::quarantine_how_many(lang, MAX_AT_ONCE));
         }
@@ -171,6 +178,7 @@ impl Keeper {
             };
             match list.lift(&host) {
                 Some(entry) => gone.push(entry),
+                None if let Some(covers) = self.blocked(&host) => blocked.push((host, covers)),
                 None => {
                     let known: Vec<String> = self.quarantines.hosts.iter().map(|entry| entry.host.clone()).collect();
                     let known = if known.is_empty() { text::nothing(lang) } else { known.join(", ") };
@@ -178,18 +186,28 @@ impl Keeper {
                 }
             }
         }
-        let names: Vec<String> = gone.iter().map(|entry| format!("host {}", entry.host)).collect();
+        let named = gone.iter().map(|entry| &entry.host).chain(blocked.iter().map(|(host, _)| host));
+        let names: Vec<String> = named.map(|host| format!("host {host}")).collect();
         if let Err(why) = self.ledger.ready() {
             return Reply::failed(text::release_failed(lang, names.join(", "), why));
         }
-        if let Err(why) = self.replace_quarantine(list) {
+        let covers: Vec<Covers> =
+            gone.iter().map(|entry| &entry.covers).chain(blocked.iter().map(|(_, covers)| covers)).cloned().collect();
+        // First: a packet that a block refuses must not say of a host that was let go what it said before.
+        let lifted = self.lift_blocks(&covers, Lifted::Everything);
+        if let Err(why) = lifted.and_then(|()| if gone.is_empty() { Ok(()) } else { self.replace_quarantine(list) }) {
             let result = Outcome { ok: false, message: why.clone() };
             self.note(caller, Action::Release, Some(reason), names.clone(), None, result);
             return Reply::failed(text::release_failed(lang, names.join(", "), why));
         }
-        let result = Outcome { ok: true, message: "released".into() };
+        let message =
+            if gone.is_empty() { "not in quarantine; what detectors blocked it for is lifted" } else { "released" };
+        let result = Outcome { ok: true, message: message.into() };
         let unrecorded = self.note(caller, Action::Release, Some(reason), names, None, result);
-        let hosts: Vec<HostDone> = gone.iter().map(|entry| host_done(entry, "released", false, &self.zone())).collect();
+        let zone = self.zone();
+        let released = gone.iter().map(|entry| host_done(entry, "released", false, &zone));
+        let unblocked = blocked.into_iter().map(|(host, covers)| unblocked(host, &covers));
+        let hosts: Vec<HostDone> = released.chain(unblocked).collect();
         let others = self.others_quarantined(&hosts);
         let mut reply = Reply::done(QuarantineDone { hosts, permitted: self.permitted(), notes: Vec::new(), others });
         if let Some(why) = unrecorded {
@@ -197,6 +215,28 @@ impl Keeper {
             reply.error = Reply::problem(1, "unrecorded", why).error;
         }
         reply
+    }
+
+    /// What of this host detectors block now; `None`: nothing, as far as can be told.
+    fn blocked(&mut self, host: &str) -> Option<Covers> {
+        let policy = self.live.as_ref().map(|live| live.policy.clone());
+        let covers = resolve::covers(&Object::Host { name: host.to_owned() }, policy.as_deref()).ok()?;
+        let dataplane = self.dataplane.as_mut().ok()?;
+        let blocked = dataplane.is_blocked(&states(&covers), clock::boottime_ns()).unwrap_or(false);
+        blocked.then_some(covers)
+    }
+
+    /// Ends what detectors block these hosts for.
+    fn lift_blocks(&mut self, covers: &[Covers], lifted: Lifted) -> Result<(), String> {
+        let hosts: Vec<_> = covers.iter().flat_map(states).collect();
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        dataplane.lift_blocks(&hosts, lifted, clock::boottime_ns()).map(drop).map_err(|error| report(&error))
+    }
+
+    /// The same of who a detector named, of whom nothing more may be known.
+    pub(super) fn lift_blocks_of(&mut self, host: [u8; 16], lifted: Lifted) -> Result<(), String> {
+        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
+        dataplane.lift_blocks(&[host], lifted, clock::boottime_ns()).map(drop).map_err(|error| report(&error))
     }
 
     /// Hosts by name with what they cover; an error names nobody.
@@ -398,6 +438,23 @@ fn host_done(entry: &Entry, done: &str, in_force: bool, zone: &TimeZone) -> Host
         macs: entry.covers.macs.clone(),
         until: entry.until.as_ref().map(|end| dates::local(end.wall(&clock::all()), zone)),
     }
+}
+
+fn unblocked(host: String, covers: &Covers) -> HostDone {
+    HostDone {
+        host,
+        done: "unblocked".to_owned(),
+        in_force: false,
+        addresses: covers.addresses.iter().map(ToString::to_string).collect(),
+        macs: covers.macs.clone(),
+        until: None,
+    }
+}
+
+/// Under which names the data plane watches a host.
+fn states(covers: &Covers) -> Vec<[u8; 16]> {
+    let macs = covers.macs.iter().filter_map(|mac| read_mac(mac)).map(|mac| quarantine_mac(&mac));
+    covers.addresses.iter().map(|address| mapped(*address)).chain(macs).collect()
 }
 
 fn is_router(policy: &Policy, mac: [u8; 6]) -> bool {

@@ -42,6 +42,7 @@ pub(super) fn done(out: &mut impl Write, done: &QuarantineDone, lang: Lang) -> i
     for host in &done.hosts {
         match host.done.as_str() {
             "released" => writeln!(out, "{}", text::released(lang, &host.host))?,
+            "unblocked" => writeln!(out, "{}", text::unblocked(lang, &host.host))?,
             word => {
                 placed = true;
                 if host.in_force {

@@ -79,6 +79,7 @@ texts! {
     apply_invalid(count) "the policy has {count} error(s); nothing was changed" "方針に{count}件の誤りがあります。何も変更していません";
     apply_tests_failed(count) "{count} of the policy's own tests failed; nothing was changed" "方針に書かれたテストのうち{count}件が失敗しました。何も変更していません";
     apply_read_twice() "the policy files changed while they were read; nothing was changed, apply again" "読込み中に方針ファイルが変更されました。何も変更していません。もう一度適用してください";
+    apply_loses_cuts(objects) "the policy was not applied: {objects} is cut off, and the new policy has nothing of that name, so that what is behind it would pass. Restore it first (sekimori restore), or keep its name until then" "方針は適用されていません: {objects} は遮断中ですが、新しい方針にその名前がなく、適用すると通信が通過します。先に復旧する(sekimori restore)か、それまで名前を残してください";
     apply_failed(why) "the policy was not applied, what was in force still is: {why}" "方針は適用されず、以前の状態のままです: {why}";
     attach_failed(why) "the policy is in force, but an interface could not be attached: {why}" "方針は適用されましたが、インターフェースに接続できません: {why}";
     management_lost(path, why) "this policy would shut the administrator out: {path} would be dropped ({why}). Nothing was changed. Permit it in the policy, or say it again with --allow-management-loss"
@@ -265,6 +266,8 @@ texts! {
     no_prefix(text) "`{text}` is not a prefix; write it like 203.0.113.0/24 or 2001:db8::/32" "`{text}` はアドレス範囲ではありません。203.0.113.0/24 や 2001:db8::/32 のように指定してください";
     no_host(text) "`{text}` is not an address, a MAC or a device name; write 192.168.10.17, 02:00:00:00:10:17 or the name in the policy"
         "`{text}` はアドレスでもMACでも端末名でもありません。192.168.10.17、02:00:00:00:10:17 または方針にある名前で指定してください";
+    around_ipv4(text) "`{text}` has all of IPv4 in it (::ffff:0:0/96) and no address of IPv6 that a machine uses; name 2000::/3, fc00::/7 or narrower, or use `cutoff all`" "`{text}` は IPv4 全体(::ffff:0:0/96)を含み、端末が使う IPv6 アドレスは含みません。2000::/3 や fc00::/7 など、より狭い範囲を指定するか、`cutoff all` を使用してください";
+    no_machine(text) "`{text}` is no machine's: nobody may send from it; name the machine's own address, MAC or device" "`{text}` は端末のアドレスではありません(送信元になりません)。端末自身のアドレス、MAC、機器名を指定してください";
     covers_everything(text) "`{text}` covers every address; use `cutoff all`" "`{text}` は全アドレスを含みます。`cutoff all` を使用してください";
     usage_object(word, meant) "`{word}` is not network, zone, host, prefix or all; write: {meant}" "`{word}` は対象の指定として読めません。次のように書いてください: {meant}";
     usage_object_name(kind) "`{kind}` needs a name behind it" "`{kind}` の後に名前を書いてください";

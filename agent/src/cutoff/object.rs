@@ -1,8 +1,11 @@
 //! What can be cut off.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +74,14 @@ pub enum Error {
     Host(String),
     /// A prefix that covers all addresses.
     Everything(String),
+    /// A prefix of IPv6 that has all of IPv4 in it (RFC 4291, 2.5.5.2), and nobody's address of IPv6 beside those of others.
+    AroundIpv4(String),
+    /// An address or MAC that no machine has.
+    Nobody(String),
 }
+
+/// `::ffff:0:0/96`: how the tables, and some programs, write IPv4.
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 impl Error {
     /// For people.
@@ -81,6 +91,8 @@ impl Error {
             Self::HostBits(given) => text::prefix_host_bits(lang, given, given.trunc(), given.addr()),
             Self::Host(given) => text::no_host(lang, given),
             Self::Everything(given) => text::covers_everything(lang, given),
+            Self::AroundIpv4(given) => text::around_ipv4(lang, given),
+            Self::Nobody(given) => text::no_machine(lang, given),
         }
     }
 }
@@ -89,6 +101,8 @@ impl Object {
     /// A host from what was written.
     pub fn host(text: &str) -> Result<Self, Error> {
         let name = match HostName::read(text).ok_or_else(|| Error::Host(text.to_owned()))? {
+            HostName::Address(address) if no_machines(address) => return Err(Error::Nobody(text.to_owned())),
+            HostName::Mac(mac) if mac[0] & 1 != 0 || mac == [0; 6] => return Err(Error::Nobody(text.to_owned())),
             HostName::Address(address) => address.to_string(),
             HostName::Mac(mac) => mac_text(mac),
             HostName::Device(name) => name,
@@ -102,6 +116,13 @@ impl Object {
             Ok(prefix) if prefix.trunc() != prefix => return Err(Error::HostBits(prefix)),
             Ok(prefix) => prefix,
             Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(|_| Error::Prefix(text.to_owned()))?,
+        };
+        let prefix = match prefix {
+            IpNet::V6(prefix) if MAPPED.contains(&prefix) => unmapped(prefix),
+            IpNet::V6(prefix) if prefix.prefix_len() > 0 && prefix.contains(&MAPPED) => {
+                return Err(Error::AroundIpv4(text.to_owned()));
+            }
+            other => other,
         };
         if prefix.prefix_len() == 0 {
             return Err(Error::Everything(text.to_owned()));
@@ -123,7 +144,7 @@ impl HostName {
     /// `None` if it is none of the three.
     pub fn read(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse() {
-            return Some(Self::Address(address));
+            return Some(Self::Address(IpAddr::to_canonical(&address)));
         }
         if let Some(mac) = read_mac(text) {
             return Some(Self::Mac(mac));
@@ -133,6 +154,18 @@ impl HostName {
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
         named.then(|| Self::Device(text.to_owned()))
     }
+}
+
+/// Whether the address is no machine's.
+fn no_machines(address: IpAddr) -> bool {
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast
+}
+
+/// What is within [`MAPPED`], as IPv4.
+fn unmapped(prefix: Ipv6Net) -> IpNet {
+    let address = prefix.network().to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Ipv4Net::new(address, prefix.prefix_len().saturating_sub(96)).unwrap_or_default().into()
 }
 
 impl fmt::Display for Object {
@@ -189,8 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_has_one_name_and_nobody_is_no_host() {
+        assert_eq!(Object::host("::ffff:192.168.10.17").unwrap().to_string(), "host 192.168.10.17");
+        assert_eq!(Object::prefix("::ffff:10.1.0.0/112").unwrap().to_string(), "prefix 10.1.0.0/16");
+        assert_eq!(Object::prefix("::ffff:0:0/96"), Err(Error::Everything("::ffff:0:0/96".into())));
+        for around in ["::/64", "::/1", "::/80"] {
+            assert_eq!(Object::prefix(around), Err(Error::AroundIpv4(around.into())));
+        }
+        assert_eq!(Object::prefix("2000::/3").unwrap().to_string(), "prefix 2000::/3");
+        let nobody = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1"];
+        for name in nobody.into_iter().chain(["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01"]) {
+            assert_eq!(Object::host(name), Err(Error::Nobody(name.into())));
+        }
+    }
+
+    #[test]
     fn json_round_trip() {
-        for object in [Object::All, Object::host("pc-017").unwrap(), Object::prefix("::/1").unwrap()] {
+        for object in [Object::All, Object::host("pc-017").unwrap(), Object::prefix("8000::/1").unwrap()] {
             let json = serde_json::to_string(&object).unwrap();
             assert_eq!(serde_json::from_str::<Object>(&json).unwrap(), object, "{json}");
         }

@@ -149,6 +149,12 @@ pub fn index(name: &str) -> u32 {
     unsafe { libc::if_nametoindex(name.as_ptr()) }
 }
 
+/// Names of all interfaces of this network namespace.
+pub fn names() -> Vec<String> {
+    let all = nix::net::if_::if_nameindex();
+    all.map(|all| all.iter().map(|its| its.name().to_string_lossy().into_owned()).collect()).unwrap_or_default()
+}
+
 /// Whether the interface speaks Ethernet (`ARPHRD_ETHER`).
 pub fn is_ethernet(name: &str) -> io::Result<bool> {
     let (fd, mut request) = request(name)?;

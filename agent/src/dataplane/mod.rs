@@ -373,6 +373,16 @@ impl Dataplane {
         self.watch.forget_idle(now, idle)
     }
 
+    /// See [`watch::Watch::lift`].
+    pub fn lift_blocks(&mut self, hosts: &[maps::Addr], lifted: watch::Lifted, now: u64) -> Result<(), Error> {
+        self.watch.lift(hosts, lifted, now)
+    }
+
+    /// See [`watch::Watch::blocks`].
+    pub fn is_blocked(&self, hosts: &[maps::Addr], now: u64) -> Result<bool, Error> {
+        self.watch.blocks(hosts, now)
+    }
+
     /// The active generation, 0 for none.
     pub fn generation(&self) -> Result<u32, Error> {
         Ok(stage::active(&self.maps)?.generation)

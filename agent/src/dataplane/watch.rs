@@ -9,13 +9,13 @@ use std::{
     net::Ipv6Addr,
 };
 
-use aya::maps::{IterableMap as _, lpm_trie::Key};
+use aya::maps::{IterableMap as _, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use sekimori_ebpf::{
     abi::MAX_NETS,
     detect::abi::{
-        ExemptKey, Host, HostKey, MAX_HOSTS, MAX_STRANGERS, MAX_THREATS, WATCHED, WATCHED_THREATS, Watched,
+        ExemptKey, Host, HostKey, MAX_HOSTS, MAX_STRANGERS, MAX_THREATS, WATCHED, WATCHED_THREATS, Watched, block,
         watched_index,
     },
 };
@@ -30,6 +30,8 @@ use crate::compile::detection::Watching;
 
 /// `::ffff:0:0/96`.
 const IPV4_RANGE: (Addr, u32) = (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0).octets(), 96);
+/// An update of what is there only (linux/bpf.h).
+const BPF_EXIST: u64 = 2;
 /// On no list, in the trie of threats.
 const NO_LIST: u32 = 0;
 
@@ -42,6 +44,28 @@ pub struct Written {
     pub removed: usize,
     /// Entries there are.
     pub total: usize,
+}
+
+/// Under which keys hosts may have a state.
+fn keys(hosts: &[Addr]) -> impl Iterator<Item = HostKey> {
+    hosts.iter().flat_map(|addr| (0..MAX_NETS).map(|net| HostKey { addr: *addr, net }))
+}
+
+fn state(map: &aya::maps::HashMap<MapData, HostKey, Host>, key: &HostKey) -> Result<Option<Host>, Error> {
+    match map.get(key, 0) {
+        Ok(host) => Ok(Some(host)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(error).doing("read a watched host"),
+    }
+}
+
+/// Which blocks of a host are lifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifted {
+    /// All.
+    Everything,
+    /// What holds until the agent has placed a quarantine.
+    StandIn,
 }
 
 /// A prefix (address and length) and the list it is on.
@@ -170,6 +194,37 @@ impl Watch {
             gone(self.maps.hosts.remove(key)).doing("forget a watched host")?;
         }
         Ok(gone_by.len())
+    }
+
+    /// Ends what detectors block these for, in all zones: everything they do, or only what stands in for a quarantine. What the
+    /// programs write into a state meanwhile may be lost: a few counts.
+    pub fn lift(&mut self, hosts: &[Addr], lifted: Lifted, now: u64) -> Result<(), Error> {
+        for key in keys(hosts) {
+            for map in [&mut self.maps.hosts, &mut self.maps.strangers] {
+                let Some(mut host) = state(map, &key)? else { continue };
+                let blocks = match lifted {
+                    Lifted::Everything => &mut host.blocks[..],
+                    Lifted::StandIn => std::slice::from_mut(&mut host.blocks[block::ALL]),
+                };
+                if blocks.iter().any(|until| *until > now) {
+                    blocks.fill(0);
+                    gone(map.insert(key, host, BPF_EXIST)).doing("lift the blocks of a host")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether detectors block one of these now, in any zone.
+    pub fn blocks(&self, hosts: &[Addr], now: u64) -> Result<bool, Error> {
+        for key in keys(hosts) {
+            for map in [&self.maps.hosts, &self.maps.strangers] {
+                if state(map, &key)?.is_some_and(|host| host.blocks.iter().any(|until| *until > now)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// How full the tables of hosts are.

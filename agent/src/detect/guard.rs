@@ -83,6 +83,11 @@ impl Guard {
         self.asked.insert(host.to_owned(), (outcome, now));
     }
 
+    /// What became of this host's quarantine when it was last asked for.
+    pub fn answer(&self, host: &str) -> Option<Outcome> {
+        self.asked.get(host).map(|(outcome, _)| *outcome)
+    }
+
     /// A detector put a host in quarantine at this time.
     pub fn placed(&mut self, at: u64) {
         self.placed.push_back(at);

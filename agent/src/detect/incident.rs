@@ -275,12 +275,14 @@ impl Incident {
         self.first_seen = self.first_seen.min(sighting.at);
         self.last_seen = self.last_seen.max(sighting.at);
         self.events += 1;
+        // Of a packet that was refused for what came before nothing is known but that.
+        let seen = !sighting.still;
         if let Some(hosts) = &mut self.hosts {
             // Counters of different hosts cannot be held against one another.
-            self.packets += 1;
+            self.packets += u64::from(seen);
             hosts.add(Some(sighting.host.clone()));
         } else {
-            self.packets += since(self.counters.0, sighting.hits).max(1);
+            self.packets += since(self.counters.0, sighting.hits).max(u64::from(seen));
             self.refused += since(self.counters.1, sighting.refused);
             self.counters = (sighting.hits, sighting.refused);
             self.device = sighting.device.clone().or_else(|| self.device.take());
@@ -288,12 +290,14 @@ impl Incident {
             self.mac = sighting.mac.clone().or_else(|| self.mac.take());
         }
         self.interface = sighting.interface.clone().or_else(|| self.interface.take());
-        self.value = self.value.max(sighting.value);
-        self.destinations.add(sighting.destination);
-        self.ports.add(sighting.port);
-        self.lists.add(sighting.list.clone());
-        self.reason.clone_from(&sighting.reason);
-        self.rule.clone_from(&sighting.rule);
+        if seen {
+            self.value = self.value.max(sighting.value);
+            self.destinations.add(sighting.destination);
+            self.ports.add(sighting.port);
+            self.lists.add(sighting.list.clone());
+            self.reason.clone_from(&sighting.reason);
+            self.rule.clone_from(&sighting.rule);
+        }
         self.revision.clone_from(&sighting.revision);
         self.action = self.action.max(sighting.action);
         self.blocked_until = self.blocked_until.max(sighting.blocked_until);

@@ -120,6 +120,8 @@ pub struct Sighting {
     pub rule: Option<String>,
     /// Revision in force.
     pub revision: Option<RevisionRef>,
+    /// Nothing was seen in this packet: an earlier block refuses whatever the host does.
+    pub still: bool,
     /// Until when it is blocked.
     pub blocked_until: Option<Timestamp>,
 }

@@ -51,6 +51,7 @@ pub fn leave(state: &Path, seen: &[Seen]) -> Result<()> {
             list: None,
             hits: 120,
             value: 90,
+            still: false,
             refused: 3,
             reason: Some("no_rule".into()),
             rule: None,

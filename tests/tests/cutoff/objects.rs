@@ -287,3 +287,24 @@ fn a_damaged_registry_lifts_nothing() -> Result<()> {
     assert!(!town.ping(&PC_017, CLOUD_V4)?, "the restart lifted it");
     Ok(())
 }
+
+/// What is behind the network would pass under its new name.
+#[test]
+fn a_policy_without_what_is_cut_is_refused() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    cut(&agent, &["network", "internet"])?;
+    let path = _policies.path().join("policy.yaml");
+    let text = std::fs::read_to_string(&path)?;
+    std::fs::write(&path, text.replace("internet", "inet2"))?;
+    let path = path.to_str().context("a path")?;
+    let refused = agent.cli(["apply", path])?;
+    assert!(!refused.ok() && refused.err.contains("network internet is cut off"), "{refused:?}");
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    let verified = agent.cli(["cutoff", "verify"])?;
+    assert!(verified.ok(), "{verified:?}");
+    restore(&agent, &["network", "internet"])?;
+    let applied = agent.cli(["apply", path])?;
+    assert!(applied.ok(), "{applied:?}");
+    assert!(town.ping(&PC_017, CLOUD_V4)?);
+    Ok(())
+}

@@ -1,11 +1,14 @@
 //! What a cut-off shows for itself.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, os::unix::net::UnixStream, time::Duration};
 
 use anyhow::{Context as _, Result};
 use sekimori_tests::harness::{
+    agent::{Agent, Config},
     counters::Counters,
+    policy::{Policies, rule},
     tool,
+    town::Town,
     townhall::{INTERNET_ROUTER, PC_017},
 };
 use serde_json::{Value, json};
@@ -130,5 +133,41 @@ fn a_program_that_is_not_there_is_missed() -> Result<()> {
     assert_eq!(code, Some(1), "{done}");
     assert!(done["proof"]["unverified"].to_string().contains("wan0"), "{done}");
     drop(town);
+    Ok(())
+}
+
+/// Where no program looks at anything nothing is cut, and nothing is claimed.
+#[test]
+fn without_any_policy_nothing_is_proven() -> Result<()> {
+    let town = Town::build(&[&PC_017, &INTERNET_ROUTER])?;
+    let policies = Policies::new()?;
+    let policy = policies.town("policy", &[rule("office", "office", "internet", "ping")])?;
+    policies.text("policy", "version: 1\nzones: [")?;
+    let mut agent = Agent::prepare(&town.gateway, &Config::new(policy))?;
+    agent.spawn()?;
+    tool::until("the agent to listen", SOON, || Ok(UnixStream::connect(agent.socket_path()).is_ok().then_some(())))?;
+    for words in [&["cutoff", "all", "--reason", "worm"][..], &["cutoff", "verify"]] {
+        let said = agent.cli(words.iter().copied())?;
+        assert_eq!(said.code, Some(1), "{words:?}: {said:?}");
+        assert!(!said.out.contains("PROVEN: nothing") && said.out.contains("no policy is in force"), "{said:?}");
+    }
+    Ok(())
+}
+
+/// An interface that is not there passes nothing, unless it is there under another name.
+#[test]
+fn an_interface_under_another_name_is_no_proof() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    cut(&agent, &["network", "internet"])?;
+    for (before, after) in [("wan0", "wan9"), ("wan9", "wan0")] {
+        tool::must(town.gateway.command("ip").args(["link", "set", before, "down"]), SOON)?;
+        tool::must(town.gateway.command("ip").args(["link", "set", before, "name", after, "up"]), SOON)?;
+        let proven = after == "wan0";
+        tool::until("what verify says", SOON, || {
+            let said = agent.cli(["cutoff", "verify"])?;
+            let named = said.out.contains("wan9 is up and in no policy");
+            Ok((said.ok() == proven && named != proven).then_some(()))
+        })?;
+    }
     Ok(())
 }

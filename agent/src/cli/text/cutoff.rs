@@ -65,6 +65,8 @@ texts! {
     proof_probe_passed(object, count) "{object}: {count} test packet(s) were let through" "{object}: {count}件の試験パケットが通過しました";
     proof_no_probe(object) "{object}: no interface is there to try a packet at" "{object}: 試験パケットを渡せるインターフェースがありません";
     proof_unguarded(object, name) "{object}: the programs are not attached to {name}" "{object}: {name} にプログラムが接続されていません";
+    proof_no_policy() "no policy is in force, so no program looks at any packet: nothing is stopped. `sekimori status` says why; pull the cable, or take the interface down (ip link set NAME down)" "有効な方針がなく、どのパケットも判定されていません。何も止まっていません。理由は `sekimori status` で確認し、ケーブルを抜くか、インターフェースを停止してください(ip link set NAME down)";
+    proof_strangers(object, absent, names) "{object}: {absent} is not there, but {names} is up and in no policy: if that is where its cable is now, nothing is judged there. Give it its name back, or take it down (ip link set NAME down)" "{object}: {absent} がありません。一方、方針にない {names} が起動しています。ケーブルがそこに接続されている場合、通信は判定されません。名前を戻すか、停止してください(ip link set NAME down)";
     proof_link_up(object, name) "{object}: {name} is up" "{object}: {name} が起動しています";
 
     restore_two_people() "the policy demands a second person: a restore only asks, and somebody else confirms it with `sekimori restore confirm`" "方針により二人目の確認が必要です。復旧コマンドは申請となり、別の人が `sekimori restore confirm` で確認します";

@@ -8,6 +8,7 @@ texts! {
     quarantined(host) "{host} is in quarantine, from this packet on" "{host} を隔離しました(以後のパケットから)";
     quarantined_again(host) "{host} was in quarantine already; what is new was added" "{host} は既に隔離中です。新しい内容を加えました";
     released(host) "{host} is released from quarantine" "{host} の隔離を解除しました";
+    unblocked(host) "{host} is not in quarantine; what detectors blocked it for is lifted" "{host} は隔離中ではありません。検知による遮断を解除しました";
     quarantine_covers(what) "  {what}" "  {what}";
     quarantine_until(until) "  until {until}, then released by itself" "  {until} に自動で解除";
     quarantine_permitted(rules) "  it still gets what these rules permit: {rules}" "  隔離中も次の規則の通信だけ可能: {rules}";
@@ -35,7 +36,7 @@ texts! {
     quarantine_not_in_force() "NOT in force: the gate is open; it takes effect with the next apply" "無効: 関門が開いています。次の適用で有効になります";
     quarantine_nothing_permitted() "no rule of the policy holds in quarantine (`quarantined: permit`): it gets nothing at all" "隔離中も有効な規則(`quarantined: permit`)がないため、通信は一切できません";
     quarantine_no_mac(host) "no MAC is known of {host}: under another address it is not held back" "{host} のMACが不明のため、アドレスを変えられると止められません";
-    release_absent(host, known) "{host} is not in quarantine; in quarantine are: {known}" "{host} は隔離されていません。隔離中: {known}";
+    release_absent(host, known) "{host} is neither in quarantine nor blocked by a detector; in quarantine are: {known}" "{host} は隔離も検知による遮断もされていません。隔離中: {known}";
     release_failed(hosts, why) "NOT released: {hosts}: {why}" "解除できませんでした: {hosts}: {why}";
     quarantine_unread(why) "who was in quarantine cannot be read ({why}): nothing is put in force until it can. Restore quarantine.json in the state directory from a copy, or remove it to give up what it held, and restart the agent"
         "隔離中の端末の一覧を読み込めません({why})。読めるまで方針を適用しません。状態ディレクトリの quarantine.json を控えから戻すか、内容を諦めて削除し、エージェントを再起動してください";

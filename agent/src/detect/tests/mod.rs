@@ -32,6 +32,7 @@ pub(super) fn seen(host: &str, detector: Detector, at: i64, hits: u32) -> Sighti
         list: None,
         hits,
         value: hits,
+        still: false,
         refused: 0,
         reason: Some("no_rule".into()),
         rule: None,
