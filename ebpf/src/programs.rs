@@ -17,6 +17,7 @@ use sekimori_ebpf::{
     packet::Packet,
     parse::parse,
     reason::Reason,
+    tables::Tables as _,
 };
 
 use crate::{
@@ -100,6 +101,9 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
         reason = judge_in(scratch);
         if detect::attempts(&scratch.packet, reason) && watch::watched(&scratch.packet) {
             reason = watch::attempt(md, scratch, reason);
+            if reason >= Reason::NoPolicy as u32 && scratch.packet.out_opened != 0 {
+                unopen(scratch);
+            }
         }
     }
     conclude(scratch, reason);
@@ -123,6 +127,14 @@ pub(crate) fn sekimori_in(ctx: XdpContext) -> u32 {
 fn bpf_buff_len(md: *mut xdp_md) -> u32 {
     // SAFETY: `md` is the context the kernel passed.
     unsafe { bpf_xdp_get_buff_len(md) as u32 }
+}
+
+/// What a detector refuses has opened no conversation, whatever the rules said before.
+#[inline(never)]
+fn unopen(scratch: &mut Scratch) -> u32 {
+    Maps.view_remove(&scratch.work.key, false);
+    scratch.packet.out_opened = 0;
+    0
 }
 
 /// The parse, out of line: its stack is free again when the judgement starts. The context goes in whole, because the

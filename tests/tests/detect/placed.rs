@@ -8,9 +8,9 @@ use sekimori_tests::harness::{
     tool,
     townhall::{ADMIN_PC, CLOUD_V4, DNS_V4, Host, INTERNET_ROUTER, PC_017},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::scene::{Scene, open_rules, scene};
+use super::scene::{Scene, open_rules, scene, scene_with};
 
 const SOON: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_secs(1);
@@ -108,5 +108,29 @@ fn what_a_detector_blocks_a_person_releases() -> Result<()> {
     until_it(&scene, &PC_017, CLOUD_V4, true)?;
     let again = scene.agent.cli(["release", "host", "pc-017", "--reason", "x"])?;
     ensure!(again.code == Some(1) && again.err.contains("neither in quarantine"), "{again:?}");
+    Ok(())
+}
+
+/// What a block refuses was never a conversation, neither in the records nor in the rule's counter.
+#[test]
+fn what_a_block_refuses_is_no_conversation() -> Result<()> {
+    let scene = scene_with(&rules(), DETECTION, |config| {
+        config.extra.push(("flow_records", json!({"size": "1MiB", "every": "1s"})));
+    })?;
+    let _server = Server::tcp_echo(scene.town.host(&INTERNET_ROUTER)?, 443)?;
+    scene.attack(&PC_017, "nmap", &format!("-n -Pn -sS -p 1000-1030 --max-retries 0 {CLOUD_V4}"))?;
+    scene.incident("vertical_scan")?;
+    let passed = scene.left("syn")?;
+    ensure!(!reaches(&scene, &PC_017, DNS_V4)?, "not blocked");
+    let peer = DNS_V4.to_string();
+    let rows = |verdict: &str, peer: &str| -> Result<usize> {
+        Ok(said(&scene, &["flows", "--format", "json", "--verdict", verdict, "--peer", peer])?.out.lines().count())
+    };
+    tool::until("the record of what was refused", SOON, || Ok((rows("drop", &peer)? > 0).then_some(())))?;
+    tool::until("the records of what passed", SOON, || {
+        let passes = rows("pass", &CLOUD_V4.to_string())?;
+        Ok((passes as u64 == passed).then_some(()))
+    })?;
+    ensure!(rows("pass", &peer)? == 0, "nothing went there");
     Ok(())
 }
