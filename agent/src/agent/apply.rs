@@ -454,6 +454,9 @@ impl Keeper {
                 return;
             }
         };
+        if let Some(why) = self.state.damaged() {
+            self.faults.raise(Fault::State("revision in force (its copy is used)", why));
+        }
         let Some(current) = current else {
             if self.agent_running {
                 self.first_policy().await;

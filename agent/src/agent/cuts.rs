@@ -100,7 +100,7 @@ impl Keeper {
     pub fn cutoff(&mut self, ask: CutoffAsk, thrown: Option<Thrown>, caller: &Caller) -> Reply {
         let lang = caller.lang;
         let checked = self.wish(&ask, lang).and_then(|wish| Ok((self.cuts_of(&wish, &ask, caller)?, wish)));
-        let (cuts, wish) = match checked {
+        let (mut cuts, wish) = match checked {
             Ok(checked) => checked,
             Err(mut reply) => {
                 // Thrown before the instance was opened, it was found there like any other cut, and is kept: what was cut by
@@ -121,8 +121,18 @@ impl Keeper {
         let thrown = thrown.or_else(|| self.switch.throw(&wish.objects, ask.including_management, Instant::now()));
         let mut overlay = self.overlay.clone();
         if !self.agent_running && thrown.is_some() {
-            // This very command threw it before the instance was opened, which then found it.
-            overlay.cuts.retain(|cut| cut.recorded || !wish.objects.iter().any(|object| cut.object.is(object)));
+            // This very command threw it before the instance was opened, which then found it. What was on disk is another's, and
+            // what another left wider stays so.
+            for cut in &mut cuts {
+                let found =
+                    |its: &&Cut| its.object.is(&cut.object) && self.found_cut.iter().any(|found| found.is(&its.object));
+                let wider = overlay.cuts.iter().find(found).is_some_and(|its| its.including_management);
+                cut.including_management |= wider;
+            }
+            overlay.cuts.retain(|cut| {
+                let found = self.found_cut.iter().any(|found| found.is(&cut.object));
+                !found || !wish.objects.iter().any(|object| cut.object.is(object))
+            });
         }
         let now = clock::all();
         let placed: Vec<Placed> = cuts.iter().map(|cut| overlay.place(cut.clone(), &now)).collect();
@@ -458,7 +468,9 @@ impl Keeper {
 
     /// Takes over what `sekimori-cut` cut while we were running.
     pub fn take_over_by_hand(&mut self) {
-        if self.dataplane.is_ok() && by_hand::any(&self.config.state) {
+        // Without a note, if there was no room for one, the tables alone tell.
+        let foreign = || self.switch.foreign().is_ok_and(|found| found != crate::dataplane::CutTables::default());
+        if self.dataplane.is_ok() && (by_hand::any(&self.config.state) || foreign()) {
             let written = self.write_cut().map(drop);
             self.faults.track(written, |why| Fault::State("cut-off", why));
         }

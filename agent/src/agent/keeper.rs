@@ -100,6 +100,8 @@ pub struct Keeper {
     pub(super) cut_store: cutoff::Store,
     /// Notes of `sekimori-cut` are among the cuts, and not yet on disk or in the tables.
     pub(super) notes_taken: bool,
+    /// What was in force without a note on disk when the instance was opened.
+    pub(super) found_cut: Vec<Object>,
     /// How long each cut took since the agent started, from the request to the tables.
     pub(super) switched: prometheus::Histogram,
     /// The last drill.
@@ -178,7 +180,14 @@ impl Keeper {
             cut_store.load().unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
         let quarantines = quarantine::Store::new(&config.state).load().map_err(|error| error.to_string());
         let quarantine_unread = quarantines.as_ref().err().cloned();
-        let numbers = Numbers::load(&state.path("registry.json"));
+        let registry = state.path("registry.json");
+        // New numbers would be others, and what is cut off by number would pass.
+        let lost = !registry.exists() && state.current().is_ok_and(|current| current.is_some());
+        let numbers = if lost {
+            Err(format!("{}: it is gone, although a policy was in force", registry.display()))
+        } else {
+            Numbers::load(&registry)
+        };
         let numbers = faults.track(numbers, |why| Fault::State("registry", why));
         let (high, error) = HighWater::open(state.path("clock"));
         if let Some(error) = error {
@@ -223,6 +232,7 @@ impl Keeper {
             switch: Switch::default(),
             cut_store,
             notes_taken: false,
+            found_cut: Vec::new(),
             switched: crate::metrics::family::switch_times(),
             drilled,
             plans,
@@ -354,8 +364,10 @@ impl Keeper {
             tracing::error!(%object, "is cut off without a note on disk; it stays cut");
             let reason = "in force without a note on disk".to_owned();
             let (agent, now) = (Caller::agent().actor, seconds(Timestamp::now()));
-            self.overlay
-                .place(cutoff::Cut::new(object, including_management, covers, reason, agent, now), &clock::all());
+            let cut = cutoff::Cut::new(object.clone(), including_management, covers, reason, agent, now);
+            if self.overlay.place(cut, &clock::all()) == cutoff::Placed::New && !self.agent_running {
+                self.found_cut.push(object);
+            }
         }
         self.keep_overlay();
     }

@@ -95,6 +95,10 @@ pub fn bpffs(pins: &Path) -> Result<(), Error> {
 pub fn state_folder(path: &Path) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+    // A disk that went read-only has it as it was, and must not keep a cut from taking effect.
+    if fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777 == 0o700 {
+        return Ok(());
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io)
 }
 
@@ -124,7 +128,13 @@ impl Lock {
     pub fn take(state: &Path) -> Result<Self, Error> {
         let path = state.join("lock");
         let io = |source| Error::Io { path: path.clone(), source };
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = match file {
+            // Whoever can read it can hold it as well.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            other => other,
+        };
+        let file = file.map_err(io)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { _file: file }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Error::Locked { path }),

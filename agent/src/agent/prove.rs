@@ -26,6 +26,7 @@ use crate::{
         InterfaceState, ManagementPath, NetCounter, link,
         probe::{NOBODY, Probe},
     },
+    policy::model::NetKind,
 };
 
 /// How long counters are watched.
@@ -481,6 +482,13 @@ impl Keeper {
             let cut = self.overlay.cuts.iter().find(|cut| cut.object.is(object));
             cut.is_some_and(|cut| cut.covers.addresses.is_empty() && !cut.covers.macs.is_empty())
         };
+        let address_only = |object: &&Object| {
+            let Some(cut) = self.overlay.cuts.iter().find(|cut| cut.object.is(object)) else { return false };
+            matches!(object, Object::Host { .. })
+                && cut.covers.macs.is_empty()
+                && cut.covers.addresses.iter().any(|address| self.is_inside(*address))
+        };
+        notes.extend(objects.iter().filter(address_only).map(|object| text::cut_address_only(lang, object)));
         if level == Level::Flush {
             notes.extend(objects.iter().filter(mac_only).map(|object| text::cut_flush_by_mac(lang, object)));
         }
@@ -489,6 +497,13 @@ impl Keeper {
             text::cut_management_open(lang, &path.interface, sources, path.port)
         }));
         notes
+    }
+
+    /// Whether the address is of an inside zone.
+    fn is_inside(&self, address: IpAddr) -> bool {
+        let nets = self.live.iter().flat_map(|live| &live.policy.nets);
+        let mut zones = nets.filter(|net| matches!(net.kind, NetKind::Zone { .. }));
+        zones.any(|net| net.prefixes.iter().any(|prefix| prefix.contains(&address)))
     }
 
     /// Management paths among what the objects name, that stay open.

@@ -87,6 +87,10 @@ pub struct State {
     folder: PathBuf,
 }
 
+/// What is in force, and the same again: without it a reboot would leave the gate open.
+const CURRENT: &str = "current.json";
+const COPY: &str = "current.copy.json";
+
 impl State {
     /// In this folder, which exists.
     pub fn new(folder: &Path) -> Self {
@@ -100,13 +104,26 @@ impl State {
 
     /// The revision in force, if one ever was.
     pub fn current(&self) -> Result<Option<Current>, Error> {
-        self.read("current.json")
+        match (self.read(CURRENT), self.read(COPY)) {
+            (Err(_) | Ok(None), Ok(Some(copy))) => Ok(Some(copy)),
+            (read, _) => read,
+        }
+    }
+
+    /// Why [`Self::current`] says what the copy says; `None`: it does not.
+    pub fn damaged(&self) -> Option<String> {
+        match (self.read::<Current>(CURRENT), self.read::<Current>(COPY)) {
+            (Err(error), Ok(Some(_))) => Some(error.to_string()),
+            (Ok(None), Ok(Some(_))) => Some(format!("{}: it is gone", self.path(CURRENT).display())),
+            _ => None,
+        }
     }
 
     /// Another revision is in force.
     pub fn set_current(&self, current: &Current) -> Result<(), Error> {
-        self.write("current.json", current)?;
-        self.remove("pending.json")
+        self.write(CURRENT, current)?;
+        self.remove("pending.json")?;
+        self.write(COPY, current)
     }
 
     /// A switch is about to happen; after a crash this says to what.
@@ -388,7 +405,17 @@ mod tests {
         assert_eq!(state.pending().unwrap(), None);
         assert_eq!(State::new(dir.path()).current().unwrap(), Some(current(4)));
         assert_eq!(state.next_number().unwrap(), 5);
-        fs::write(dir.path().join("current.json"), "{").unwrap();
+        assert_eq!(state.damaged(), None);
+        for damage in [Some("{"), None] {
+            match damage {
+                Some(text) => fs::write(dir.path().join(CURRENT), text).unwrap(),
+                None => fs::remove_file(dir.path().join(CURRENT)).unwrap(),
+            }
+            assert!(state.current().unwrap().is_some(), "the copy says it as well");
+            assert!(state.damaged().unwrap().contains(CURRENT));
+        }
+        fs::write(dir.path().join(COPY), "{").unwrap();
+        fs::write(dir.path().join(CURRENT), "{").unwrap();
         assert!(state.current().is_err(), "a damaged pointer is not `no revision`");
     }
 }

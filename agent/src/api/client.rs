@@ -10,7 +10,7 @@ use std::{
 use super::protocol::{MAX_REPLY, Reply, Request};
 
 /// An apply of a very large policy takes tens of seconds; a hung agent must not hang the caller for ever.
-const REPLY_TIME: Duration = Duration::from_secs(180);
+pub const REPLY_TIME: Duration = Duration::from_secs(180);
 
 /// The agent did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +53,16 @@ impl Error {
 
 /// Asks once.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, Error> {
+    ask_within(socket, request, REPLY_TIME)
+}
+
+/// Asks once, and waits no longer than this.
+pub fn ask_within(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, Error> {
     let path = || socket.to_path_buf();
     let stream = UnixStream::connect(socket).map_err(|source| Error::Absent { path: path(), source })?;
     let silent = |source| Error::Silent { path: path(), source };
-    stream.set_read_timeout(Some(REPLY_TIME)).map_err(silent)?;
-    stream.set_write_timeout(Some(REPLY_TIME)).map_err(silent)?;
+    stream.set_read_timeout(Some(patience)).map_err(silent)?;
+    stream.set_write_timeout(Some(patience)).map_err(silent)?;
     let mut line = serde_json::to_vec(request).map_err(|error| silent(error.into()))?;
     line.push(b'\n');
     // A peer without a role is answered and hung up on before it has written: the answer still counts.

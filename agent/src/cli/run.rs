@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::SigSet;
@@ -31,7 +31,7 @@ use crate::{
     },
     api::{
         client, door,
-        protocol::{Ask, Question, Reply, Request},
+        protocol::{Ask, CutoffAsk, Question, Reply, Request},
         report::PlanRow,
         roles::{self, Peer},
     },
@@ -122,8 +122,10 @@ pub(super) fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Form
     if let (Format::Text, render::Asked::Check, Some(notes)) = (format, asked, reply.body["notes"].as_array()) {
         notes.iter().filter_map(Value::as_str).for_each(|note| eprintln!("sekimori: {note}"));
     }
+    // Like a host or an incident that is not there.
+    let absent = asked == render::Asked::Record && reply.body.as_array().is_some_and(Vec::is_empty);
     match written.and_then(|()| out.flush()) {
-        Ok(()) => reply.exit,
+        Ok(()) => reply.exit.max(u8::from(absent)),
         // A reader that went away (`| head`) has what it wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => reply.exit,
         Err(error) => {
@@ -184,6 +186,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| error.to_string())
 }
 
+/// How long an agent that has taken the request may be silent about a cut-off; its proof takes a fraction of a second.
+const CUT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// By the agent; without one, root works on what is pinned.
 fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
     let config = place.load();
@@ -192,18 +197,39 @@ fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
         (None, Ok(config)) => config.socket.clone(),
         (None, Err(error)) => return Reply::usage(error.to_string()),
     };
+    let mut patience = client::REPLY_TIME;
     if matches!(&ask, Ask::Cutoff(ask) if !ask.drill) {
         // Whoever may not has to wait like everybody else.
         let _ = door::rise(door::COMMAND_PRIORITY);
+        patience = CUT_PATIENCE;
     }
     let request = Request { lang, claims_from: claims_from(), ask };
-    match client::ask(&socket, &request) {
+    match client::ask_within(&socket, &request, patience) {
         Ok(reply) => reply,
+        Err(client::Error::Silent { .. })
+            if let Ask::Cutoff(cut) = &request.ask
+                && !cut.drill =>
+        {
+            past_a_silent_agent(config.ok().as_ref(), cut, &request.ask, lang)
+        }
         Err(error) if error.is_absent() => match config {
             Ok(config) if nix::unistd::geteuid().is_root() => without_agent(config, request, lang),
             _ => Reply::failed(text::no_agent(lang, socket.display())),
         },
         Err(error) => Reply::failed(error.to_string()),
+    }
+}
+
+/// The agent hangs, and packets pass meanwhile: the pinned tables are written as if there were none.
+fn past_a_silent_agent(config: Option<&Config>, cut: &CutoffAsk, ask: &Ask, lang: Lang) -> Reply {
+    let objects = cut.objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let seconds = CUT_PATIENCE.as_secs();
+    match config.and_then(|config| throw_without_agent(config, ask).map(|_| config)) {
+        Some(config) => {
+            let left = by_hand::leave(&config.state, cut).err().map(|error| format!(" ({error})")).unwrap_or_default();
+            Reply::problem(1, "unproven", text::cut_past_agent(lang, objects, seconds, left))
+        }
+        None => Reply::failed(text::cut_agent_silent(lang, objects, seconds)),
     }
 }
 

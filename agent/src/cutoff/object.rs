@@ -13,8 +13,39 @@ use crate::cli::text::{self, Lang};
 
 /// One object of a cut-off, as an administrator names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
+#[schemars(with = "Written")]
 pub enum Object {
+    /// An external network.
+    Network {
+        /// Its name in the policy.
+        name: String,
+    },
+    /// An inside zone.
+    Zone {
+        /// Its name in the policy.
+        name: String,
+    },
+    /// A machine: its address, its MAC or the name of a registered device.
+    Host {
+        /// As written, normalised.
+        name: String,
+    },
+    /// Every address of a prefix.
+    Prefix {
+        /// Host bits are zero.
+        prefix: IpNet,
+    },
+    /// Everything.
+    All,
+}
+
+/// An [`Object`] as it is written. For `all` a struct: of a unit `deny_unknown_fields` would let a name that was meant for
+/// something else pass.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(rename = "Object")]
+enum Written {
     /// An external network.
     Network {
         /// Its name in the policy.
@@ -37,7 +68,31 @@ pub enum Object {
         prefix: IpNet,
     },
     /// Everything.
-    All,
+    All {},
+}
+
+impl From<Written> for Object {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Network { name } => Self::Network { name },
+            Written::Zone { name } => Self::Zone { name },
+            Written::Host { name } => Self::Host { name },
+            Written::Prefix { prefix } => Self::Prefix { prefix },
+            Written::All {} => Self::All,
+        }
+    }
+}
+
+impl From<Object> for Written {
+    fn from(object: Object) -> Self {
+        match object {
+            Object::Network { name } => Self::Network { name },
+            Object::Zone { name } => Self::Zone { name },
+            Object::Host { name } => Self::Host { name },
+            Object::Prefix { prefix } => Self::Prefix { prefix },
+            Object::All => Self::All {},
+        }
+    }
 }
 
 impl Object {
@@ -243,5 +298,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Object>(&json).unwrap(), object, "{json}");
         }
         assert!(serde_json::from_str::<Object>(r#"{"kind":"network","name":"a","x":1}"#).is_err());
+        // Somebody who meant a zone must not cut everything.
+        assert!(serde_json::from_str::<Object>(r#"{"kind":"all","name":"guest"}"#).is_err());
+        assert_eq!(serde_json::from_str::<Object>(r#"{"kind":"all"}"#).unwrap(), Object::All);
     }
 }

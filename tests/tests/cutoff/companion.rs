@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use sekimori_tests::harness::{
     agent::{self, Agent},
     tool::{self, Said},
@@ -10,7 +11,7 @@ use sekimori_tests::harness::{
 };
 use serde_json::json;
 
-use crate::scene::{Scene, Traffic, asked, recorded, restore, scene};
+use crate::scene::{A_WHILE, Scene, Traffic, asked, recorded, restore, scene};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -120,5 +121,46 @@ fn a_cut_by_hand_outlives_a_reboot_before_any_agent_saw_it() -> Result<()> {
     assert_eq!(recorded(&agent, &["cutoff"])?.len(), 1, "taken once");
     restore(&agent, &["network", "internet"])?;
     traffic.query.flows(20)?;
+    Ok(())
+}
+
+/// A hanging agent takes the request and says nothing, and packets pass meanwhile.
+#[test]
+fn the_command_line_cuts_past_an_agent_that_hangs() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    agent.signal(Signal::SIGSTOP)?;
+    let said = agent.cli(["cutoff", "network", "internet", "--reason", "worm"])?;
+    assert!(said.code == Some(1) && said.err.contains("cut off, by writing the tables past the agent"), "{said:?}");
+    traffic.query.stands_still(20)?;
+    let named = agent.cli(["cutoff", "host", "pc-017", "--reason", "worm"])?;
+    assert!(named.code == Some(2) && named.err.contains("NOTHING WAS CUT OFF"), "{named:?}");
+    agent.signal(Signal::SIGCONT)?;
+    tool::until("the agent to prove it", SOON, || Ok(agent.cli(["cutoff", "verify"])?.ok().then_some(())))?;
+    restore(&agent, &["network", "internet"])?;
+    Ok(())
+}
+
+/// Somebody cut it for good, or the management path too; a second cut without the agent takes nothing of that away.
+#[test]
+fn a_second_cut_without_the_agent_narrows_nothing() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.ssh.flows(10_000)?;
+    for object in [&["network", "lgwan"][..], &["all", "--including-management"]] {
+        crate::scene::cut(&agent, object)?;
+    }
+    agent.kill9()?;
+    for object in [&["network", "lgwan", "--for", "1s"][..], &["all"]] {
+        let (code, done) = asked(&agent, &[&["cutoff"], object, &["--reason", "again"]].concat())?;
+        assert_eq!((code, &done["objects"][0]["done"]), (Some(0), &json!("cut_again")), "{done}");
+        traffic.ssh.stands_still(A_WHILE)?;
+    }
+    agent.restart()?;
+    let listed = agent.cli(["cutoff", "list", "--format", "json"])?.out;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(!listed.contains("until"), "{listed}");
+    traffic.ssh.stands_still(A_WHILE)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use sekimori_tests::harness::{
+    agent,
     stream::Stream,
     tool,
     townhall::{DNS_V4, INTERNET_ROUTER, PC_017},
@@ -37,9 +38,17 @@ impl Disk {
         self.folder.path().to_path_buf()
     }
 
-    fn remount(&self, how: &str) -> Result<()> {
+    /// Nothing is written any more. The kernel refuses to say so of the file system itself while files are open for writing.
+    fn read_only(&self) -> Result<()> {
+        let mut bind = Command::new("mount");
+        tool::must(bind.arg("--bind").arg(self.folder.path()).arg(self.folder.path()), SOON)?;
         let mut mount = Command::new("mount");
-        tool::must(mount.args(["-o", &format!("remount,{how}")]).arg(self.folder.path()), SOON).map(drop)
+        tool::must(mount.args(["-o", "remount,bind,ro"]).arg(self.folder.path()), SOON).map(drop)
+    }
+
+    /// After [`Self::read_only`].
+    fn writable(&self) {
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
     }
 
     /// Nothing more goes on it.
@@ -143,19 +152,58 @@ fn with_the_state_folder_read_only_the_cut_takes_effect_and_says_what_is_wrong()
     let Scene { agent, town, _policies } = scene_with(vec![("state", json!(disk.path()))])?;
     let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
     query.flows(20)?;
-    // The kernel refuses while files are open for writing; what a failing disk does, `errors=remount-ro` apart, is the same.
-    if disk.remount("ro").is_err() {
-        let mut bind = Command::new("mount");
-        tool::must(bind.arg("--bind").arg(disk.path()).arg(disk.path()), SOON)?;
-        let mut mount = Command::new("mount");
-        tool::must(mount.args(["-o", "remount,bind,ro"]).arg(disk.path()), SOON)?;
-    }
+    disk.read_only()?;
     let (code, done) = asked(&agent, &["cutoff", "network", "internet", "--reason", "worm"])?;
     query.stands_still(20)?;
     assert_eq!(code, Some(1), "{done}");
     let said = done["error"]["message"].as_str().context("no error")?;
     assert!(said.contains("Read-only"), "{said}");
-    let mut unmount = Command::new("umount");
-    let _ = unmount.arg(disk.path()).status();
+    disk.writable();
+    Ok(())
+}
+
+/// A cut by hand that left no note: the tables alone tell the agent, and it tells everybody else.
+#[test]
+fn a_cut_without_a_note_is_seen_by_a_running_agent() -> Result<()> {
+    let disk = Disk::new("8m")?;
+    let Scene { agent, town, _policies } = scene_with(vec![("state", json!(disk.path()))])?;
+    disk.read_only()?;
+    let program = agent::program()?.with_file_name("sekimori-cut");
+    let mut command = town.gateway.command(program.to_str().context("a path of ours")?);
+    command.arg("--bpffs").arg(agent.pins_path()).arg("--state").arg(disk.path());
+    let said = tool::run(command.args(["--reason", "worm", "network", "internet"]), SOON)?;
+    ensure!(said.code == Some(1), "{said:?}");
+    tool::until("the agent to list it", SOON, || {
+        Ok(agent.cli(["cutoff", "list"])?.out.contains("network internet").then_some(()))
+    })?;
+    disk.writable();
+    let restored = agent.cli(["restore", "network", "internet", "--reason", "clean"])?;
+    ensure!(restored.ok(), "{restored:?}");
+    Ok(())
+}
+
+/// The disk went read-only and the agent died: whoever is frightened names a device, and it is cut; the agent comes back and guards.
+#[test]
+fn with_the_state_folder_read_only_and_no_agent_a_device_is_cut() -> Result<()> {
+    let disk = Disk::new("8m")?;
+    let Scene { mut agent, town, _policies } = scene_with(vec![("state", json!(disk.path()))])?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(20)?;
+    agent.kill9()?;
+    disk.read_only()?;
+    let said = agent.cli(["cutoff", "host", "pc-017", "--reason", "worm"])?;
+    query.stands_still(20)?;
+    ensure!(said.code == Some(1) && said.err.contains("Read-only"), "{said:?}");
+    let listed = agent.cli(["cutoff", "list"])?;
+    ensure!(listed.out.contains(&PC_017.v4.to_string()), "{listed:?}");
+    agent.spawn()?;
+    let up = tool::until("the agent to guard", SOON, || {
+        let (code, status) = asked(&agent, &["status"])?;
+        ensure!(status["agent_running"] == true && status["enforcing"] == true, "{code:?} {status}");
+        Ok(Some(()))
+    });
+    up.with_context(|| agent.log())?;
+    query.stands_still(20)?;
+    disk.writable();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Networks, zones, hosts, prefixes and everything; who may cut, and what is recorded.
 
-use std::time::Duration;
+use std::{os::unix::net::UnixStream, time::Duration};
 
 use anyhow::{Context as _, Result};
 use sekimori::{
@@ -10,11 +10,14 @@ use sekimori::{
 use sekimori_tests::harness::{
     counters::Counters,
     stream::Stream,
-    townhall::{CLOUD_V4, DNS_V4, INTERNET, INTERNET_ROUTER, PC_017},
+    tool,
+    townhall::{ASP_V4, CLOUD_V4, DNS_V4, INTERNET, INTERNET_ROUTER, LGWAN_PC, LGWAN_ROUTER, PC_017},
 };
 use serde_json::{Value, json};
 
 use crate::scene::{A_WHILE, OFTEN, OPERATORS, Scene, Traffic, VIEWERS, ask_as, asked, cut, restore, scene};
+
+const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_network_is_cut_off_in_both_directions_and_the_others_lose_nothing() -> Result<()> {
@@ -285,6 +288,39 @@ fn a_damaged_registry_lifts_nothing() -> Result<()> {
     std::fs::write(agent.state_path().join("registry.json"), "{\"x\":")?;
     agent.restart()?;
     assert!(!town.ping(&PC_017, CLOUD_V4)?, "the restart lifted it");
+    Ok(())
+}
+
+/// The disk lost what says which revision is in force, or which number a name has, and then the power went: the gate is shut again,
+/// with the cut.
+#[test]
+fn a_damaged_state_opens_nothing_after_a_reboot() -> Result<()> {
+    for (file, text, guards) in
+        [("current.json", Some("x"), true), ("current.json", None, true), ("registry.json", None, false)]
+    {
+        let Scene { mut agent, town, _policies } = scene()?;
+        cut(&agent, &["network", "internet"])?;
+        let asp = (town.host(&LGWAN_PC)?, town.host(&LGWAN_ROUTER)?);
+        let asp = Stream::to_server(asp.0, None, asp.1, (ASP_V4, 443), OFTEN)?;
+        asp.flows(20)?;
+        agent.kill9()?;
+        std::fs::remove_dir_all(agent.pins_path())?;
+        tool::must(town.gateway.command("nft").args(["flush", "ruleset"]), SOON)?;
+        town.translate()?;
+        let path = agent.state_path().join(file);
+        match text {
+            Some(text) => std::fs::write(path, text)?,
+            None => std::fs::remove_file(path)?,
+        }
+        agent.spawn()?;
+        // A command that finds no agent works by itself.
+        let socket = agent.socket_path();
+        tool::until("the agent to listen", SOON, || Ok(UnixStream::connect(&socket).is_ok().then_some(())))?;
+        let said = agent.cli(["status"])?;
+        assert!(said.out.contains(file), "{said:?}");
+        if guards { asp.flows(20) } else { asp.stands_still(20).map(drop) }?;
+        assert!(!town.ping(&PC_017, CLOUD_V4)?, "{file}");
+    }
     Ok(())
 }
 

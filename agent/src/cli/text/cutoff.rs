@@ -22,8 +22,9 @@ texts! {
     cut_management_open(interface, sources, port) "the management path stays open: {interface}, from {sources}, port {port}; only `all --including-management` closes it" "管理経路は開いたままです: {interface}、送信元 {sources}、ポート {port}(閉じるには `all --including-management`)";
     cut_nothing() "nothing is cut off" "遮断中のものはありません";
     cut_flushed() "its conversations are forgotten: after a restore each has to begin anew" "通信の記憶を消去しました。復旧後は各通信を最初からやり直す必要があります";
+    cut_address_only(object) "{object}: this address alone is cut off; no device is registered for it, and the machine may have others (IPv6!): cut its MAC off as well (ip neigh shows it)" "{object}: このアドレスだけを遮断しました。登録された機器がないため、ほかのアドレス(IPv6など)を持つ可能性があります。MACアドレスも遮断してください(ip neigh で確認できます)";
     cut_flush_by_mac(object) "{object} is known by its MAC alone: which conversations are its own is not known, none was forgotten" "{object} はMACしか分からないため、該当する通信を特定できず、記憶は消去していません";
-    cut_level_link() "the interface is administratively down as well; the cable is still in" "インターフェースも停止しました。ケーブルは挿さったままです";
+    cut_level_link() "interfaces are to be administratively down as well (whether they are is said above); the cables are still in. With an interface its static routes and IPv6 addresses go: they must be put back after the restore (netplan apply, ifup, systemctl restart systemd-networkd)" "インターフェースも停止の対象です(実際の状態は上記)。ケーブルは挿さったままです。停止したインターフェースの静的経路と IPv6 アドレスは消えるため、復旧後に戻してください(netplan apply、ifup、systemctl restart systemd-networkd)";
     cut_link_management(interface) "{interface} carries the management path and stays up; with `all --including-management` it goes down too" "{interface} は管理経路のため停止しません。`all --including-management` で停止します";
     cut_link_shared(interface, other) "{interface} stays up: {other}, which is not cut off, is on it too" "{interface} は停止しません: 遮断していない {other} も利用しています";
     cut_link_failed(interface, why) "{interface} could NOT be taken down: {why}. Pull the cable" "{interface} を停止できません: {why}。ケーブルを抜いてください";
@@ -34,7 +35,7 @@ texts! {
     cut_until(until) "  until {until}, then restored by itself" "  {until} に自動で復旧";
     cut_forgotten(count) "  {count} conversation(s) forgotten" "  {count}件の通信の記憶を消去";
     cut_links_down(names) "  down: {names}" "  停止: {names}";
-    restored_links(names) "  up again: {names}" "  起動: {names}";
+    restored_links(names) "  up again: {names}; the kernel took their static routes and IPv6 addresses when they went down: look at `ip route` and `ip -6 address`, and put them back (netplan apply, ifup, systemctl restart systemd-networkd)" "  起動: {names}。停止時に静的経路と IPv6 アドレスが消えています。`ip route` と `ip -6 address` を確認し、戻してください(netplan apply、ifup、systemctl restart systemd-networkd)";
     cut_drilled_while_cut(object) "DRILL: {object} IS cut off, since before this drill, which changed nothing; every step but the last was done" "訓練: {object} は訓練の前から遮断中で、そのままです。最後の一手以外をすべて行いました";
     cut_drilled(object) "DRILL: {object} was NOT cut off; every step but the last was done" "訓練: {object} は遮断していません。最後の一手以外をすべて行いました";
     drill_step(step, ms) "  {step}: ready, {ms} ms" "  {step}: 準備完了、{ms}ミリ秒";
