@@ -123,16 +123,12 @@ impl Keeper {
         if !self.agent_running && thrown.is_some() {
             // This very command threw it before the instance was opened, which then found it. What was on disk is another's, and
             // what another left wider stays so.
+            let found = |cut: &Cut| self.found_cut.iter().any(|found| found.is(&cut.object));
             for cut in &mut cuts {
-                let found =
-                    |its: &&Cut| its.object.is(&cut.object) && self.found_cut.iter().any(|found| found.is(&its.object));
-                let wider = overlay.cuts.iter().find(found).is_some_and(|its| its.including_management);
-                cut.including_management |= wider;
+                let its = overlay.cuts.iter().find(|its| its.object.is(&cut.object) && found(its));
+                cut.including_management |= its.is_some_and(|its| its.including_management);
             }
-            overlay.cuts.retain(|cut| {
-                let found = self.found_cut.iter().any(|found| found.is(&cut.object));
-                !found || !wish.objects.iter().any(|object| cut.object.is(object))
-            });
+            overlay.cuts.retain(|cut| !found(cut) || !wish.objects.iter().any(|object| cut.object.is(object)));
         }
         let now = clock::all();
         let placed: Vec<Placed> = cuts.iter().map(|cut| overlay.place(cut.clone(), &now)).collect();

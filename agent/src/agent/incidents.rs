@@ -296,7 +296,7 @@ impl Keeper {
         } else {
             return;
         };
-        if let Err(why) = self.lift_blocks_of(detection.host, lifted) {
+        if let Err(why) = self.lift_blocks(&[detection.host], lifted) {
             tracing::error!(host = sighting.host, "it stays blocked for as long as its detector said: {why}");
         }
     }

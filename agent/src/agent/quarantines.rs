@@ -120,8 +120,8 @@ impl Keeper {
         if in_force {
             // What quarantine permits is permitted from now on, whatever stood in for it or came before.
             let placed = self.quarantines.hosts.iter().filter(|entry| done.iter().any(|(host, _)| *host == entry.host));
-            let covers: Vec<Covers> = placed.map(|entry| entry.covers.clone()).collect();
-            wrong.extend(self.lift_blocks(&covers, Lifted::Everything).err());
+            let states: Vec<_> = placed.flat_map(|entry| states(&entry.covers)).collect();
+            wrong.extend(self.lift_blocks(&states, Lifted::Everything).err());
         }
         if let Err(why) = self.keep_quarantine() {
             wrong.push(why);
@@ -191,10 +191,10 @@ impl Keeper {
         if let Err(why) = self.ledger.ready() {
             return Reply::failed(text::release_failed(lang, names.join(", "), why));
         }
-        let covers: Vec<Covers> =
-            gone.iter().map(|entry| &entry.covers).chain(blocked.iter().map(|(_, covers)| covers)).cloned().collect();
+        let covers = gone.iter().map(|entry| &entry.covers).chain(blocked.iter().map(|(_, covers)| covers));
+        let states: Vec<_> = covers.flat_map(states).collect();
         // First: a packet that a block refuses must not say of a host that was let go what it said before.
-        let lifted = self.lift_blocks(&covers, Lifted::Everything);
+        let lifted = self.lift_blocks(&states, Lifted::Everything);
         if let Err(why) = lifted.and_then(|()| if gone.is_empty() { Ok(()) } else { self.replace_quarantine(list) }) {
             let result = Outcome { ok: false, message: why.clone() };
             self.note(caller, Action::Release, Some(reason), names.clone(), None, result);
@@ -226,17 +226,10 @@ impl Keeper {
         blocked.then_some(covers)
     }
 
-    /// Ends what detectors block these hosts for.
-    fn lift_blocks(&mut self, covers: &[Covers], lifted: Lifted) -> Result<(), String> {
-        let hosts: Vec<_> = covers.iter().flat_map(states).collect();
+    /// Ends what detectors block the hosts with these states for.
+    pub(super) fn lift_blocks(&mut self, hosts: &[[u8; 16]], lifted: Lifted) -> Result<(), String> {
         let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
-        dataplane.lift_blocks(&hosts, lifted, clock::boottime_ns()).map(drop).map_err(|error| report(&error))
-    }
-
-    /// The same of who a detector named, of whom nothing more may be known.
-    pub(super) fn lift_blocks_of(&mut self, host: [u8; 16], lifted: Lifted) -> Result<(), String> {
-        let dataplane = self.dataplane.as_mut().map_err(|why| why.clone())?;
-        dataplane.lift_blocks(&[host], lifted, clock::boottime_ns()).map(drop).map_err(|error| report(&error))
+        dataplane.lift_blocks(hosts, lifted, clock::boottime_ns()).map_err(|error| report(&error))
     }
 
     /// Hosts by name with what they cover; an error names nobody.
