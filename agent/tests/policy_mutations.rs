@@ -153,7 +153,7 @@ fn mutated_policies_are_answered() {
         let answer = std::panic::catch_unwind(|| {
             let loaded = load(folder.path());
             for diagnostic in &loaded.diagnostics {
-                assert!(!diagnostic.to_string().contains('\u{1b}'));
+                assert!(!diagnostic.to_string().contains(char::is_control), "{:?}", diagnostic.to_string());
             }
             match &loaded.policy {
                 Some(policy) => {

@@ -118,7 +118,7 @@ fn finding(diagnostic: &Diagnostic, lang: Lang) -> Finding {
             Severity::Warning => "warning".into(),
         },
         code: diagnostic.code.to_owned(),
-        file: diagnostic.file.display().to_string(),
+        file: diagnostic::printable(&diagnostic.file.display().to_string()),
         line: diagnostic.line,
         column: diagnostic.col,
         text: diagnostic.text.clone(),

@@ -79,7 +79,7 @@ impl Diagnostic {
     /// One line for people: `file:line:col: error[E012]: …`.
     pub fn render(&self, lang: Lang) -> String {
         use fmt::Write;
-        let mut out = self.file.display().to_string();
+        let mut out = printable(&self.file.display().to_string());
         if self.line > 0 {
             let _ = write!(out, ":{}:{}", self.line, self.col);
         }
@@ -101,6 +101,17 @@ impl Diagnostic {
             };
         }
         out
+    }
+
+    /// Sentences quote what a file says, wherever they get it from; here it is made fit for a terminal, once for all of them.
+    fn make_printable(&mut self) {
+        for text in [Some(&mut self.message), self.expected.as_mut()].into_iter().flatten() {
+            text.en = printable(&text.en);
+            text.ja = printable(&text.ja);
+        }
+        if let Some(suggestion) = &mut self.suggestion {
+            *suggestion = printable(suggestion);
+        }
     }
 }
 
@@ -188,6 +199,7 @@ impl Sink {
         self.diagnostics.sort();
         self.diagnostics.dedup();
         self.diagnostics.extend(cap);
+        self.diagnostics.iter_mut().for_each(Diagnostic::make_printable);
         self.diagnostics
     }
 }
@@ -290,6 +302,22 @@ mod tests {
     #[test]
     fn control_characters_never_reach_a_terminal() {
         assert_eq!(shorten("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        let mut sink = Sink::default();
+        let file = sink.add_file("p\u{1b}.yaml".into());
+        sink.report(Span { file, line: 3, col: 7 }, &problem("a\u{1b}[2J\n\u{7}"))
+            .text("a\u{1b}[2J")
+            .expected(Text::same("b\u{1b}"))
+            .because(Text::same("c\u{9b}"))
+            .suggest(Some("d\u{1b}"));
+        let all = sink.finish();
+        for line in [all[0].render(Lang::En), all[0].render(Lang::Ja)] {
+            assert!(!line.contains(char::is_control), "{line:?}");
+            for quoted in ["p\\u{1b}.yaml", "a\\u{1b}[2J\\n", "b\\u{1b}", "c\\u{9b}", "d\\u{1b}"] {
+                assert!(line.contains(quoted), "{line} does not show {quoted}");
+            }
+        }
+        let held = [&all[0].message.en, &all[0].message.ja, &all[0].text];
+        assert!(held.iter().all(|text| !text.contains(char::is_control)), "{held:?}");
         assert_eq!(shorten(&"あ".repeat(500)).chars().count(), TEXT_LIMIT + 1);
     }
 }
