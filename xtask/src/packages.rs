@@ -33,6 +33,7 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     ("bpftool", "bpftool"),
     ("faketime", "faketime"),
     ("socat", "socat"),
+    ("iptables-legacy", "iptables"),
 ];
 /// What the benchmark measures besides.
 pub(crate) const BENCH_TOOLS: &[Tool] = &[("iptables", "iptables"), ("ipset", "ipset"), ("xdp-filter", "xdp-tools")];
