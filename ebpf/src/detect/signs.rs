@@ -48,7 +48,7 @@ pub(super) fn look<T: Watch>(
     malformed(host, packet, watched, sight, reason);
     single(host, packet, watched, sight, reason);
     let counted = match packet.proto {
-        proto::ICMP | proto::ICMPV6 => packet.class != CLASS_NDP,
+        proto::ICMP | proto::ICMPV6 => packet.class != CLASS_NDP && !asked_for(packet, reason),
         proto::UDP => packet.class != CLASS_DHCP_REPLY && !under_way(packet, reason),
         proto::TCP => packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN,
         _ => !under_way(packet, reason),
@@ -115,14 +115,37 @@ pub(super) fn under_way(packet: &Packet, reason: u32) -> bool {
         || reason == Reason::Management as u32
 }
 
-/// ICMP echo has no port.
+/// ICMP by which the host answers what somebody else sends it: a reply to a ping, an error about a packet of a conversation it did
+/// not begin. As many of them leave as others ask for, and nobody may have a server blamed by asking. An error about what the
+/// host itself began, and nobody has answered, is about a packet that never came.
+#[inline(always)]
+fn asked_for(packet: &Packet, reason: u32) -> bool {
+    if packet.class == CLASS_ICMP_ERROR {
+        return reason == Reason::Related as u32 && packet.contact != CONTACT_UNANSWERED;
+    }
+    let reply = if packet.proto == proto::ICMP { 0 } else { 129 };
+    packet.icmp_type == reply && reason == Reason::Flow as u32
+}
+
+/// The port by which a contact is known.
 #[inline(always)]
 pub(super) fn port(packet: &Packet) -> u16 {
-    match packet.proto {
-        proto::TCP | proto::UDP => packet.dport,
+    contacted(packet.proto, packet.dport)
+}
+
+/// Of the ports of UDP by which a way is traced, a new one for each of 30 hops and 3 probes, the first stands for all: whoever
+/// traces asks one address one question. ICMP echo has no port.
+#[inline(always)]
+fn contacted(protocol: u8, port: u16) -> u16 {
+    match protocol {
+        proto::UDP if (TRACED..=TRACED + 100).contains(&port) => TRACED,
+        proto::TCP | proto::UDP => port,
         _ => 0,
     }
 }
+
+/// Where traceroute begins (IANA: `traceroute`, 33434/udp).
+const TRACED: u16 = 33_434;
 
 /// Whether the packet is one that would begin a conversation with somebody, and got a verdict about that.
 #[inline(always)]
@@ -542,20 +565,14 @@ pub(super) fn answered<T: Watch>(tables: &T, host: &mut Host, packet: &Packet, l
     walk::turn(host, packet.now, lines);
     let answered = packet.contact == super::CONTACT_ANSWERED;
     if packet.class == CLASS_ICMP_ERROR {
-        let port = match packet.quoted_proto {
-            proto::TCP | proto::UDP => packet.quoted_dport,
-            _ => 0,
-        };
+        let port = contacted(packet.quoted_proto, packet.quoted_dport);
         // A router that has lost its line says so by ICMP; that is silence, not somebody's answer.
         if !lost(packet) {
             walk::settle(host, service(tables, &packet.quoted_dst, packet.quoted_proto, port), 0, packet.now, false);
         }
         return;
     }
-    let port = match packet.proto {
-        proto::TCP | proto::UDP => packet.sport,
-        _ => 0,
-    };
+    let port = contacted(packet.proto, packet.sport);
     let service = service(tables, &packet.src, packet.proto, port);
     walk::settle(host, service, neighbourhood(tables, packet), packet.now, answered);
 }

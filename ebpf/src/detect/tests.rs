@@ -19,7 +19,7 @@ use crate::{
         RuleEntry, RuleSet, Schedule, SeatSet, Settings, Stage, View, ViewKey, ViewKey4, proto, quarantine_mac,
     },
     classify::Line,
-    packet::{Packet, ethertype, tcp},
+    packet::{CLASS_ICMP_ERROR, Packet, ethertype, tcp},
     parse::mapped,
     reason::Reason,
     tables::{Addr, Tables},
@@ -1124,4 +1124,46 @@ fn the_bulk_of_the_traffic_is_left_out() {
     assert!(!attempts(&question, Reason::Flow as u32));
     question.l4_len = 200;
     assert!(attempts(&question, Reason::Flow as u32));
+}
+
+/// Whoever asks an inside server decides how much it answers; that is no flood of the server's. Its own pings are, and errors
+/// about packets that never came.
+#[test]
+fn what_others_ask_for_is_no_flood() {
+    let mut gate = Gate::new(ACTION_QUARANTINE);
+    let reply = Packet { icmp_type: 0, ..gate.packet(proto::ICMP, place(1), 0) };
+    let error = Packet { icmp_type: 3, icmp_code: 3, class: CLASS_ICMP_ERROR, ..gate.packet(proto::ICMP, place(1), 0) };
+    let unasked = Packet { contact: CONTACT_UNANSWERED, ..error };
+    for _ in 0..2_000 {
+        assert_eq!(gate.sends(&reply, Reason::Flow), (Reason::Flow, None));
+        assert_eq!(gate.sends(&error, Reason::Related), (Reason::Related, None));
+    }
+    let spoken = (0..2_000).filter_map(|_| gate.sends(&unasked, Reason::Related).1).next();
+    assert_eq!(spoken, Some(Detector::IcmpFlood));
+    let mut gate = Gate::new(ACTION_QUARANTINE);
+    let ping = gate.packet(proto::ICMP, place(1), 0);
+    let spoken = (0..2_000).filter_map(|_| gate.sends(&ping, Reason::Flow).1).next();
+    assert_eq!(spoken, Some(Detector::IcmpFlood));
+}
+
+/// A way is traced by a new port for every probe: one question to one address, let through or not, answered by routers and at
+/// last by a closed port.
+#[test]
+fn tracing_a_way_is_no_scan() {
+    for reason in [Reason::Rule, Reason::NoRule] {
+        let mut gate = Gate::new(ACTION_BLOCK);
+        for number in 0..90 {
+            let mut probe = gate.packet(proto::UDP, place(1), 33_434 + number);
+            probe.contact = CONTACT_UNANSWERED;
+            assert_eq!(gate.sends(&probe, reason), (reason, None), "probe {number}");
+            gate.now += SECOND / 20;
+        }
+        // The ports above and below are ports, and many addresses are many.
+        let spoken =
+            (0..40).find_map(|number| gate.sends(&gate.packet(proto::UDP, place(1), 33_600 + number), reason).1);
+        assert_eq!(spoken, Some(Detector::VerticalScan), "{reason:?}");
+        let mut gate = Gate::new(ACTION_BLOCK);
+        let spoken = (0..40).find_map(|number| gate.sends(&gate.packet(proto::UDP, place(number), 33_434), reason).1);
+        assert_eq!(spoken, Some(Detector::HorizontalScan), "{reason:?}");
+    }
 }

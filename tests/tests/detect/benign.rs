@@ -8,9 +8,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 use sekimori_tests::harness::{
+    counters::Counters,
+    policy::rule,
     service::{self, Server},
     tool,
-    townhall::{CLOUD_V4, DNS_V4, INTERNET_ROUTER, PC_017},
+    townhall::{CLOUD_V4, DNS_V4, INTERNET_ROUTER, PC_017, WEB},
 };
 
 use super::scene::{open_rules, scene};
@@ -55,6 +57,30 @@ fn what_is_nearest_to_attacks_is_left_alone() -> Result<()> {
             service::tcp_exchange(pc, None, SocketAddr::from((CLOUD_V4, port)), b"backup", PATIENCE)?;
         }
     }
+    // As traceroute does, a port for each probe.
+    let probes = format!("--udp -p 33434-33493 --rate 50 -c 1 -q --no-capture {DNS_V4}");
+    scene.attack(&PC_017, "nping", &probes)?;
+    ensure!(scene.left("udp")? == 60, "{} of 60 probes left", scene.left("udp")?);
+    scene.quiet()
+}
+
+/// Somebody asks an inside machine more than anybody may ask: it answers all, and is not blamed for it.
+#[test]
+fn nobody_is_blamed_for_what_others_ask() -> Result<()> {
+    let rules = [open_rules(), vec![rule("monitoring", "dmz", "office", "ping, udp/7000-7999")]].concat();
+    let zones = "zones: {dmz: {icmp_flood: off, udp_flood: off, vertical_scan: off, horizontal_scan: off, destination_flood: off}}";
+    let scene =
+        scene(&rules, &format!("defaults: {{icmp_flood: {{action: quarantine, limit: 20/s burst 40}}}}, {zones}"))?;
+    let asked = PC_017.v4;
+    let pings = scene.attack(&WEB, "ping", &format!("-n -q -f -c 2000 {asked}"))?;
+    ensure!(pings.out.contains("2000 received"), "{pings:?}");
+    // Nobody listens there: each is answered by an error, if the machine's own limit lets it.
+    tool::must(scene.town.host(&PC_017)?.command("sysctl").args(["-qw", "net.ipv4.icmp_ratelimit=0"]), PATIENCE)?;
+    let knocks = scene.attack(&WEB, "hping3", &format!("-n -q --udp -p ++7000 -c 900 -i u2000 {asked}"))?;
+    let counters = Counters::read(&scene.agent)?;
+    let errors = counters.packets("office", "in", "related");
+    ensure!(errors > 200, "{errors} errors; {knocks:?}");
+    ensure!(counters.packets("office", "in", "quarantine") == 0);
     scene.quiet()
 }
 
