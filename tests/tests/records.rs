@@ -94,3 +94,47 @@ fn whoever_touches_the_record_is_found_out() -> Result<()> {
     assert!(now[left.len()..].contains("record_damaged"), "{now}");
     Ok(())
 }
+
+/// Under a running agent, and together with what guards its end: nothing that is written later makes it whole again.
+#[test]
+fn a_record_that_was_taken_away_is_missed_for_ever() -> Result<()> {
+    let Scene { mut agent, _policies, _town } = scene()?;
+    cut_and_restore(&agent)?;
+    let path = agent.state_path().join("records.jsonl");
+    let verified = |agent: &Agent| -> Result<()> {
+        let said = agent.cli(["records", "verify"])?;
+        anyhow::ensure!(said.code == Some(1) && said.out.starts_with("NOT WHOLE"), "{said:?}");
+        Ok(())
+    };
+    let first: Value = serde_json::from_str(fs::read_to_string(&path)?.lines().last().context("no line")?)?;
+    fs::remove_file(&path)?;
+    cut_and_restore(&agent)?;
+    let now = fs::read_to_string(&path)?;
+    assert!(now.contains("record_damaged") && now.contains("\"cutoff\""), "{now}");
+    let next: Value = serde_json::from_str(now.lines().next().context("no line")?)?;
+    assert_eq!(next["n"].as_u64(), first["n"].as_u64().map(|n| n + 1), "{now}");
+    let (_, status) = agent.json(["status"])?;
+    assert!(status["faults"].to_string().contains("not whole"), "{status}");
+    verified(&agent)?;
+
+    // The end, with the file that names it, while nobody runs.
+    agent.stop()?;
+    let kept: String = fs::read_to_string(&path)?.split_inclusive('\n').take(2).collect();
+    fs::write(&path, kept)?;
+    fs::remove_file(agent.state_path().join("records.head.json"))?;
+    verified(&agent)?;
+    for _ in 0..2 {
+        agent.restart()?;
+        verified(&agent)?;
+        let (_, status) = agent.json(["status"])?;
+        assert!(status["faults"].to_string().contains("not whole"), "{status}");
+        agent.stop()?;
+    }
+    // All of it.
+    fs::remove_file(&path)?;
+    fs::remove_file(agent.state_path().join("records.head.json"))?;
+    agent.spawn()?;
+    agent.wait_until_enforcing()?;
+    assert!(fs::read_to_string(&path)?.contains("record_damaged"));
+    verified(&agent)
+}

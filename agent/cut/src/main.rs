@@ -8,7 +8,9 @@ mod note;
 mod object;
 
 use std::{
+    fmt,
     fs::File,
+    io::{self, Write},
     os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     path::PathBuf,
     process::ExitCode,
@@ -33,39 +35,60 @@ struct Order {
 
 fn main() -> ExitCode {
     let began = Instant::now();
-    let order = match read(std::env::args().skip(1)) {
+    // A name that is no text names nothing, and must not end this in the middle.
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if matches!(words.as_slice(), [word] if word == "--help" || word == "-h") {
+        say(io::stdout(), USAGE);
+        return ExitCode::SUCCESS;
+    }
+    let order = match read(words.into_iter()) {
         Ok(order) => order,
         Err(why) => {
-            eprintln!("sekimori-cut: {why}\n{USAGE}");
+            say(io::stderr(), format_args!("sekimori-cut: NOTHING WAS CUT OFF / 何も遮断していません: {why}\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
     match cut(&order) {
         Ok(()) => {}
         Err(why) => {
-            eprintln!("sekimori-cut: NOT cut off: {why}. Pull the cable / 遮断できません。ケーブルを抜いてください");
+            let what = "Pull the cable / 遮断できません。ケーブルを抜いてください";
+            say(io::stderr(), format_args!("sekimori-cut: NOT cut off: {why}. {what}"));
             return ExitCode::from(2);
         }
     }
     let took = began.elapsed();
     let names: Vec<String> = order.objects.iter().map(ToString::to_string).collect();
-    println!(
-        "{} cut off, from this packet on, {} us after the start of this command; written to the tables directly / 遮断しました(表へ直接書込み)",
-        names.join(", "),
-        took.as_micros()
+    say(
+        io::stdout(),
+        format_args!(
+            "{} cut off, from this packet on, {} us after the start of this command; written to the tables directly / 遮断しました(表へ直接書込み)",
+            names.join(", "),
+            took.as_micros()
+        ),
     );
     match note::leave(&order.state, &order.reason, order.including_management, &names) {
         Ok(()) => {
-            println!("A note for the agent is left: it takes the cut over / エージェントへの引継ぎを残しました");
+            say(
+                io::stdout(),
+                "A note for the agent is left: it takes the cut over / エージェントへの引継ぎを残しました",
+            );
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!(
-                "sekimori-cut: the cut stands, but no note could be left: {why}. Write down who, when and why / 遮断は有効ですが引継ぎを残せません。実施者・時刻・理由を控えてください"
+            say(
+                io::stderr(),
+                format_args!(
+                    "sekimori-cut: the cut stands, but no note could be left: {why}. Write down who, when and why / 遮断は有効ですが引継ぎを残せません。実施者・時刻・理由を控えてください"
+                ),
             );
             ExitCode::from(1)
         }
     }
+}
+
+/// A line to whoever may be listening. That nobody is changes nothing of what is done, and must not end it.
+fn say(mut to: impl Write, what: impl fmt::Display) {
+    let _ = writeln!(to, "{what}");
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Result<Order, String> {
@@ -81,7 +104,8 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Order, String> {
         match word.as_str() {
             "--bpffs" => order.bpffs = value()?.into(),
             "--state" => order.state = value()?.into(),
-            "--reason" => order.reason = value()?,
+            // It becomes one line of lists and records.
+            "--reason" => order.reason = value()?.replace(char::is_control, " "),
             "--including-management" => order.including_management = true,
             "all" => order.objects.push(Object::All),
             kind => {
@@ -146,6 +170,12 @@ mod tests {
         for nobody in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "::"] {
             assert!(one(&format!("host {nobody}")).is_err(), "{nobody}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let words = ["--reason", "worm\n\u{1b}[2Jon pc-017", "all"].map(str::to_owned);
+        assert_eq!(read(words.into_iter()).unwrap().reason, "worm  [2Jon pc-017");
     }
 
     #[test]

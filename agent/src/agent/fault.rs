@@ -8,8 +8,8 @@ use crate::cli::text::{self, Lang};
 pub enum Fault {
     /// The cut-off state was unreadable: everything is cut.
     CutUnreadable {
-        /// Where it is kept.
-        aside: String,
+        /// Where it is kept; `None`: it is gone.
+        aside: Option<String>,
         /// Why.
         why: String,
     },
@@ -65,7 +65,8 @@ impl Fault {
     /// For people.
     pub fn text(&self, lang: Lang) -> String {
         match self {
-            Self::CutUnreadable { aside, why } => text::fault_cut_unreadable(lang, aside, why),
+            Self::CutUnreadable { aside: Some(aside), why } => text::fault_cut_unreadable(lang, aside, why),
+            Self::CutUnreadable { aside: None, why } => text::fault_cut_gone(lang, why),
             Self::CutNotKept(why) => text::cut_not_kept(lang, why),
             Self::QuarantineNotKept(why) => text::quarantine_not_kept(lang, why),
             Self::QuarantineUnread(why) => text::quarantine_unread(lang, why),

@@ -1,6 +1,7 @@
 //! One instance as it is: the data plane, the revision in force, the cut-offs, the record, the clock.
 
 use std::{
+    io,
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
@@ -37,7 +38,7 @@ use crate::{
     http::Tally,
     policy::{members::Members, model::Policy},
     quarantine,
-    record::{self, Action, Actor, Draft, Origin, Outcome, RevisionRef},
+    record::{self, Action, Actor, Draft, Line, Origin, Outcome, RevisionRef, reader::Filter, verify::Wrong},
     threat, tokens,
 };
 
@@ -171,13 +172,16 @@ impl Keeper {
         let state = State::new(&config.state);
         let mut faults = Faults::default();
 
-        let (ledger, torn) = Ledger::open(&state.path("records.jsonl"));
+        let record = state.path("records.jsonl");
+        let record_gone = !record.exists() && state.current().is_ok_and(|current| current.is_some());
+        let (ledger, torn) = Ledger::open(&record);
         let torn = faults.track(torn, Fault::Record).flatten();
 
         // The cut-off comes before anything that could let a packet pass.
         let cut_store = cutoff::Store::new(&config.state);
+        let begun = state.current().is_ok_and(|current| current.is_some());
         let overlay =
-            cut_store.load().unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
+            cut_store.load(begun).unwrap_or_else(|error| unreadable_cut(&cut_store, &error.to_string(), &mut faults));
         let quarantines = quarantine::Store::new(&config.state).load().map_err(|error| error.to_string());
         let quarantine_unread = quarantines.as_ref().err().cloned();
         let registry = state.path("registry.json");
@@ -270,7 +274,10 @@ impl Keeper {
             keeper.note(&Caller::agent(), Action::TornLine, None, Vec::new(), None, result);
         }
         keeper.say_how_plans_stand();
-        if mode == Mode::Agent {
+        if record_gone {
+            keeper.say_the_record_is_damaged("1", "the record is gone, although a policy was in force");
+        }
+        if keeper.ledger.disturbed() || mode == Mode::Agent {
             keeper.look_over_the_record();
         }
         if keeper.detached.is_none() {
@@ -285,18 +292,36 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Lines that are missing or were changed are said, in the record as well.
+    /// Lines that are missing or were changed are said, in the record as well, once for what is found.
     fn look_over_the_record(&mut self) {
         let found = match record::verify(self.ledger.path()) {
             Ok(found) if found.whole => return,
             Ok(found) => found,
             Err(error) => return self.faults.raise(Fault::Record(error.to_string())),
         };
-        let lines: Vec<String> = found.problems.iter().map(|problem| problem.line.to_string()).collect();
-        let message = format!("the record is not whole at line(s) {}", lines.join(", "));
-        self.faults.raise(Fault::RecordDamaged(lines.join(", ")));
-        let result = Outcome { ok: false, message };
+        let lines = |said: bool| {
+            let of = found.problems.iter().filter(|problem| (problem.what == Wrong::Said) == said);
+            of.map(|problem| problem.line.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let (found, said) = (lines(false), lines(true));
+        if found.is_empty() {
+            return self.faults.raise(Fault::RecordDamaged(said));
+        }
+        let message = format!("the record is not whole at line(s) {found}");
+        let filter = Filter { action: Some(Action::RecordDamaged), ..Filter::default() };
+        let last = record::reader::list(self.ledger.path(), 1, &filter).unwrap_or_default();
+        if matches!(last.as_slice(), [Line::Entry(entry)] if entry.result.message == message) {
+            return self.faults.raise(Fault::RecordDamaged(found));
+        }
+        self.say_the_record_is_damaged(&found, &message);
+    }
+
+    fn say_the_record_is_damaged(&mut self, lines: &str, message: &str) {
+        self.faults.raise(Fault::RecordDamaged(lines.to_owned()));
+        let result = Outcome { ok: false, message: message.to_owned() };
         self.note(&Caller::agent(), Action::RecordDamaged, None, Vec::new(), None, result);
+        // That line goes into what is there now.
+        self.ledger.disturbed();
     }
 
     /// A revision that was in force, and what it takes to put it in force again.
@@ -527,8 +552,11 @@ impl Keeper {
         self.refresh_exemptions();
     }
 
-    /// Notes the time; called every minute, so that the latest time seen is on disk.
+    /// Notes the time, and whether the record is as it was left; called every minute, so that the latest time seen is on disk.
     pub fn observe_clock(&mut self) {
+        if self.ledger.disturbed() {
+            self.look_over_the_record();
+        }
         let observed = self.high.observe(Timestamp::now()).map_err(|error| error.to_string());
         self.faults.track(observed, |why| Fault::State("clock", why));
     }
@@ -623,13 +651,18 @@ impl Keeper {
 
     /// Records; what went wrong comes back as text.
     pub(super) fn write_record(&mut self, draft: Draft) -> Option<String> {
-        match self.ledger.append(draft) {
+        let says_so = draft.action == Action::RecordDamaged;
+        let unwritten = match self.ledger.append(draft) {
             Ok(_) => None,
             Err(why) => {
                 self.faults.raise(Fault::Record(why.clone()));
                 Some(why)
             }
+        };
+        if !says_so && self.ledger.disturbed() {
+            self.look_over_the_record();
         }
+        unwritten
     }
 
     /// Records that the agent stops; enforcement goes on.
@@ -697,7 +730,11 @@ impl Keeper {
 
 /// Unreadable cut-off state must not open anything: everything is cut, and the file is kept for a look.
 fn unreadable_cut(store: &cutoff::Store, why: &str, faults: &mut Faults) -> Overlay {
-    let aside = store.set_aside().map_or_else(|error| error.to_string(), |path| path.display().to_string());
+    let aside = match store.set_aside() {
+        Ok(path) => Some(path.display().to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(error.to_string()),
+    };
     faults.raise(Fault::CutUnreadable { aside, why: why.to_owned() });
     let mut overlay = Overlay::default();
     let reason = format!("the cut-off state could not be read: {why}");

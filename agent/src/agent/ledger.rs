@@ -93,6 +93,11 @@ impl Ledger {
         }
     }
 
+    /// Whether somebody else touched the record since this was last asked.
+    pub fn disturbed(&mut self) -> bool {
+        self.room.as_mut().is_some_and(|room| room.disturbed() || !room.in_place())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -64,6 +64,12 @@ impl Keeper {
             self.known(object, lang)?;
         }
         let now = Timestamp::now();
+        let behind = self.high.behind(now);
+        if !behind.is_zero() {
+            // What this clock calls to come may be over already, and would be carried out at once, or missed.
+            let behind = text::age(lang, i64::try_from(behind.as_secs()).unwrap_or(i64::MAX));
+            return Err(Reply::refused(text::plan_clock_behind(lang, behind)));
+        }
         let (at, until) = self.times(&ask, now, lang)?;
         let (left, lead) = (at.duration_since(now), SignedDuration::from_secs(self.config.plan_lead_time.into()));
         if left < lead && !ask.urgent {

@@ -525,16 +525,30 @@ impl Keeper {
             }),
             Object::Prefix { prefix } => {
                 path.sources.iter().any(|source| source.contains(prefix) || prefix.contains(source))
+                    || self.reaches_box(path, |address| prefix.contains(&address))
             }
             Object::Host { .. } => {
                 let cut = self.overlay.cuts.iter().find(|cut| cut.object.is(object));
                 cut.is_some_and(|cut| {
                     let address = |address| path.sources.iter().any(|source| source.contains(address));
                     cut.covers.addresses.iter().any(address)
+                        || self.reaches_box(path, |address| cut.covers.addresses.contains(&address))
                         || path.macs.iter().any(|mac| cut.covers.macs.iter().any(|its| its.eq_ignore_ascii_case(mac)))
                 })
             }
         }
+    }
+
+    /// Whether the path ends at an address of the box among these.
+    fn reaches_box(&self, path: &ManagementPath, among: impl Fn(IpAddr) -> bool) -> bool {
+        let Some(live) = &self.live else { return false };
+        let here = live.policy.nets.iter().filter(|net| net.ports.iter().any(|port| port.interface == path.interface));
+        let prefixes: Vec<&IpNet> = here.flat_map(|net| &net.prefixes).collect();
+        live.policy.box_addresses.iter().any(|address| {
+            among(*address)
+                && prefixes.iter().any(|prefix| prefix.contains(address))
+                && path.sources.iter().any(|source| source.addr().is_ipv4() == address.is_ipv4())
+        })
     }
 }
 

@@ -339,7 +339,7 @@ impl Keeper {
             self.faults.clear(&Fault::PlanUnproven(String::new()));
         }
         if all_lifted {
-            self.faults.clear(&Fault::CutUnreadable { aside: String::new(), why: String::new() });
+            self.faults.clear(&Fault::CutUnreadable { aside: None, why: String::new() });
         }
         Ok(())
     }

@@ -3,15 +3,19 @@
 
 use std::{
     fs, io,
-    os::unix::{
-        fs::{DirBuilderExt, PermissionsExt},
-        net::UnixListener,
+    os::{
+        fd::AsFd,
+        unix::{
+            fs::{DirBuilderExt, PermissionsExt},
+            net::UnixListener,
+        },
     },
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -131,6 +135,12 @@ async fn converse<H: Handler>(visitor: Visitor, handler: &H) {
             Ok(Ok(0) | Err(_)) | Err(_) => return,
         }
         let (reply, go_on) = match request(&line, role) {
+            // An agent that stood still for a while must not do now what somebody has long given up. What was cut stays cut.
+            Ok(_) if thrown.is_none() && hung_up(write.as_ref()) => {
+                return tracing::warn!(
+                    "control socket: a peer hung up before its request was looked at; it is not done"
+                );
+            }
             Ok(request) => (handler.answer(peer, role, request, thrown.take()).await, true),
             Err(reply) => (reply, false),
         };
@@ -143,6 +153,13 @@ async fn converse<H: Handler>(visitor: Visitor, handler: &H) {
             _ => return,
         }
     }
+}
+
+/// Whether nobody is at the other end to hear an answer. A peer that only has nothing more to say still is.
+fn hung_up(stream: &UnixStream) -> bool {
+    let mut ready = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    poll(&mut ready, PollTimeout::ZERO).is_ok()
+        && ready[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
 }
 
 /// A request that is whole, understood and allowed.
@@ -168,17 +185,21 @@ fn request(line: &[u8], role: Role) -> Result<Request, Reply> {
 mod tests {
     use std::{
         io::{BufRead, BufReader as StdReader, Write},
+        net::Shutdown,
         os::unix::net::UnixStream as StdStream,
+        sync::atomic::{AtomicU64, Ordering},
         time::Instant,
     };
 
     use super::*;
 
-    struct Echo;
+    #[derive(Default)]
+    struct Echo(AtomicU64);
     impl Handler for Echo {
         async fn answer(&self, peer: Peer, role: Role, request: Request, _thrown: Option<Thrown>) -> Reply {
+            let before = self.0.fetch_add(1, Ordering::SeqCst);
             Reply::done(serde_json::json!({
-                "uid": peer.uid, "role": role.name(), "ask": request.ask,
+                "uid": peer.uid, "role": role.name(), "ask": request.ask, "before": before,
             }))
         }
     }
@@ -189,7 +210,7 @@ mod tests {
         let roles = Roles { operator: "no-such-group-a".into(), viewer: "no-such-group-b".into() };
         let listener = bind(&dir.path().join("s"), &roles).unwrap();
         let (stop, shutdown) = watch::channel(false);
-        tokio::spawn(serve(listener, roles, Switch::default(), Arc::new(Echo), shutdown));
+        tokio::spawn(serve(listener, roles, Switch::default(), Arc::new(Echo::default()), shutdown));
         (dir, stop)
     }
 
@@ -242,6 +263,28 @@ mod tests {
         while say(dir.path(), line).exit != 0 {
             assert!(Instant::now() < deadline, "slots never came back");
         }
+    }
+
+    /// One thread: nothing is served before this test waits.
+    #[tokio::test]
+    async fn who_has_hung_up_asks_for_nothing_and_who_only_has_finished_does() {
+        let (dir, _stop) = served().await;
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let line = b"{\"lang\":\"en\",\"ask\":{\"op\":\"status\"}}\n";
+        for _ in 0..3 {
+            StdStream::connect(dir.path().join("s")).unwrap().write_all(line).unwrap();
+        }
+        let mut last = StdStream::connect(dir.path().join("s")).unwrap();
+        last.write_all(line).unwrap();
+        last.shutdown(Shutdown::Write).unwrap();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            StdReader::new(last).read_line(&mut line).map(|_| line)
+        });
+        let reply: Reply = serde_json::from_str(&asked.await.unwrap().unwrap()).unwrap();
+        assert_eq!((reply.exit, reply.body["before"].as_u64()), (0, Some(0)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     incidents::{create, unhex},
     meaning::{Usage, lasts},
     render::Asked,
-    run,
+    run, say,
     text::{self, Lang},
 };
 use crate::{
@@ -135,14 +135,14 @@ pub(super) fn run(capture: &Capture, ask: impl Fn(CaptureAsk) -> Reply, lang: La
             // Whoever read has what they wanted.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break 0,
             Err(error) => {
-                eprintln!("sekimori: {}", text::capture_file(lang, path, error));
+                say(text::capture_file(lang, path, error));
                 break 2;
             }
         }
     };
     ask(CaptureAsk::End { session });
     if exit == 0 && format == Format::Text {
-        eprintln!("sekimori: {}", text::capture_done(lang, packets));
+        say(text::capture_done(lang, packets));
     }
     exit
 }

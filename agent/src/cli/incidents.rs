@@ -17,7 +17,7 @@ use super::{
     args::{Format, IncidentsCommand},
     meaning::{Usage, Work, lasts, needs_reason},
     render::{Asked, short, table},
-    run,
+    run, say,
     text::{self, Lang},
 };
 use crate::{
@@ -222,7 +222,7 @@ pub(super) fn export(mut reply: Reply, path: &Path, lang: Lang, format: Format) 
     };
     let id = export.incident.id;
     match &export.evidence {
-        None => eprintln!("sekimori: {}", text::evidence_none(lang, id)),
+        None => say(text::evidence_none(lang, id)),
         Some(evidence) => {
             let bytes = unhex(&evidence.hex).unwrap_or_default();
             let sha256 = hex(&Sha256::digest(&bytes));
@@ -239,7 +239,7 @@ pub(super) fn export(mut reply: Reply, path: &Path, lang: Lang, format: Format) 
             if piped {
                 return reply.exit;
             }
-            eprintln!("sekimori: {}", text::evidence_written(lang, path.display(), bytes.len(), sha256));
+            say(text::evidence_written(lang, path.display(), bytes.len(), sha256));
         }
     }
     if let Some(evidence) = reply.body.get_mut("evidence").and_then(serde_json::Value::as_object_mut) {

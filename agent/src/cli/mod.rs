@@ -20,19 +20,28 @@ pub mod text;
 mod token;
 mod typed;
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, Write},
+};
 
 use clap::Parser;
 
 use self::text::Lang;
 use crate::api::protocol::Reply;
 
+/// A line to standard error. Nobody reads what cannot be written, and that must not end a command halfway, as `eprintln!` does.
+fn say(what: impl Display) {
+    let _ = writeln!(io::stderr(), "sekimori: {what}");
+}
+
 /// What `clap` says of a command line it cannot read; and, where somebody meant to cut off, that it did not happen.
 fn unread(error: &clap::Error, given: &[OsString]) -> u8 {
     // Nobody reads what cannot be written.
     let _ = error.print();
     if error.use_stderr() && given.iter().skip(1).any(|word| word == "cutoff") {
-        eprintln!("sekimori: {}", text::nothing_cut(Lang::from_environment()));
+        say(text::nothing_cut(Lang::from_environment()));
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
 }

@@ -98,6 +98,8 @@ pub(super) fn verified(out: &mut impl Write, found: &Verified, lang: Lang) -> io
             Wrong::Unchained => text::records_not_chained(lang),
             Wrong::Head { number } => text::records_end(lang, number),
             Wrong::HeadUnreadable => text::records_head_unreadable(lang),
+            Wrong::HeadGone => text::records_head_gone(lang),
+            Wrong::Said => text::records_said(lang),
         };
         writeln!(out, "{}", text::records_problem(lang, line, what))?;
     }

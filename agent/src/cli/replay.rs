@@ -24,7 +24,9 @@ pub(super) fn run(path: &Path, replay: &Replay, format: Format, lang: Lang) -> R
     let (read, findings) = rooms::load(path, lang);
     let Some(read) = read else {
         for finding in findings.iter().filter(|finding| finding.is_error()) {
-            eprintln!("{}:{}:{}: {}", finding.file, finding.line, finding.column, finding.message);
+            // As in `say`.
+            let place = format_args!("{}:{}:{}", finding.file, finding.line, finding.column);
+            let _ = writeln!(io::stderr(), "{place}: {}", finding.message);
         }
         return Err(text::policy_invalid(lang, path.display()));
     };

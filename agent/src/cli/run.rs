@@ -15,7 +15,7 @@ use super::{
     flows,
     lists::ListCheck,
     meaning::{Order, Place, Replay, Work},
-    plan, render,
+    plan, render, say,
     text::{self, Lang},
 };
 use crate::{
@@ -117,10 +117,10 @@ pub(super) fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Form
     if format == Format::Text
         && let Some(problem) = &reply.error
     {
-        eprintln!("sekimori: {}", problem.message);
+        say(&problem.message);
     }
     if let (Format::Text, render::Asked::Check, Some(notes)) = (format, asked, reply.body["notes"].as_array()) {
-        notes.iter().filter_map(Value::as_str).for_each(|note| eprintln!("sekimori: {note}"));
+        notes.iter().filter_map(Value::as_str).for_each(say);
     }
     // Like a host or an incident that is not there.
     let absent = asked == render::Asked::Record && reply.body.as_array().is_some_and(Vec::is_empty);
@@ -128,9 +128,10 @@ pub(super) fn show(reply: &Reply, asked: render::Asked, lang: Lang, format: Form
         Ok(()) => reply.exit.max(u8::from(absent)),
         // A reader that went away (`| head`) has what it wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => reply.exit,
+        // What was done stays done; 2 would say that nothing was.
         Err(error) => {
-            eprintln!("sekimori: {error}");
-            2
+            say(text::not_shown(lang, error));
+            reply.exit.max(1)
         }
     }
 }
@@ -144,7 +145,7 @@ fn planned_beside(place: &Place, lang: Lang) {
     if let Err(error) = plan::beside(&mut io::stdout().lock(), &rows, lang)
         && error.kind() != io::ErrorKind::BrokenPipe
     {
-        eprintln!("sekimori: {error}");
+        say(error);
     }
 }
 
@@ -168,7 +169,7 @@ fn agent(place: &Place, lang: Lang) -> u8 {
     match started {
         Ok(()) => 0,
         Err(why) => {
-            eprintln!("sekimori: {}", text::failed_at(lang, why));
+            say(text::failed_at(lang, why));
             2
         }
     }
@@ -236,7 +237,7 @@ fn past_a_silent_agent(config: Option<&Config>, cut: &CutoffAsk, ask: &Ask, lang
 /// Asks in parts of what one request holds, and puts the answers together. The first part that has none ends it.
 fn back_check(place: &Place, list: &flows::List, lang: Lang) -> Reply {
     for (file, lines, first) in &list.skipped {
-        eprintln!("sekimori: {}", text::flow_skipped(lang, file, lines, first));
+        say(text::flow_skipped(lang, file, lines, first));
     }
     let mut all = BackCheck::default();
     let mut error = None;
@@ -358,7 +359,7 @@ fn check_lists(place: &Place, check: &ListCheck, lang: Lang) -> Reply {
                 (None, Err(error)) => error.to_string(),
                 (None, Ok(_)) => String::new(),
             };
-            eprintln!("sekimori: {}", text::list_check_alone(lang, why));
+            say(text::list_check_alone(lang, why));
             Protected::default()
         }
     };
@@ -371,14 +372,14 @@ fn replay(place: &Place, replay: &Replay, lang: Lang, format: Format) -> u8 {
     let policy = match replay.policy.clone().map_or_else(|| configured_policy(place), Ok) {
         Ok(policy) => policy,
         Err(error) => {
-            eprintln!("sekimori: {error}");
+            say(error);
             return 2;
         }
     };
     match super::replay::run(&policy, replay, format, lang) {
         Ok(exit) => exit,
         Err(why) => {
-            eprintln!("sekimori: {why}");
+            say(why);
             2
         }
     }

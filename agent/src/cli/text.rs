@@ -223,6 +223,9 @@ texts! {
     // Faults.
     fault_cut_unreadable(aside, why) "the cut-off state could not be read ({why}); it is kept as {aside}, and EVERYTHING is cut off until `sekimori restore all`"
         "遮断状態を読み取れません({why})。{aside} に保存し、`sekimori restore all` まで全遮断とします";
+    not_shown(error) "the command was carried out, but its answer could not be written: {error}" "コマンドは実行されましたが、結果を出力できません: {error}";
+    fault_cut_gone(why) "nobody knows what was cut off ({why}): EVERYTHING is cut off until `sekimori restore all`; `sekimori records` says what was cut last"
+        "遮断していたものが分かりません({why})。`sekimori restore all` まで全遮断とします。直前の遮断は `sekimori records` で確認してください";
     fault_record(why) "{why}" "記録に失敗: {why}";
     fault_torn(line) "line {line} of the record was cut short by a crash; it stays as it is" "記録の{line}行目が途中で切れています(異常終了)。そのまま残しています";
     fault_revision(number, why) "revision {number} could not be loaded ({why}): packets are judged by what is still in the kernel, and all dropped where nothing is. Apply a policy" "改訂 {number} を読み込めません({why})。カーネルに残っている方針で判定し、残っていなければ全パケットを破棄します。方針を適用してください";

@@ -54,12 +54,18 @@ impl Store {
         Self { path: state.join("cutoff.json") }
     }
 
-    /// What was in force; nothing if no cut-off was ever placed.
-    pub fn load(&self) -> Result<Overlay, Error> {
+    /// What was in force. Without a file: nothing, which is written down, or an error if a policy was in force (`begun`): then
+    /// there was one.
+    pub fn load(&self, begun: bool) -> Result<Overlay, Error> {
         let fail = |source| Error::Read { path: self.path.clone(), source };
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Overlay::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !begun => {
+                let nothing = Overlay::default();
+                // Where this cannot be written no policy will be kept either.
+                let _ = self.save(&nothing);
+                return Ok(nothing);
+            }
             Err(error) => return Err(fail(error)),
         };
         let document: Document = serde_json::from_slice(&bytes).map_err(|error| fail(error.into()))?;
@@ -96,12 +102,15 @@ mod tests {
     fn round_trip() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path());
-        assert_eq!(store.load().unwrap(), Overlay::default());
+        assert_eq!(store.load(false).unwrap(), Overlay::default());
+        assert_eq!(store.load(true).unwrap(), Overlay::default(), "it was written down");
         let mut overlay = Overlay::default();
         overlay.place(cut(Object::Network { name: "internet".into() }, "不審な通信"), &crate::cutoff::Now::default());
         overlay.place(cut(Object::prefix("2001:db8::/32").unwrap(), "scan"), &crate::cutoff::Now::default());
         store.save(&overlay).unwrap();
-        assert_eq!(Store::new(dir.path()).load().unwrap(), overlay);
+        assert_eq!(Store::new(dir.path()).load(true).unwrap(), overlay);
+        fs::remove_file(dir.path().join("cutoff.json")).unwrap();
+        assert!(store.load(true).is_err(), "what is gone is not nothing");
     }
 
     #[test]
@@ -110,10 +119,11 @@ mod tests {
         let store = Store::new(dir.path());
         for bad in ["", "{", r#"{"version":2,"overlay":{"cuts":[]}}"#, r#"{"version":1,"overlay":{"cuts":[]},"x":0}"#] {
             fs::write(dir.path().join("cutoff.json"), bad).unwrap();
-            assert!(store.load().is_err(), "{bad}");
+            assert!(store.load(false).is_err(), "{bad}");
         }
         let aside = store.set_aside().unwrap();
         assert!(aside.exists());
-        assert_eq!(store.load().unwrap(), Overlay::default());
+        assert!(store.load(true).is_err());
+        assert_eq!(store.load(false).unwrap(), Overlay::default());
     }
 }

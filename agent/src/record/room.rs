@@ -1,9 +1,9 @@
 //! Appending: one line, one write, one fsync. What is there is never changed.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -60,6 +60,10 @@ pub struct Room {
     head: String,
     /// The file does not end with a line feed: the next line starts with one, so that nothing is glued together.
     ragged: bool,
+    /// How long the file is if nobody else touches it, in bytes.
+    length: u64,
+    /// Somebody else touched it.
+    disturbed: bool,
 }
 
 impl Room {
@@ -67,18 +71,53 @@ impl Room {
     /// is; the caller records that it was found.
     pub fn open(path: &Path) -> Result<(Self, Option<Torn>), Error> {
         let fail = |source| Error::Open { path: path.to_path_buf(), source };
-        let existed = path.exists();
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(fail)?;
-        if !existed {
-            durable::sync_parent(path).map_err(fail)?;
-        }
-        let (last, head, torn) = scan(&file).map_err(fail)?;
+        let file = open(path).map_err(fail)?;
+        // A head that cannot be read tells nothing; `verify` says so.
+        let guarded = Head::read(path);
+        let Scanned { mut last, mut head, torn, chained, named, length } =
+            scan(&file, guarded.as_ref().ok().and_then(Option::as_ref)).map_err(fail)?;
+        let disturbed = match &guarded {
+            // What the head names and is not there was taken away: its number is not given again, nor does the chain close
+            // over the gap.
+            Ok(Some(guarded)) if !named => {
+                last = last.max(guarded.number);
+                head.clone_from(&guarded.sha256);
+                true
+            }
+            Ok(Some(_)) => false,
+            Ok(None) | Err(_) => chained,
+        };
         let ragged = torn.is_some();
-        Ok((Self { path: path.to_path_buf(), file, last, head, ragged }, torn))
+        Ok((Self { path: path.to_path_buf(), file, last, head, ragged, length, disturbed }, torn))
+    }
+
+    /// Whether the file is the one that lines go to, as long as they made it.
+    pub fn in_place(&self) -> bool {
+        let at = |metadata: Metadata| (metadata.dev(), metadata.ino(), metadata.len());
+        let (named, ours) = (fs::metadata(&self.path).map(at), self.file.metadata().map(at));
+        matches!((named, ours), (Ok(named), Ok(ours)) if named == ours && ours.2 == self.length)
+    }
+
+    /// Goes on in the file that is there now, or in a new one; numbers and chain go on where they were, so that what is missing
+    /// is seen for ever.
+    fn take_up(&mut self) -> io::Result<()> {
+        self.file = open(&self.path)?;
+        let Scanned { last, torn, length, .. } = scan(&self.file, None)?;
+        (self.last, self.ragged, self.length) = (self.last.max(last), torn.is_some(), length);
+        self.disturbed = true;
+        Ok(())
+    }
+
+    /// Whether somebody else touched the record since this was last asked, or before it was opened.
+    pub fn disturbed(&mut self) -> bool {
+        std::mem::take(&mut self.disturbed)
     }
 
     /// Numbers, dates, writes and syncs one line.
     pub fn append(&mut self, draft: Draft) -> Result<Entry, Error> {
+        if !self.in_place() {
+            self.take_up().map_err(|source| Error::Append { path: self.path.clone(), source })?;
+        }
         let entry = Entry {
             n: self.last + 1,
             time: format!("{:.6}", jiff::Timestamp::now()),
@@ -110,6 +149,7 @@ impl Room {
             // Part of the line may be in the file. It was never acknowledged: it goes again, and its number is free.
             let grown = |length: u64| self.file.metadata().is_ok_and(|metadata| metadata.len() == length);
             let clean = before.is_ok_and(|length| grown(length) || self.file.set_len(length).is_ok());
+            self.length = self.file.metadata().map_or(self.length, |metadata| metadata.len());
             if !clean {
                 // What follows must not continue it, nor reuse its number.
                 self.ragged = true;
@@ -118,6 +158,7 @@ impl Room {
             return Err(fail(source));
         }
         self.ragged = false;
+        self.length += line.len() as u64;
         self.last = entry.n;
         self.head = hex(&Sha256::digest(&text));
         // The line is on disk and counts; a head that is behind only guards fewer lines.
@@ -143,30 +184,59 @@ fn bounded(details: Value) -> Value {
     serde_json::json!({ "left_out_bytes": text.len(), "sha256": hex(&Sha256::digest(&text)) })
 }
 
-/// Highest number in the file, the hash of its last line, and its torn end.
-fn scan(file: &File) -> io::Result<(u64, String, Option<Torn>)> {
+/// Opens or creates it, durably.
+fn open(path: &Path) -> io::Result<File> {
+    let existed = path.exists();
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    if !existed {
+        durable::sync_parent(path)?;
+    }
+    Ok(file)
+}
+
+/// What is in a record.
+struct Scanned {
+    /// Highest number.
+    last: u64,
+    /// SHA-256 of the last line, hex.
+    head: String,
+    torn: Option<Torn>,
+    /// Lines vouch for those before them.
+    chained: bool,
+    /// The line that the head names is there, as it names it.
+    named: bool,
+    /// Bytes.
+    length: u64,
+}
+
+fn scan(file: &File, guarded: Option<&Head>) -> io::Result<Scanned> {
     #[derive(serde::Deserialize)]
     struct Numbered {
         n: u64,
+        prev: Option<serde::de::IgnoredAny>,
     }
     let mut reader = BufReader::new(file);
-    let (mut last, mut number, mut line) = (0, 0, Vec::new());
-    let mut head = NOTHING_BEFORE.to_owned();
-    loop {
+    let (mut number, mut line) = (0, Vec::new());
+    let head = NOTHING_BEFORE.to_owned();
+    let mut found = Scanned { last: 0, head, torn: None, chained: false, named: false, length: 0 };
+    while found.torn.is_none() {
         line.clear();
         if reader.read_until(b'\n', &mut line)? == 0 {
-            return Ok((last, head, None));
+            break;
         }
         number += 1;
+        found.length += line.len() as u64;
+        found.head = hex(&Sha256::digest(line.strip_suffix(b"\n").unwrap_or(&line)));
         if let Ok(entry) = serde_json::from_slice::<Numbered>(&line) {
-            last = last.max(entry.n);
+            found.last = found.last.max(entry.n);
+            found.chained |= entry.prev.is_some();
+            found.named |= guarded.is_some_and(|head| head.number == entry.n && head.sha256 == found.head);
         }
-        head = hex(&Sha256::digest(line.strip_suffix(b"\n").unwrap_or(&line)));
         if line.last() != Some(&b'\n') {
-            let torn = Torn { line: number, bytes: line.len() as u64, sha256: hex(&Sha256::digest(&line)) };
-            return Ok((last, head, Some(torn)));
+            found.torn = Some(Torn { line: number, bytes: line.len() as u64, sha256: hex(&Sha256::digest(&line)) });
         }
     }
+    Ok(found)
 }
 
 /// Lower-case hexadecimal.
@@ -177,7 +247,7 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::record::{
@@ -272,11 +342,56 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_was_given_is_not_given_again_whatever_became_of_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.jsonl");
+        let (mut room, _) = Room::open(&path).unwrap();
+        for _ in 0..3 {
+            room.append(draft("一")).unwrap();
+        }
+        assert!(!room.disturbed() && room.in_place());
+        let (text, guarded) = (fs::read_to_string(&path).unwrap(), fs::read(Head::path(&path)).unwrap());
+        let kept: String = text.split_inclusive('\n').take(1).collect();
+        // While it is open: removed, shortened, replaced.
+        let ways: [&dyn Fn(); 3] = [&|| fs::remove_file(&path).unwrap(), &|| fs::write(&path, "").unwrap(), &|| {
+            fs::write(dir.path().join("other"), &kept).unwrap();
+            fs::rename(dir.path().join("other"), &path).unwrap();
+        }];
+        for way in ways {
+            let before = room.last();
+            way();
+            assert!(!room.in_place());
+            assert_eq!(room.append(draft("二")).unwrap().n, before + 1);
+            assert!(room.disturbed() && !room.disturbed() && room.in_place());
+            assert!(fs::read_to_string(&path).unwrap().contains("二"), "it is in the file that is there");
+            assert!(!crate::record::verify(&path).unwrap().whole);
+        }
+        drop(room);
+        // While nobody has it open.
+        for (lines, head) in [("", true), (kept.as_str(), true), (kept.as_str(), false)] {
+            fs::write(&path, lines).unwrap();
+            fs::write(Head::path(&path), &guarded).unwrap();
+            if !head {
+                fs::remove_file(Head::path(&path)).unwrap();
+            }
+            assert!(!crate::record::verify(&path).unwrap().whole, "{lines:?} {head}");
+            let (mut room, _) = Room::open(&path).unwrap();
+            assert!(room.disturbed(), "{lines:?} {head}");
+            assert_eq!(room.append(draft("三")).unwrap().n, if head { 4 } else { 2 });
+            assert_eq!(
+                crate::record::verify(&path).unwrap().whole,
+                !head,
+                "{lines:?}: somebody has to say it in the record"
+            );
+        }
+    }
+
+    #[test]
     fn a_failed_write_is_an_error_and_the_next_line_stands_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records.jsonl");
         let (mut room, _) = Room::open(&path).unwrap();
-        let good = std::mem::replace(&mut room.file, File::open("/dev/null").unwrap());
+        let good = std::mem::replace(&mut room.file, File::open(&path).unwrap());
         assert!(matches!(room.append(draft("lost")), Err(Error::Append { .. })));
         room.file = good;
         assert_eq!(

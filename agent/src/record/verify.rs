@@ -77,6 +77,10 @@ pub enum Wrong {
     },
     /// The head cannot be read.
     HeadUnreadable,
+    /// There is no head, though lines are chained: whoever took it away may have taken lines from the end.
+    HeadGone,
+    /// The line says that lines before it were gone or changed when it was written.
+    Said,
 }
 
 /// What is kept beside the record: its last line.
@@ -161,6 +165,9 @@ pub fn verify(path: &Path) -> io::Result<Verified> {
                     None if chained => wrong(Wrong::Unchained),
                     None => found.unchained += 1,
                 }
+                if entry.action == Action::RecordDamaged {
+                    wrong(Wrong::Said);
+                }
                 found.number = entry.n;
                 found.first.get_or_insert_with(|| entry.time.clone());
                 found.last = Some(entry.time.clone());
@@ -178,6 +185,7 @@ pub fn verify(path: &Path) -> io::Result<Verified> {
         Ok(Some(head)) if !named => {
             found.problems.push(Problem { line: found.lines, what: Wrong::Head { number: head.number } });
         }
+        Ok(None) if chained => found.problems.push(Problem { line: found.lines, what: Wrong::HeadGone }),
         Ok(_) => {}
         Err(_) => found.problems.push(Problem { line: found.lines, what: Wrong::HeadUnreadable }),
     }
@@ -261,6 +269,8 @@ mod tests {
         fs::write(&path, &text).unwrap();
         fs::write(Head::path(&path), "{").unwrap();
         assert!(matches!(verify(&path).unwrap().problems[0].what, Wrong::HeadUnreadable));
+        fs::remove_file(Head::path(&path)).unwrap();
+        assert!(matches!(verify(&path).unwrap().problems[0].what, Wrong::HeadGone));
     }
 
     #[test]
@@ -280,6 +290,21 @@ mod tests {
         written(&path, 3, 5);
         let found = verify(&path).unwrap();
         assert!(found.whole, "{found:?}");
+    }
+
+    /// Once somebody was told that lines are gone, no later line makes the record whole.
+    #[test]
+    fn what_was_said_to_be_damaged_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.jsonl");
+        written(&path, 0, 2);
+        let (mut room, _) = Room::open(&path).unwrap();
+        let actor = Actor::process(0, "root", "agent", 7);
+        let result = Outcome { ok: false, message: "not whole".into() };
+        room.append(Draft::new(actor, Origin::Agent, Action::RecordDamaged, result)).unwrap();
+        written(&path, 3, 5);
+        let found = verify(&path).unwrap();
+        assert_eq!(found.problems, [Problem { line: 3, what: Wrong::Said }]);
     }
 
     #[test]

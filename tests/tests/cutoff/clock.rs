@@ -68,6 +68,13 @@ fn set_back_a_day_the_cut_takes_effect_holds_and_says_so() -> Result<()> {
     assert!((DAY - 60..=DAY + 60).contains(&behind), "{behind}");
     let text = agent.cli(["status"])?;
     assert!(text.out.contains("clock"), "{text:?}");
+    // A time that this clock calls to come may be over: it is not planned for, and nothing is cut by that.
+    let plan = ["cutoff", "plan", "network", "internet", "--at", "23:59", "--urgent", "--reason", "maintenance"];
+    let refused = agent.cli(plan)?;
+    assert!(refused.code == Some(1) && refused.err.contains("--accept-clock"), "{refused:?}");
+    let (_, status) = asked(&agent, &["status"])?;
+    assert!(status["plans"].is_null(), "{status}");
+    other.flows(20)?;
     // What was cut before stays cut, and what is cut now is cut now.
     query.stands_still(20)?;
     let (code, done) = asked(&agent, &["cutoff", "network", "internet", "--reason", "worm"])?;

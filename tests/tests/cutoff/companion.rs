@@ -1,6 +1,9 @@
 //! Without the agent: `sekimori-cut`, and `sekimori cutoff` by itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
@@ -47,6 +50,23 @@ fn the_companion_cuts_with_the_agent_dead_and_the_agent_takes_it_over() -> Resul
     Ok(())
 }
 
+/// A button has no terminal.
+#[test]
+fn the_companion_needs_nobody_who_listens() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    agent.kill9()?;
+    let program = agent::program()?.with_file_name("sekimori-cut");
+    let mut shell = town.gateway.command("sh");
+    let line = "\"$0\" --bpffs \"$1\" --state \"$2\" --reason button network internet >/dev/full 2>/dev/full";
+    let silent = tool::run(shell.args(["-c", line]).arg(program).arg(agent.pins_path()).arg(agent.state_path()), SOON)?;
+    assert_eq!(silent.code, Some(0), "{silent:?}");
+    traffic.query.stands_still(20)?;
+    assert!(agent.state_path().join("cut-by-hand.jsonl").exists());
+    Ok(())
+}
+
 #[test]
 fn the_companion_cuts_beside_a_running_agent_which_lifts_nothing_of_it() -> Result<()> {
     let Scene { agent, town, _policies } = scene()?;
@@ -72,7 +92,10 @@ fn the_companion_cuts_beside_a_running_agent_which_lifts_nothing_of_it() -> Resu
     {
         let said = by_hand(&agent, &town, bad)?;
         assert_eq!(said.code, Some(2), "{bad:?}: {said:?}");
+        assert!(said.err.contains("NOTHING WAS CUT OFF") || said.err.contains("NOT cut off"), "{bad:?}: {said:?}");
     }
+    let help = tool::run(Command::new(agent::program()?.with_file_name("sekimori-cut")).arg("--help"), SOON)?;
+    assert!(help.ok() && help.out.starts_with("usage:"), "{help:?}");
     traffic.lgwan.flows(20)?;
     restore(&agent, &["network", "internet"])?;
     traffic.query.flows(20)?;

@@ -207,3 +207,48 @@ fn with_the_state_folder_read_only_and_no_agent_a_device_is_cut() -> Result<()> 
     disk.writable();
     Ok(())
 }
+
+/// A note that somebody took away is no note that nothing was cut.
+#[test]
+fn after_a_reboot_without_the_note_everything_is_cut_and_said_to_be() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene_with(Vec::new())?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    query.flows(20)?;
+    agent.stop()?;
+    fs::remove_dir_all(agent.pins_path())?;
+    fs::remove_file(agent.state_path().join("cutoff.json"))?;
+    agent.spawn()?;
+    agent.wait_until_enforcing()?;
+    query.stands_still(20)?;
+    let (_, status) = asked(&agent, &["status"])?;
+    assert!(status["faults"].to_string().contains("cutoff.json"), "{status}");
+    let restored = agent.cli(["restore", "all", "--reason", "nothing was cut"])?;
+    assert!(restored.ok(), "{restored:?}");
+    query.flows(20)?;
+    agent.restart()?;
+    query.flows(20)?;
+    let (_, status) = asked(&agent, &["status"])?;
+    assert_eq!(status["faults"], json!([]), "{status}");
+    Ok(())
+}
+
+/// Nobody can read the answer; the cut is a cut, and no code says that nothing was done.
+#[test]
+fn a_cut_whose_answer_cannot_be_written_is_one() -> Result<()> {
+    let Scene { agent, town, _policies } = scene_with(Vec::new())?;
+    let query = Stream::to_server(town.host(&PC_017)?, None, town.host(&INTERNET_ROUTER)?, (DNS_V4, 53), OFTEN)?;
+    for redirect in [">/dev/full", ">/dev/full 2>/dev/full", ">&- 2>&-", "2>&1 | :"] {
+        query.flows(20)?;
+        let line = format!("{{ \"$0\" cutoff network internet --reason worm; echo $? >&9; }} 9>\"$1\" {redirect}");
+        let code = agent.state_path().join("code");
+        let mut shell = town.gateway.command("sh");
+        shell.args(["-c", &line]).arg(agent::program()?).arg(&code).env("SEKIMORI_CONFIG", agent.config_path());
+        tool::run(&mut shell, SOON)?;
+        query.stands_still(20)?;
+        let code = fs::read_to_string(code)?;
+        assert!(matches!(code.trim(), "0" | "1"), "{redirect}: {code}");
+        let restored = agent.cli(["restore", "network", "internet", "--reason", "clean"])?;
+        assert!(restored.ok(), "{restored:?}");
+    }
+    Ok(())
+}

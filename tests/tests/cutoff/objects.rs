@@ -167,7 +167,10 @@ fn what_stays_open_is_said() -> Result<()> {
         (&["host", "pc-017"], false),
         (&["zone", "dmz"], false),
         (&["network", "internet"], false),
-        (&["prefix", "192.168.10.0/28"], false),
+        (&["prefix", "192.168.10.32/28"], false),
+        // The other end of the path is the box itself.
+        (&["host", "192.168.10.1"], true),
+        (&["prefix", "192.168.10.0/28"], true),
     ];
     for (object, expected) in objects {
         assert_eq!(open(object)?, expected, "{object:?}");

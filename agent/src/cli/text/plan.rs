@@ -17,6 +17,7 @@ texts! {
     h_plans() "planned" "計画中の遮断";
     plan_at_what(text) "`{text}` is not a time; write 18:00 (the next), 2026-12-05T18:00, '2026-12-05 18:00' or '令和8年12月5日 18時'" "`{text}` は時刻ではありません(曜日の誤りも含みます)。18:00(次のその時刻)、2026-12-05T18:00、'2026-12-05 18:00'、'令和8年12月5日 18時' のように指定してください";
     plan_at_past(text) "`{text}` is over; name a time to come, or cut off at once: sekimori cutoff OBJECT --reason …" "`{text}` は過去の時刻です。これからの時刻を指定するか、今すぐ遮断してください: sekimori cutoff 対象 --reason …";
+    plan_clock_behind(behind) "nothing was planned: the clock is {behind} behind a time it showed before, so nobody can say when that would be. Set the clock; if it is right now, `sekimori apply --accept-clock --reason …`; to cut off at once: sekimori cutoff OBJECT --reason …" "計画していません: 時計が以前に示した時刻より{behind}遅れており、実施時刻を決められません。時計を合わせてください。今の時刻が正しい場合は `sekimori apply --accept-clock --reason …`、今すぐ遮断する場合は sekimori cutoff 対象 --reason …";
     plan_at_far(text) "`{text}` is more than ten years ahead" "`{text}` は10年より先です";
     plan_until_what(text) "--until `{text}` is not a time; write 20:00, 2026-12-05T20:00 or '令和8年12月5日 20時'" "--until `{text}` は時刻ではありません。20:00、2026-12-05T20:00、'令和8年12月5日 20時' のように指定してください";
     plan_until_before(text) "--until `{text}` is not after the beginning" "--until `{text}` が開始より後ではありません";

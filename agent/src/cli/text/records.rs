@@ -18,6 +18,8 @@ texts! {
     records_not_chained() "says nothing of the line before it, though lines before do" "前の行を裏付ける値がありません";
     records_end(number) "the end: line {number} was written and is not there, or was changed" "末尾: 記録された{number}番の行がないか、変更されています";
     records_head_unreadable() "records.head.json cannot be read: whether lines are missing at the end is not known" "records.head.json を読み込めないため、末尾の欠落を確認できません";
+    records_head_gone() "the end: records.head.json is gone, and lines may be gone with it" "末尾: records.head.json がありません。行も失われている可能性があります";
+    records_said() "says that lines before it were gone or changed when it was written" "この行の記録時に、前の行の欠落または変更が見つかっています";
     fault_record_damaged(lines) "the record is not whole at line(s) {lines}: somebody changed it, or the file system did; `sekimori records verify` says what" "記録の{lines}行目が完全ではありません(改変またはファイルシステムの障害)。`sekimori records verify` で確認してください";
     records_what_now() "Keep the files as they are (copy the state directory), compare them with a backup or a printed hash, and find out who can write there" "ファイルに触れず(状態ディレクトリを複写)、控えや紙に記したハッシュと照合し、書込みできる者を確認してください";
 }
