@@ -127,8 +127,8 @@ pub struct Packet {
     pub out_tag: u16,
     /// Fast path: zone or network to count the way out for.
     pub out_net: u16,
-    /// Zero.
-    pub pad3: u16,
+    /// Fast path: the transport checksum, as it lies in the frame.
+    pub sum: u16,
     /// Fast path: kernel index of the guarded interface to leave by.
     pub out_ifindex: u32,
     /// Fast path: kernel index of the device the stack would route it as coming from.

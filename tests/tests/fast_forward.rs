@@ -12,3 +12,5 @@ mod same;
 mod shared;
 #[path = "fast_forward/stops.rs"]
 mod stops;
+#[path = "fast_forward/unfinished.rs"]
+mod unfinished;

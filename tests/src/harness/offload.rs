@@ -59,6 +59,16 @@ fn apply(socket: &std::net::UdpSocket, name: &str, mut value: EthtoolValue) -> R
     Ok(())
 }
 
+/// Turns the computing of transport checksums by the sender alone on or off. With it on, a veth hands over packets whose
+/// checksum the "hardware" would still have to finish.
+pub fn checksums(ns: &Ns, name: &str, finished_by_sender: bool) -> Result<()> {
+    ns.run(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        apply(&socket, name, EthtoolValue { cmd: ETHTOOL_STXCSUM, data: u32::from(!finished_by_sender) })
+    })
+    .with_context(|| format!("transmit checksums of {name} in {}", ns.name()))
+}
+
 /// Turns generic receive offload alone on or off. A veth takes frames that XDP forwards to it only while its peer has it
 /// on, or an XDP program of its own.
 pub fn gro(ns: &Ns, name: &str, on: bool) -> Result<()> {
