@@ -1,7 +1,7 @@
 //! Somebody else's nftables changes: a flush of the whole ruleset takes our guard with it, and it must not stay down; and what
 //! rules there are decides where the fast path may be.
 //!
-//! The kernel counts its rulesets' generations, one for each network namespace, and is asked ten times a second. It could tell of
+//! The kernel counts its rulesets' generations, one for each network namespace, and is asked four times a second. It could tell of
 //! each change by itself, but as long as anybody listens to that (in whatever namespace: `netlink_has_listeners`), it writes
 //! a message of 8 KiB for every element of a set that anybody changes, and keeps all of them until the change is done: 300,000
 //! elements took 4.8 GB and twice the time, millions all there is.
@@ -26,7 +26,7 @@ use nix::{
 use tokio::sync::mpsc;
 
 /// How often the kernel is asked.
-const EVERY: Duration = Duration::from_millis(100);
+const EVERY: Duration = Duration::from_millis(250);
 /// It answers at once, but for the time of somebody's change.
 const PATIENCE: i64 = 60;
 
