@@ -3,6 +3,7 @@
 //! It writes the pinned tables itself, then leaves a note for the agent, which takes the cut over with its reason and its
 //! record: at once if it runs, else when it is back. Nothing can be lifted with it.
 
+mod aside;
 mod map;
 mod note;
 mod object;
@@ -138,7 +139,10 @@ fn cut(order: &Order) -> Result<(), String> {
 /// Others who write the tables wait for this, and this for them, but not for long: a cut is worth more than order. Held until
 /// the file is closed.
 fn hold(state: &std::path::Path) -> Option<File> {
-    let file = File::options().create(true).append(true).mode(0o600).open(state.join("cut.lock")).ok()?;
+    let path = state.join("cut.lock");
+    // A disk that answers no write still opens what is there.
+    let made = || File::options().create(true).append(true).mode(0o600).open(&path);
+    let file = File::open(&path).or_else(|_| made()).ok()?;
     for _ in 0..200 {
         // SAFETY: a descriptor that is open as long as the file lives.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {

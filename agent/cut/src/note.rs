@@ -10,6 +10,8 @@ use std::{
 
 use serde_json::json;
 
+use crate::aside::aside;
+
 /// The agent reads and removes it.
 const FILE: &str = "cut-by-hand.jsonl";
 
@@ -21,8 +23,10 @@ pub(crate) fn leave(state: &Path, reason: &str, including_management: bool, obje
     let reason: String = reason.chars().take(1_000).collect();
     let line = json!({ "time": seconds, "uid": uid, "pid": std::process::id(), "reason": reason,
         "including_management": including_management, "objects": objects });
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(state.join(FILE))?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()?;
-    File::open(state)?.sync_all()
+    aside(|| {
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(state.join(FILE))?;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_all()?;
+        File::open(state)?.sync_all()
+    })
 }

@@ -9,6 +9,8 @@ use std::{
 
 use serde::Deserialize;
 
+use self::aside::aside;
+
 use super::keeper::Caller;
 use crate::{
     api::{
@@ -19,6 +21,9 @@ use crate::{
     cutoff::Object,
     record::{Origin, durable},
 };
+
+#[path = "../../cut/src/aside.rs"]
+mod aside;
 
 /// Longest file of notes that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -100,10 +105,12 @@ pub fn leave(state: &Path, ask: &CutoffAsk) -> io::Result<()> {
         "reason": ask.reason, "including_management": ask.including_management, "objects": objects,
         "uid": nix::unistd::getuid().as_raw(), "pid": std::process::id(),
     });
-    let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path(state))?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()?;
-    durable::sync_parent(&path(state))
+    aside(|| {
+        let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path(state))?;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_all()?;
+        durable::sync_parent(&path(state))
+    })
 }
 
 /// They are taken over.

@@ -22,7 +22,7 @@ use crate::{
     cli::text::{self, Lang},
     cutoff::{Covers, Cut, End, Level, Object, Overlay, Placed, Proof, Thrown, dates, resolve, switch},
     dataplane,
-    record::{Action, Draft, Outcome},
+    record::{Action, Draft, Origin, Outcome},
 };
 
 /// Longest a cut may be asked to last.
@@ -36,8 +36,8 @@ const LONGEST_DRILL: SignedDuration = SignedDuration::from_hours(12);
 pub struct ObjectDone {
     /// As on the command line.
     pub object: String,
-    /// `cut`, `cut_again`, `drilled`, `restored`, `staged` if only the first of it is, or `waiting` if a second person has to
-    /// confirm it.
+    /// `cut`, `cut_again`, `drilled`, `restored`, `staged` if only the first of it is, `waiting` if a second person has to
+    /// confirm it, or `unknown` if nobody knows the name: then it is not cut off, unlike the others.
     pub done: String,
     /// In the data plane now.
     pub in_force: bool,
@@ -92,14 +92,23 @@ pub struct Step {
 /// What a cut-off asks for, checked.
 struct Wish {
     objects: Vec<Object>,
+    /// Names that nobody knows, beside ones that are known, and what is to be said of each.
+    strangers: Vec<(Object, String)>,
     until: Option<End>,
+    /// What was said of the end and cannot be meant: there is none then.
+    endless: Option<String>,
 }
 
 impl Keeper {
-    /// Cuts objects off, all or none. `thrown`: what was done before anybody asked the instance.
+    /// Cuts objects off: all that are known, at one instant. A slip in the end, or in a name among several, is no reason to let
+    /// packets pass; only a drill and a plan have the time to refuse. `thrown`: what was done before anybody asked the instance.
     pub fn cutoff(&mut self, ask: CutoffAsk, thrown: Option<Thrown>, caller: &Caller) -> Reply {
         let lang = caller.lang;
-        let checked = self.wish(&ask, lang).and_then(|wish| Ok((self.cuts_of(&wish, &ask, caller)?, wish)));
+        let strict = ask.drill || caller.from == Origin::Plan;
+        let checked = self.wish(&ask, strict, lang).and_then(|mut wish| {
+            let cuts = self.cuts_of(&mut wish, &ask, strict, caller)?;
+            Ok((cuts, wish))
+        });
         let (mut cuts, wish) = match checked {
             Ok(checked) => checked,
             Err(mut reply) => {
@@ -178,7 +187,13 @@ impl Keeper {
         let all_in_force = wish.objects.iter().all(in_force);
         let again = placed.iter().all(|placed| *placed == Placed::Again);
         let message = if again { "was cut off already" } else { "cut off" };
-        let message = if all_in_force { message.to_owned() } else { format!("{message}; NOT in force") };
+        let mut message = if all_in_force { message.to_owned() } else { format!("{message}; NOT in force") };
+        if let Some(why) = &wish.endless {
+            message.push_str(&format!("; WITHOUT an end: {why}"));
+        }
+        for (object, _) in &wish.strangers {
+            message.push_str(&format!("; NOT cut off, for nobody knows it: {object}"));
+        }
         let result = Outcome { ok: all_in_force, message };
         let draft =
             Draft { level: Some(ask.level.name().to_owned()), ..self.draft(caller, Action::Cutoff, &names, result) };
@@ -226,9 +241,19 @@ impl Keeper {
                 links: cut.map(|cut| cut.links.clone()).unwrap_or_default(),
             }
         });
-        let checklist = if ask.level >= Level::Link { self.checklist(&wish.objects, lang) } else { Vec::new() };
+        let checklist = if ask.level >= Level::Link {
+            self.checklist(&wish.objects, ask.including_management, lang)
+        } else {
+            Vec::new()
+        };
+        let stranger = |(object, _): &(Object, String)| ObjectDone {
+            object: object.to_string(),
+            done: "unknown".to_owned(),
+            level: ask.level,
+            ..ObjectDone::default()
+        };
         let proven = proof.proven;
-        let objects = objects.collect();
+        let objects = objects.chain(wish.strangers.iter().map(stranger)).collect();
         let mut reply = Reply::done(CutDone {
             others: self.others(&wish.objects),
             objects,
@@ -237,35 +262,55 @@ impl Keeper {
             checklist,
             ..CutDone::default()
         });
-        if !all_in_force {
-            reply.exit = 2;
-        } else if !wrong.is_empty() {
-            reply.exit = 1;
-            reply.error = Reply::problem(1, "unrecorded", text::cut_not_kept(lang, wrong.join("; "))).error;
-        } else if !proven {
-            reply.exit = 1;
+        let names = names.join(", ");
+        let mut problems = Vec::new();
+        if !wish.strangers.is_empty() {
+            let whys: Vec<&str> = wish.strangers.iter().map(|(_, why)| why.as_str()).collect();
+            problems.push((2, "unknown", text::cut_strangers(lang, whys.join("; "), &names)));
+        }
+        if let Some(why) = &wish.endless {
+            problems.push((1, "endless", text::cut_endless(lang, &names, why)));
+        }
+        if !wrong.is_empty() {
+            problems.push((1, "unrecorded", text::cut_not_kept(lang, wrong.join("; "))));
+        }
+        let worst = problems.iter().map(|(exit, ..)| *exit).max().unwrap_or(u8::from(!proven));
+        reply.exit = if all_in_force { worst } else { 2 };
+        if let Some((exit, code, _)) = problems.first() {
+            let said: Vec<&str> = problems.iter().map(|(.., said)| said.as_str()).collect();
+            reply.error = Reply::problem(*exit, code, said.join("\n")).error;
         }
         reply
     }
 
-    /// What is asked for, if it can be understood.
-    fn wish(&self, ask: &CutoffAsk, lang: Lang) -> Result<Wish, Reply> {
+    /// What is asked for, if it can be understood. `strict`: in all its parts.
+    fn wish(&self, ask: &CutoffAsk, strict: bool, lang: Lang) -> Result<Wish, Reply> {
         let objects = named(&ask.objects, ask.level, lang)?;
         if ask.including_management && objects != [Object::All] {
             return Err(Reply::usage(text::management_only_all(lang)));
         }
-        let now = clock::all();
-        let until = match (ask.lasting, &ask.until) {
-            (None, None) => None,
-            (Some(lasting @ 1..=MAX_SECONDS), None) => End::after(Duration::from_secs(lasting), &now),
-            (None, Some(text)) => match self.until(text, now.wall) {
-                Some(until) if until > now.wall => Some(End::At(until)),
-                Some(_) => return Err(Reply::usage(text::cut_until_past(lang, text))),
-                None => return Err(Reply::usage(text::cut_until_what(lang, text))),
-            },
-            _ => return Err(Reply::usage(text::cut_lasting(lang))),
+        let (until, endless) = match self.end(ask, lang) {
+            Ok(until) => (until, None),
+            Err(why) if strict => return Err(Reply::usage(why)),
+            Err(why) => (None, Some(why)),
         };
-        Ok(Wish { objects, until })
+        Ok(Wish { objects, strangers: Vec::new(), until, endless })
+    }
+
+    /// When a cut shall lift itself; why that is not known.
+    fn end(&self, ask: &CutoffAsk, lang: Lang) -> Result<Option<End>, String> {
+        let now = clock::all();
+        match (ask.lasting, &ask.until, &ask.unread) {
+            (_, _, Some(text)) => Err(text::cut_duration(lang, text)),
+            (None, None, None) => Ok(None),
+            (Some(lasting @ 1..=MAX_SECONDS), None, None) => Ok(End::after(Duration::from_secs(lasting), &now)),
+            (None, Some(text), None) => match self.until(text, now.wall) {
+                Some(until) if until > now.wall => Ok(Some(End::At(until))),
+                Some(_) => Err(text::cut_until_past(lang, text)),
+                None => Err(text::cut_until_what(lang, text)),
+            },
+            _ => Err(text::cut_lasting(lang)),
+        }
     }
 
     /// RFC 3339, local time of the policy, or a time of day: then the next one.
@@ -280,19 +325,32 @@ impl Keeper {
         own.or_else(|| TimeZone::get("Asia/Tokyo").ok()).unwrap_or(TimeZone::UTC)
     }
 
-    fn cuts_of(&self, wish: &Wish, ask: &CutoffAsk, caller: &Caller) -> Result<Vec<Cut>, Reply> {
-        let lang = caller.lang;
+    /// The cuts of a wish, whose strangers are set aside if there are others and nobody is strict.
+    fn cuts_of(&self, wish: &mut Wish, ask: &CutoffAsk, strict: bool, caller: &Caller) -> Result<Vec<Cut>, Reply> {
         let refused = self.refused_by_net();
-        wish.objects
-            .iter()
-            .map(|object| {
-                let covers = self.known(object, lang)?;
-                let (by, at) = (caller.actor.clone(), seconds(Timestamp::now()));
-                let cut = Cut::new(object.clone(), ask.including_management, covers, ask.reason.clone(), by, at);
-                let refused_before = self.refused_as_net(object, &refused);
-                Ok(Cut { level: ask.level, until: wish.until.clone(), refused_before, ..cut })
-            })
-            .collect()
+        let mut cuts = Vec::new();
+        let mut first = None;
+        for object in std::mem::take(&mut wish.objects) {
+            let covers = match self.known(&object, caller.lang) {
+                Ok(covers) => covers,
+                Err(reply) if strict => return Err(reply),
+                Err(reply) => {
+                    let why = reply.error.as_ref().map_or_else(String::new, |problem| problem.message.clone());
+                    wish.strangers.push((object, why));
+                    first.get_or_insert(reply);
+                    continue;
+                }
+            };
+            let (by, at) = (caller.actor.clone(), seconds(Timestamp::now()));
+            let cut = Cut::new(object.clone(), ask.including_management, covers, ask.reason.clone(), by, at);
+            let refused_before = self.refused_as_net(&object, &refused);
+            cuts.push(Cut { level: ask.level, until: wish.until.clone(), refused_before, ..cut });
+            wish.objects.push(object);
+        }
+        match first {
+            Some(reply) if cuts.is_empty() => Err(reply),
+            _ => Ok(cuts),
+        }
     }
 
     /// What an object covers, if the policy in force or one before it has it.
@@ -403,7 +461,11 @@ impl Keeper {
             level: ask.level,
             ..ObjectDone::default()
         };
-        let checklist = if ask.level >= Level::Link { self.checklist(&objects, lang) } else { Vec::new() };
+        let checklist = if ask.level >= Level::Link {
+            self.checklist(&objects, ask.including_management, lang)
+        } else {
+            Vec::new()
+        };
         let mut reply = Reply::done(CutDone {
             objects: objects.iter().map(object).collect(),
             drill: true,
@@ -432,6 +494,7 @@ impl Keeper {
     /// Looks at cuts again: of these objects, or of all.
     pub fn verify_cuts(&mut self, objects: &[Object], caller: &Caller) -> Reply {
         let lang = caller.lang;
+        self.take_over_by_hand();
         let mut asked = match switch::checked(objects) {
             Ok(objects) => objects,
             Err(error) => return Reply::usage(error.text(lang)),
@@ -489,10 +552,10 @@ impl Keeper {
             return;
         }
         let mut overlay = self.overlay.clone();
-        let gone: Vec<Cut> = ended.iter().filter_map(|object| overlay.lift(object)).collect();
+        let mut gone: Vec<Cut> = ended.iter().filter_map(|object| overlay.lift(object)).collect();
         let lifted = self.lift(overlay);
         if lifted.is_ok() {
-            let wrong = self.bring_links_up(&gone, Lang::En);
+            let wrong = self.bring_links_up(&mut gone, Lang::En);
             for cut in &gone {
                 tracing::info!(object = %cut.object, "its time is over: restored");
                 let message = if wrong.is_empty() { "its time is over".to_owned() } else { wrong.join("; ") };

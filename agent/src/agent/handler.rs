@@ -161,8 +161,11 @@ impl Desk {
                 tokio::task::block_in_place(|| keeper.confirm(ask, caller))
             }
             Ask::Cuts {} => {
-                let keeper = self.keeper.lock().await;
-                Reply::done(tokio::task::block_in_place(|| keeper.cutoffs()))
+                let mut keeper = self.keeper.lock().await;
+                Reply::done(tokio::task::block_in_place(|| {
+                    keeper.take_over_by_hand();
+                    keeper.cutoffs()
+                }))
             }
             Ask::Plan(mut ask) => match spoken(ask.reason, lang) {
                 Ok(reason) => {

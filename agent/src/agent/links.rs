@@ -1,6 +1,6 @@
 //! Interfaces of cut objects at level `link`: down, held down, and up again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{fault::Fault, keeper::Keeper};
 use crate::{
@@ -26,8 +26,14 @@ impl Keeper {
         }
     }
 
-    /// Those of them that may be taken down, and why others may not.
-    fn takeable(&self, object: &Object, including_management: bool, lang: Lang) -> (Vec<String>, Vec<String>) {
+    /// Those of them that may be taken down while all of `named` is cut, and why others may not.
+    fn takeable(
+        &self,
+        object: &Object,
+        named: &[Object],
+        including_management: bool,
+        lang: Lang,
+    ) -> (Vec<String>, Vec<String>) {
         let Some(policy) = self.live.as_ref().map(|live| live.policy.clone()) else { return Default::default() };
         let mut problems = Vec::new();
         let mut names = self.interfaces_of(object);
@@ -36,7 +42,7 @@ impl Keeper {
                 problems.push(text::cut_link_management(lang, interface));
                 return false;
             }
-            if let Some(other) = self.shared_with(&policy, object, interface) {
+            if let Some(other) = self.shared_with(&policy, named, interface) {
                 problems.push(text::cut_link_shared(lang, interface, other));
                 return false;
             }
@@ -46,14 +52,14 @@ impl Keeper {
     }
 
     /// Another zone or network on the interface that is not cut.
-    fn shared_with(&self, policy: &Policy, object: &Object, interface: &str) -> Option<String> {
+    fn shared_with(&self, policy: &Policy, named: &[Object], interface: &str) -> Option<String> {
         let cut = |name: &str| {
             let is = |object: &Object| match object {
                 Object::All => true,
                 Object::Network { name: its } | Object::Zone { name: its } => its == name,
                 _ => false,
             };
-            is(object) || self.overlay.cuts.iter().any(|cut| is(&cut.object))
+            named.iter().any(is) || self.overlay.cuts.iter().any(|cut| is(&cut.object))
         };
         let on_it = policy.nets.iter().filter(|net| net.ports.iter().any(|port| port.interface == interface));
         on_it.map(|net| net.name.clone()).find(|name| !cut(name))
@@ -62,7 +68,7 @@ impl Keeper {
     /// Takes the interfaces of a cut object down; what could not be, and why.
     pub(super) fn take_links_down(&mut self, object: &Object, lang: Lang) -> Vec<String> {
         let including = self.overlay.cuts.iter().any(|cut| cut.object.is(object) && cut.including_management);
-        let (names, mut problems) = self.takeable(object, including, lang);
+        let (names, mut problems) = self.takeable(object, std::slice::from_ref(object), including, lang);
         let mut taken = Vec::new();
         for name in names {
             match link::set_up(&name, false) {
@@ -111,22 +117,38 @@ impl Keeper {
         }
     }
 
-    /// Brings up again what lifted cuts had taken down and no other cut holds; what could not be, and why.
-    pub(super) fn bring_links_up(&self, gone: &[Cut], lang: Lang) -> Vec<String> {
+    /// Brings up what the cuts that are gone took down and no other cut holds; what came up is what they keep of it. What
+    /// could not be, and why.
+    pub(super) fn bring_links_up(&self, gone: &mut [Cut], lang: Lang) -> Vec<String> {
         let held: BTreeSet<&String> = self.overlay.cuts.iter().flat_map(|cut| &cut.links).collect();
-        let names: BTreeSet<&String> =
-            gone.iter().flat_map(|cut| &cut.links).filter(|name| !held.contains(name)).collect();
-        names
-            .into_iter()
-            .filter_map(|name| link::set_up(name, true).err().map(|error| text::restore_link_failed(lang, name, error)))
-            .collect()
+        let names: BTreeSet<String> = gone.iter().flat_map(|cut| cut.links.clone()).collect();
+        let (mut up, mut wrong) = (BTreeSet::new(), Vec::new());
+        for name in names.into_iter().filter(|name| !held.contains(name)) {
+            match link::set_up(&name, true) {
+                Ok(_) => drop(up.insert(name)),
+                Err(error) => wrong.push(text::restore_link_failed(lang, name, error)),
+            }
+        }
+        gone.iter_mut().for_each(|cut| cut.links.retain(|name| up.contains(name)));
+        wrong
     }
 
     /// What is left for two people to do.
-    pub(super) fn checklist(&self, objects: &[Object], lang: Lang) -> Vec<String> {
-        let names: BTreeSet<String> = objects.iter().flat_map(|object| self.interfaces_of(object)).collect();
+    pub(super) fn checklist(&self, objects: &[Object], including_management: bool, lang: Lang) -> Vec<String> {
+        let including = including_management || self.overlay.cuts.iter().any(|cut| cut.including_management);
+        let mut cables = BTreeMap::new();
+        for object in objects {
+            let (out, _) = self.takeable(object, objects, including, lang);
+            for name in self.interfaces_of(object) {
+                let goes = out.contains(&name);
+                *cables.entry(name).or_insert(false) |= goes;
+            }
+        }
+        let line = |(name, goes): (&String, &bool)| {
+            if *goes { text::cable_line(lang, name) } else { text::cable_stays(lang, name) }
+        };
         let mut lines = vec![text::cable_head(lang)];
-        lines.extend(names.iter().map(|name| text::cable_line(lang, name)));
+        lines.extend(cables.iter().map(line));
         lines.push(text::cable_signed(lang));
         lines
     }

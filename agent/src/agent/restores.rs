@@ -63,6 +63,8 @@ impl Keeper {
     /// Lifts the cuts of exactly these objects, all or none.
     pub fn restore(&mut self, ask: RestoreAsk, caller: &Caller) -> Reply {
         let lang = caller.lang;
+        // A button pressed a moment ago counts: what it cut is not lifted unseen.
+        self.take_over_by_hand();
         self.end_requests();
         let lifting = match self.lifting(&ask.objects, &ask.first, lang) {
             Ok(lifting) => lifting,
@@ -90,6 +92,7 @@ impl Keeper {
     /// Carries out what somebody else asked for.
     pub fn confirm(&mut self, ask: ConfirmAsk, caller: &Caller) -> Reply {
         let lang = caller.lang;
+        self.take_over_by_hand();
         self.end_requests();
         let Some(request) = self.requests.iter().find(|request| request.id == ask.id).cloned() else {
             let waiting: Vec<String> = self.requests.iter().map(|request| request.id.to_string()).collect();
@@ -177,7 +180,7 @@ impl Keeper {
     ) -> Reply {
         let lang = caller.lang;
         let list_now = lifting.list();
-        let Lifting { gone, left, first, opens } = lifting;
+        let Lifting { mut gone, left, first, opens } = lifting;
         let names = names(&gone);
         let list = names.join(", ");
         if let Err(why) = self.ledger.ready() {
@@ -200,7 +203,7 @@ impl Keeper {
             self.write_record(draft);
             return Reply::failed(text::restore_failed(lang, list, why));
         }
-        let mut wrong = self.bring_links_up(&gone, lang);
+        let mut wrong = self.bring_links_up(&mut gone, lang);
         wrong.extend(self.write_record(draft));
         self.end_requests();
         let others = self.others(&[]);

@@ -204,6 +204,9 @@ pub struct CutoffAsk {
     /// Until then only: RFC 3339, local time of the policy, or a time of day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// How long, as it was written, if that cannot be read: what is cut then has no end, and the answer says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
     /// Only rehearse it.
     #[serde(default)]
     pub drill: bool,
@@ -403,7 +406,8 @@ pub struct Reply {
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// `usage`, `forbidden`, `refused`, `failed`, `busy`, `unrecorded` or `incomplete`.
+    /// `usage`, `forbidden`, `refused`, `failed`, `busy`, `unrecorded` or `incomplete`; of a cut-off that stands also `unknown`
+    /// (some of what was named), `endless` (its end was not understood) or `unproven`.
     pub code: String,
     /// What happened and what to do next.
     pub message: String,

@@ -478,7 +478,7 @@ pub struct Cutoff {
     #[arg(long, value_enum, default_value = "drop")]
     pub level: Level,
     /// For so long only: 90s, 30m, 8h, 7d.
-    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until")]
+    #[arg(long = "for", value_name = "DURATION")]
     pub lasting: Option<String>,
     /// Until then only: 17:30, 2026-12-01T17:30 (local time of the policy), or with an offset.
     #[arg(long, value_name = "TIME")]

@@ -51,14 +51,20 @@ fn cut_now(cutoff: Cutoff, lang: Lang) -> Result<CutoffAsk, Usage> {
     if cutoff.including_management && objects != [Object::All] {
         return Err(Usage(text::management_only_all(lang)));
     }
-    let duration = |text: String| lasts(&text).ok_or_else(|| Usage(text::cut_duration(lang, text)));
+    // A slip in the end is no reason to let packets pass: what is cut has none then. A drill is the time to find it.
+    let lasting = cutoff.lasting.as_deref().and_then(lasts);
+    let unread = cutoff.lasting.filter(|_| lasting.is_none());
+    if let Some(text) = unread.as_ref().filter(|_| cutoff.drill) {
+        return Err(Usage(text::cut_duration(lang, text)));
+    }
     Ok(CutoffAsk {
         objects,
         reason: needs_reason(cutoff.reason, lang)?,
         level: cutoff.level,
         including_management: cutoff.including_management,
-        lasting: cutoff.lasting.map(duration).transpose()?,
+        lasting,
         until: cutoff.until,
+        unread,
         drill: cutoff.drill,
         started: cutoff.started,
     })

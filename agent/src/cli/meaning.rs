@@ -212,6 +212,19 @@ mod tests {
             order("sekimori cutoff network internet host pc-1 all --reason worm --level flush --for 2h").unwrap();
         let Work::Ask(Ask::Cutoff(ask)) = several else { unreachable!() };
         assert_eq!((ask.objects.len(), ask.level, ask.lasting), (3, Level::Flush, Some(7_200)));
+        for (end, seen) in
+            [("--for 2", (None, None, Some("2"))), ("--for 2h --until 17:30", (Some(7_200), Some("17:30"), None))]
+        {
+            let Work::Ask(Ask::Cutoff(ask)) = order(&format!("sekimori cutoff all --reason worm {end}")).unwrap()
+            else {
+                unreachable!()
+            };
+            assert_eq!(
+                (ask.lasting, ask.until.as_deref(), ask.unread.as_deref()),
+                seen,
+                "a slip in the end still cuts"
+            );
+        }
         assert!(matches!(order("sekimori cutoff list").unwrap(), Work::Ask(Ask::Cuts {})));
         let Work::Ask(Ask::VerifyCuts { objects }) = order("sekimori cutoff verify zone office").unwrap() else {
             unreachable!()
@@ -231,8 +244,7 @@ mod tests {
             "sekimori cutoff network --reason worm",
             "sekimori cutoff all internet --reason worm",
             "sekimori cutoff network internet --reason worm --level deep",
-            "sekimori cutoff network internet --reason worm --for 2",
-            "sekimori cutoff network internet --reason worm --for 2h --until 17:30",
+            "sekimori cutoff network internet --reason worm --for 2 --drill",
             "sekimori cutoff network internet --reason worm --started 13:05",
             "sekimori cutoff list internet --reason worm",
             "sekimori cutoff verify internet",

@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,7 @@ use crate::{
         handler,
         handler::Desk,
         keeper::{Caller, Keeper, Mode},
+        preflight::{self, Lock},
         rooms, signals,
     },
     api::{
@@ -35,7 +37,7 @@ use crate::{
         report::PlanRow,
         roles::{self, Peer},
     },
-    cutoff::{Names, Switch, Thrown},
+    cutoff::{Names, Object, Switch, Thrown},
     dataplane::maps::CutMaps,
     flows::{FOLDER, query::BackCheck},
     record::{Origin, reader},
@@ -190,48 +192,87 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 /// How long an agent that has taken the request may be silent about a cut-off; its proof takes a fraction of a second.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an agent that holds the instance and does not listen (it starts, or its socket was removed) is waited for.
+const RETURN_PATIENCE: Duration = Duration::from_secs(5);
+
 /// By the agent; without one, root works on what is pinned.
 fn ask_instance(place: &Place, ask: Ask, lang: Lang) -> Reply {
+    let cuts = matches!(&ask, Ask::Cutoff(ask) if !ask.drill);
+    // Whoever is frightened must not take a message for a success.
+    let loud = |why: String| if cuts { text::and_nothing_cut(lang, why) } else { why };
     let config = place.load();
     let socket = match (&place.socket, &config) {
         (Some(socket), _) => socket.clone(),
         (None, Ok(config)) => config.socket.clone(),
-        (None, Err(error)) => return Reply::usage(error.to_string()),
+        (None, Err(error)) => return Reply::usage(loud(error.to_string())),
     };
     let mut patience = client::REPLY_TIME;
-    if matches!(&ask, Ask::Cutoff(ask) if !ask.drill) {
+    if cuts {
         // Whoever may not has to wait like everybody else.
         let _ = door::rise(door::COMMAND_PRIORITY);
         patience = CUT_PATIENCE;
     }
     let request = Request { lang, claims_from: claims_from(), ask };
     match client::ask_within(&socket, &request, patience) {
-        Ok(reply) => reply,
+        Ok(mut reply) => {
+            // Turned away at the door: nobody has looked at what was asked.
+            if let Some(problem) = reply.error.as_mut().filter(|its| matches!(&*its.code, "forbidden" | "busy")) {
+                problem.message = loud(std::mem::take(&mut problem.message));
+            }
+            reply
+        }
         Err(client::Error::Silent { .. })
             if let Ask::Cutoff(cut) = &request.ask
-                && !cut.drill =>
+                && cuts =>
         {
-            past_a_silent_agent(config.ok().as_ref(), cut, &request.ask, lang)
+            past_a_silent_agent(config.ok().as_ref(), cut, lang)
         }
         Err(error) if error.is_absent() => match config {
-            Ok(config) if nix::unistd::geteuid().is_root() => without_agent(config, request, lang),
+            Ok(config) if nix::unistd::geteuid().is_root() => {
+                of_a_returning_agent(&config, &socket, &request).unwrap_or_else(|| without_agent(config, request, lang))
+            }
+            _ if cuts => Reply::failed(text::no_agent_cuts(lang, socket.display())),
             _ => Reply::failed(text::no_agent(lang, socket.display())),
         },
-        Err(error) => Reply::failed(error.to_string()),
+        Err(error @ client::Error::Garbled { .. }) if cuts => Reply::failed(text::and_perhaps_cut(lang, error)),
+        Err(error) => Reply::failed(loud(error.to_string())),
     }
 }
 
-/// The agent hangs, and packets pass meanwhile: the pinned tables are written as if there were none.
-fn past_a_silent_agent(config: Option<&Config>, cut: &CutoffAsk, ask: &Ask, lang: Lang) -> Reply {
-    let objects = cut.objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let seconds = CUT_PATIENCE.as_secs();
-    match config.and_then(|config| throw_without_agent(config, ask).map(|_| config)) {
-        Some(config) => {
-            let left = by_hand::leave(&config.state, cut).err().map(|error| format!(" ({error})")).unwrap_or_default();
-            Reply::problem(1, "unproven", text::cut_past_agent(lang, objects, seconds, left))
-        }
-        None => Reply::failed(text::cut_agent_silent(lang, objects, seconds)),
+/// What an agent says that holds the instance and is about to listen. A cut does not wait for it.
+fn of_a_returning_agent(config: &Config, socket: &Path, request: &Request) -> Option<Reply> {
+    if matches!(&request.ask, Ask::Cutoff(ask) if !ask.drill) {
+        return None;
     }
+    let deadline = Instant::now() + RETURN_PATIENCE;
+    while Instant::now() < deadline && matches!(Lock::take(&config.state), Err(preflight::Error::Locked { .. })) {
+        match client::ask(socket, request) {
+            Err(error) if error.is_absent() => std::thread::sleep(Duration::from_millis(50)),
+            asked => return asked.ok(),
+        }
+    }
+    None
+}
+
+/// The agent hangs, and packets pass meanwhile: the pinned tables are written as if there were none, for everything of the
+/// request that can be understood without it.
+fn past_a_silent_agent(config: Option<&Config>, ask: &CutoffAsk, lang: Lang) -> Reply {
+    let list = |objects: &[Object]| objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let seconds = CUT_PATIENCE.as_secs();
+    let one = |object: &Object| CutoffAsk { objects: vec![object.clone()], ..ask.clone() };
+    let thrown = |config: &Config, object: &Object| throw_without_agent(config, &Ask::Cutoff(one(object))).is_some();
+    let (cut, left): (Vec<Object>, Vec<Object>) =
+        ask.objects.iter().cloned().partition(|object| config.is_some_and(|config| thrown(config, object)));
+    let Some(config) = config.filter(|_| !cut.is_empty()) else {
+        return Reply::failed(text::cut_agent_silent(lang, list(&left), seconds));
+    };
+    let note = CutoffAsk { objects: cut.clone(), ..ask.clone() };
+    let why = by_hand::leave(&config.state, &note).err().map(|error| format!(" ({error})")).unwrap_or_default();
+    let said = text::cut_past_agent(lang, list(&cut), seconds, why);
+    if left.is_empty() {
+        return Reply::problem(1, "unproven", said);
+    }
+    Reply::problem(2, "unknown", text::cut_part_past_agent(lang, said, list(&left)))
 }
 
 /// Asks in parts of what one request holds, and puts the answers together. The first part that has none ends it.
@@ -285,6 +326,7 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
     }
     let thrown = throw_without_agent(&config, &request.ask);
     let (was_thrown, state) = (thrown.is_some(), config.state.clone());
+    let told = was_thrown.then(|| tell_if_slow(lang));
     let asked = request.ask.clone();
     let answered = runtime().and_then(|runtime| {
         runtime.block_on(async {
@@ -300,14 +342,27 @@ fn without_agent(config: Config, request: Request, lang: Lang) -> Reply {
             Ok(Desk::new(keeper).answer_thrown(request.ask, &caller, thrown).await)
         })
     });
+    drop(told);
     answered.unwrap_or_else(|why| match &asked {
         // Somebody else holds the instance, an agent that starts most likely: it takes the cut over.
         Ask::Cutoff(ask) if was_thrown => {
             let left = by_hand::leave(&state, ask).err().map(|error| format!("; {error}")).unwrap_or_default();
             Reply::problem(1, "unrecorded", text::cut_not_kept(lang, format!("{why}{left}")))
         }
+        Ask::Cutoff(ask) if !ask.drill => Reply::failed(text::and_nothing_cut(lang, why)),
         _ => Reply::failed(why),
     })
+}
+
+/// What was cut is said after a while even if the disk keeps this command for ever; unless the answer drops this before.
+fn tell_if_slow(lang: Lang) -> mpsc::Sender<()> {
+    let (done, waits) = mpsc::channel();
+    std::thread::spawn(move || {
+        if waits.recv_timeout(CUT_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            say(text::cut_disk_silent(lang, CUT_PATIENCE.as_secs()));
+        }
+    });
+    done
 }
 
 /// Cuts by the pinned tables before anything else is looked at; the policy may take a while to read. Names of devices have to

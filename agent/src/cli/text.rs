@@ -69,6 +69,8 @@ texts! {
     path_for_root(path) "only root may apply a policy from anywhere but {path}" "{path} 以外の方針を適用できるのは root だけです";
     no_agent(socket) "no agent answers at {socket}; what is enforced stays enforced. Start it with `sekimori agent --config FILE`"
         "エージェントが {socket} で応答しません。適用済みの防御は継続しています。`sekimori agent --config FILE` で起動してください";
+    no_agent_cuts(socket) "NOTHING WAS CUT OFF: no agent answers at {socket}. As root, the same command cuts without it, and so does `sekimori-cut`; or pull the cable"
+        "何も遮断していません: エージェントが {socket} で応答しません。root で同じコマンドか `sekimori-cut` を実行すればエージェントなしで遮断できます。またはケーブルを抜いてください";
     needs_agent(socket) "this needs a running agent, and none answers at {socket}; start it with `sekimori agent --config FILE`"
         "この操作には稼働中のエージェントが必要ですが、{socket} で応答がありません。`sekimori agent --config FILE` で起動してください";
     management_only_all() "--including-management goes with `all` only in this version" "--including-management はこの版では `all` の場合だけ指定できます";

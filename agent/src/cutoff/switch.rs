@@ -145,7 +145,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Switch {
     /// From now on it works these maps; one pair of handles to write, one to look. `None`: there is no data plane.
     pub fn connect(&self, maps: Option<(CutMaps, CutMaps)>, state: &Path) {
-        let shared = File::options().create(true).append(true).mode(0o600).open(state.join("cut.lock"));
+        let path = state.join("cut.lock");
+        // A disk that answers no write still opens what is there.
+        let made = || File::options().create(true).append(true).mode(0o600).open(&path);
+        let shared = File::open(&path).or_else(|_| made());
         let (maps, eyes) = maps.unzip();
         let mut hand = lock(&self.0.hand);
         (hand.maps, hand.written, hand.shared) = (maps, None, shared.ok());

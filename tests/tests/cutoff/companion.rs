@@ -187,3 +187,76 @@ fn a_second_cut_without_the_agent_narrows_nothing() -> Result<()> {
     traffic.ssh.stands_still(A_WHILE)?;
     Ok(())
 }
+
+/// The disk takes everything and answers nothing. What cuts has cut before it asks the disk, says so, and ends.
+#[test]
+fn a_disk_that_hangs_silences_nobody_who_cuts() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    // Whoever opens a pipe that nobody reads waits, as for a disk that is gone.
+    let state = agent.state_path();
+    let hang = |name: &str| -> Result<()> {
+        let path = state.join(name);
+        let _ = std::fs::remove_file(&path);
+        Ok(nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU)?)
+    };
+    hang("cut-by-hand.jsonl")?;
+    agent.signal(Signal::SIGSTOP)?;
+    let said = by_hand(&agent, &town, &["--reason", "the button", "network", "internet"])?;
+    assert!(said.code == Some(1) && said.out.contains("cut off") && said.err.contains("not answered"), "{said:?}");
+    traffic.query.stands_still(20)?;
+    let said = agent.cli(["cutoff", "network", "lgwan", "--reason", "worm"])?;
+    assert!(said.code == Some(1) && said.err.contains("cut off, by writing the tables past the agent"), "{said:?}");
+    assert!(said.err.contains("not answered"), "{said:?}");
+    traffic.lgwan.stands_still(20)?;
+    agent.kill9()?;
+    hang("records.jsonl")?;
+    let program = agent::program()?;
+    let mut command = town.gateway.command("timeout");
+    command.args(["8"]).arg(program).arg("--config").arg(agent.config_path());
+    let said = tool::run(command.args(["cutoff", "zone", "dmz", "--reason", "worm"]), SOON)?;
+    assert!(said.code == Some(124) && said.err.contains("CUT OFF: it is in the tables"), "{said:?}");
+    traffic.upload.stands_still(A_WHILE)?;
+    Ok(())
+}
+
+/// Of several, a hanging agent keeps only what nobody but it can tell.
+#[test]
+fn past_an_agent_that_hangs_what_can_be_cut_is_cut() -> Result<()> {
+    let Scene { agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    traffic.query.flows(20)?;
+    agent.signal(Signal::SIGSTOP)?;
+    let said = agent.cli(["cutoff", "host", "pc-017", "network", "internet", "--reason", "worm"])?;
+    assert!(said.code == Some(2) && said.err.contains("NOT cut off: host pc-017"), "{said:?}");
+    traffic.query.stands_still(20)?;
+    agent.signal(Signal::SIGCONT)?;
+    tool::until("the agent to prove it", SOON, || Ok(agent.cli(["cutoff", "verify"])?.ok().then_some(())))?;
+    Ok(())
+}
+
+/// A user who may not, and one who is not root while no agent runs: neither takes the message for a success.
+#[test]
+fn without_agent_and_root_nothing_is_cut_and_that_is_said() -> Result<()> {
+    let Scene { mut agent, town, _policies } = scene()?;
+    let traffic = Traffic::start(&town)?;
+    let folders = [agent.config_path(), agent.socket_path()];
+    for folder in folders.iter().filter_map(|path| path.parent()) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+    }
+    let as_nobody = |agent: &Agent| -> Result<Said> {
+        let mut command = town.gateway.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(agent::program()?);
+        command.arg("--config").arg(agent.config_path()).arg("--socket").arg(agent.socket_path());
+        tool::run(command.args(["cutoff", "network", "internet", "--reason", "worm"]), SOON)
+    };
+    let said = as_nobody(&agent)?;
+    assert!(!said.ok() && said.err.contains("NOTHING WAS CUT OFF"), "{said:?}");
+    agent.stop()?;
+    let said = as_nobody(&agent)?;
+    assert!(!said.ok() && said.err.contains("NOTHING WAS CUT OFF"), "{said:?}");
+    traffic.query.flows(20)?;
+    Ok(())
+}

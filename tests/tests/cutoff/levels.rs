@@ -70,8 +70,16 @@ fn at_level_link_the_interface_goes_down_is_held_down_and_comes_up_again() -> Re
     tool::until("the interface to be held down", SOON, || Ok((!up("wan0")?).then_some(())))?;
     traffic.query.stands_still(20)?;
 
-    restore(&agent, &["network", "internet"])?;
+    let (code, done) = asked(&agent, &["restore", "network", "internet", "--reason", "clean"])?;
+    assert_eq!((code, &done["objects"][0]["links"]), (Some(0), &json!(["wan0"])), "{done}");
     assert!(up("wan0")?);
+    // Only what came up is called so.
+    asked(&agent, &["cutoff", "network", "internet", "--level", "link", "--reason", "worm"])?;
+    tool::must(town.gateway.command("ip").args(["link", "set", "wan0", "name", "wan9"]), SOON)?;
+    let (code, done) = asked(&agent, &["restore", "network", "internet", "--reason", "clean"])?;
+    assert!(code == Some(1) && done["objects"][0]["links"].is_null(), "{done}");
+    assert!(done["error"]["message"].as_str().is_some_and(|text| text.contains("wan0")), "{done}");
+    tool::must(town.gateway.command("ip").args(["link", "set", "wan9", "name", "wan0"]), SOON)?;
     traffic.lgwan.lost_nothing()?;
 
     // The management path's own interface stays up, and a host has none.
@@ -79,20 +87,22 @@ fn at_level_link_the_interface_goes_down_is_held_down_and_comes_up_again() -> Re
     assert_eq!(code, Some(1), "{done}");
     assert!(done["error"]["message"].as_str().is_some_and(|text| text.contains("lan0")), "{done}");
     assert!(up("lan0")?);
+    // Its cable is the administrator's.
+    let checklist = done["checklist"].to_string();
+    assert!(checklist.contains("lan0 STAYS IN") && !checklist.contains("lan0 pulled"), "{checklist}");
+    let words = ["cutoff", "all", "--level", "link", "--including-management", "--drill", "--reason", "drill"];
+    let checklist = asked(&agent, &words)?.1["checklist"].to_string();
+    assert!(checklist.contains("lan0 pulled") && checklist.contains("wan0 pulled"), "{checklist}");
     let host = agent.cli(["cutoff", "host", "pc-017", "--level", "link", "--reason", "worm"])?;
     assert_eq!(host.code, Some(2), "{host:?}");
     Ok(())
 }
 
 #[test]
-fn several_objects_are_cut_together_or_not_at_all() -> Result<()> {
+fn several_objects_are_cut_together_and_restored_together_or_not_at_all() -> Result<()> {
     let Scene { agent, town, _policies } = scene()?;
     let traffic = Traffic::start(&town)?;
     traffic.query.flows(20)?;
-    let unknown = agent.cli(["cutoff", "network", "internet", "network", "intranet", "--reason", "worm"])?;
-    assert_eq!(unknown.code, Some(2), "{unknown:?}");
-    traffic.query.flows(50)?;
-
     cut(&agent, &["network", "internet", "host", "lgwan-pc", "prefix", "10.80.0.0/16"])?;
     traffic.query.stands_still(20)?;
     traffic.own.stands_still(20)?;

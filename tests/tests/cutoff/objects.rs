@@ -279,6 +279,19 @@ fn the_switch_works_although_its_socket_was_removed() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    // Whoever looks or restores meanwhile waits for it to be there again, and finds what was cut past it.
+    std::fs::remove_file(agent.socket_path())?;
+    let past = agent.cli(["cutoff", "network", "lgwan", "--reason", "worm"])?;
+    assert!(past.ok() || past.err.contains("in force"), "{past:?}");
+    std::fs::remove_file(agent.socket_path()).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    let list = agent.cli(["cutoff", "list"])?;
+    assert!(list.ok() && list.out.contains("network internet") && list.out.contains("network lgwan"), "{list:?}");
+    std::fs::remove_file(agent.socket_path())?;
+    restore(&agent, &["network", "internet", "network", "lgwan"])?;
+    assert!(town.ping(&PC_017, CLOUD_V4)?);
     Ok(())
 }
 

@@ -161,3 +161,20 @@ fn two_tokens_are_two_people_and_one_is_not() -> Result<()> {
     assert_eq!(who, (&json!("other"), &json!("noc")), "{line}");
     Ok(())
 }
+
+/// A button is pressed while a restoration waits for its second person: what was pressed is not lifted by a word said before.
+#[test]
+fn a_button_pressed_before_the_second_word_counts() -> Result<()> {
+    let Scene { agent, town, _policies } = two_people("1h")?;
+    cut(&agent, &["network", "internet"])?;
+    let id = request(&agent, SATO)?;
+    let program = sekimori_tests::harness::agent::program()?.with_file_name("sekimori-cut");
+    let mut button = town.gateway.command(program.to_str().context("a path of ours")?);
+    button.arg("--bpffs").arg(agent.pins_path()).arg("--state").arg(agent.state_path());
+    tool::must(button.args(["--reason", "the button", "network", "internet"]), SOON)?;
+    let confirmed = confirm(&agent, SUZUKI, id)?;
+    assert_eq!(code(&confirmed), (1, Some("refused")), "{confirmed:?}");
+    assert!(!town.ping(&PC_017, CLOUD_V4)?);
+    assert!(listed(&agent)?.to_string().contains("the button") || !listed(&agent)?["waiting"].is_array());
+    Ok(())
+}

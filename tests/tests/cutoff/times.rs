@@ -39,17 +39,6 @@ fn a_cut_for_a_while_lifts_itself_even_over_the_death_of_the_agent() -> Result<(
     let list = agent.cli(["cutoff", "list", "--format", "json"])?;
     assert!(!list.out.contains("until"), "{list:?}");
     restore(&agent, &["network", "internet"])?;
-    for bad in [
-        &["--until", "2020-01-01T00:00"][..],
-        &["--until", "soon"],
-        &["--for", "0s"],
-        &["--for", "99999999d"],
-        &["--for", "-5m"],
-        &["--for", "1h", "--until", "17:30"],
-    ] {
-        let said = agent.cli([&["cutoff", "network", "internet", "--reason", "x"], bad].concat())?;
-        assert_eq!(said.code, Some(2), "{bad:?}: {said:?}");
-    }
     let (code, done) = asked(&agent, &["cutoff", "network", "internet", "--until", "23:59:59", "--reason", "x"])?;
     assert_eq!(code, Some(0), "{done}");
     traffic.query.stands_still(20)?;

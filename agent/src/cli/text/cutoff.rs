@@ -18,6 +18,10 @@ texts! {
     cut_started_what(text) "--started `{text}` is no time of the last 12 hours; write 13:05 or 2026-12-01T13:05. No drill was done" "--started `{text}` は過去12時間以内の時刻ではありません。13:05 または 2026-12-01T13:05 のように指定してください。訓練は行っていません";
     cut_lasting() "say either --for DURATION (1 s to ten years) or --until TIME" "--for 期間(1秒~10年)か --until 時刻のどちらか一方を指定してください";
     cut_duration(text) "`{text}` is not a duration; write 90s, 30m, 8h or 7d" "`{text}` は期間ではありません。30m、8h、7d、2時間 のように指定してください";
+    cut_endless(objects, why) "{objects}: cut off WITHOUT an end: {why}. Say the end by cutting off anew after a restore, or restore by hand" "{objects}: 期限なしで遮断しました: {why}。手動で復旧するか、復旧してから期限付きで遮断し直してください";
+    cut_part_past_agent(said, left) "{said}. NOT cut off: {left}, which only the agent or its policy can tell; cut its addresses, its MAC, or `all`" "{said}。遮断していないもの: {left}(エージェントか方針がないと特定できません。アドレス、MAC、または `all` で遮断してください)";
+    cut_disk_silent(seconds) "CUT OFF: it is in the tables, and packets are dropped. The disk has not answered for {seconds} s: this command waits to leave its note there and can be ended (Ctrl-C); write down who, when and why" "遮断しました: 表へ書き込み済みで、パケットは破棄されています。ディスクが{seconds}秒応答しないため引継ぎを待っています(Ctrl-C で終了可)。実施者・時刻・理由を控えてください";
+    cut_strangers(whys, objects) "NOT everything that was named is cut off: {whys}. Cut off: {objects}" "指定の一部は遮断していません: {whys}。遮断したもの: {objects}";
     cut_without_agent() "no agent runs: this command wrote the pinned tables itself; the agent takes the cut over when it is back, and only then does an end (--for, --until) restore by itself" "エージェントが停止中のため、この命令が表へ直接書き込みました。エージェントは復帰時に遮断を引き継ぎます。期限(--for、--until)による自動復旧もそれまで働きません";
     cut_management_open(interface, sources, port) "the management path stays open: {interface}, from {sources}, port {port}; only `all --including-management` closes it" "管理経路は開いたままです: {interface}、送信元 {sources}、ポート {port}(閉じるには `all --including-management`)";
     cut_nothing() "nothing is cut off" "遮断中のものはありません";
@@ -31,6 +35,7 @@ texts! {
     restore_link_failed(interface, why) "{interface} could not be brought up: {why}; try `ip link set {interface} up`" "{interface} を起動できません: {why}。`ip link set {interface} up` を試してください";
     cable_head() "To separate physically, two people (the software cannot see the cable):" "物理的に切り離すには、二人で次を行ってください(ケーブルの状態はソフトウェアでは確認できません):";
     cable_line(interface) "  [ ] cable of {interface} pulled at ______ (time)" "  [ ] {interface} のケーブルを抜いた  時刻: ______";
+    cable_stays(interface) "  [-] cable of {interface} STAYS IN: it carries the management path, or something that is not cut off" "  [-] {interface} のケーブルは抜かないでください(管理経路、または遮断していないものが利用しています)";
     cable_signed() "  done by: ______________   checked by: ______________" "  実施者: ______________   確認者: ______________";
     cut_until(until) "  until {until}, then restored by itself" "  {until} に自動で復旧";
     cut_forgotten(count) "  {count} conversation(s) forgotten" "  {count}件の通信の記憶を消去";
